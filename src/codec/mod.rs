@@ -1,0 +1,49 @@
+//! Bytes and nothing else: checksums, the stable hash, explicit little-endian fields. No I/O.
+
+mod fields;
+mod record;
+
+pub(crate) use fields::{Reader, Writer};
+pub(crate) use record::{Record, RecordKind, record_bytes};
+
+use crate::ids::KeyGroup;
+
+/// CRC-32C (Castagnoli) of `bytes`, continued from `seed`: the salt of what the bytes belong to.
+pub(crate) fn crc(seed: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(seed, bytes)
+}
+
+/// The hash of keys that decides ownership and index place: XXH3-64 with the seed in IDENT. Its value is part of
+/// the format (`HASH_ID`).
+#[inline]
+pub(crate) fn key_hash(seed: u64, key: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(key, seed)
+}
+
+/// The name of [`key_hash`] in IDENT.
+pub(crate) const HASH_ID_XXH3_64: u16 = 1;
+
+/// The group of a key whose route hashes to `hash`, of `groups` groups: the high bits, scaled.
+#[inline]
+pub(crate) fn key_group(hash: u64, groups: u16) -> KeyGroup {
+    let scaled = (u128::from(hash) * u128::from(groups)) >> 64;
+    #[expect(clippy::cast_possible_truncation, reason = "scaled < groups ≤ u16::MAX")]
+    KeyGroup(scaled as u16)
+}
+
+/// Order-free digest of a set of entries: the sum modulo 2^128 of a keyed 128-bit hash (XXH3-128) of each.
+/// A sum and not an xor, because an entry that stands twice must not vanish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Digest(pub(crate) u128);
+
+impl Digest {
+    /// Adds the entry `record`, an encoded put.
+    pub(crate) fn add(&mut self, record: &[u8]) {
+        self.0 = self.0.wrapping_add(xxhash_rust::xxh3::xxh3_128(record));
+    }
+
+    /// Adds every entry of `other`.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.0 = self.0.wrapping_add(other.0);
+    }
+}

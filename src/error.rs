@@ -1,0 +1,135 @@
+//! The one error type: what went wrong, where, and what the caller does next.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the caller must do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A bounded queue is full, or another process has the database open. Wait and try again.
+    Busy,
+    /// The device has no space. Free some; the engine resumes by itself.
+    Full,
+    /// A newer writer owns the database. Stop: this one can land nothing any more.
+    Fenced,
+    /// Bytes on disk contradict what was promised. Nothing was changed; restore the named file or a backup.
+    Corrupt,
+    /// A write or sync failed, or an invariant broke. Reads go on; reopen the database to go on writing.
+    Failed,
+    /// The directory, file or device needs something that this build does not offer. Use one that does.
+    Unsupported,
+    /// The call itself is wrong. Change the program or the options.
+    Invalid,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Busy => "busy",
+            Self::Full => "full",
+            Self::Fenced => "fenced",
+            Self::Corrupt => "corrupt",
+            Self::Failed => "failed",
+            Self::Unsupported => "unsupported",
+            Self::Invalid => "invalid",
+        };
+        f.write_str(name)
+    }
+}
+
+/// Every failure of the public interface. [`Error::kind`] says what to do; the text says what and where.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(Box<Inner>);
+
+/// A `Result` of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    path: Option<PathBuf>,
+    #[source]
+    source: Option<io::Error>,
+}
+
+impl fmt::Display for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)?;
+        if let Some(path) = &self.path {
+            write!(f, " ({})", path.display())?;
+        }
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    /// What the caller must do.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The file or directory that the error is about.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), path: None, source: None }))
+    }
+
+    /// `message` names what is wrong with the call and what would be right.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// `message` names the offset and what contradicts what.
+    pub(crate) fn corrupt(path: &Path, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message).at(path)
+    }
+
+    /// An I/O error: `Full` when the device has no space, else `Failed`.
+    pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> Self {
+        let kind = if is_full(&source) { ErrorKind::Full } else { ErrorKind::Failed };
+        Self(Box::new(Inner {
+            kind,
+            message: doing.to_owned(),
+            path: Some(path.to_owned()),
+            source: Some(source),
+        }))
+    }
+
+    /// The same error, about `path`.
+    #[must_use]
+    pub(crate) fn at(mut self, path: &Path) -> Self {
+        self.0.path = Some(path.to_owned());
+        self
+    }
+
+    /// The same story with another demand on the caller.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// A copy for a second listener; the source becomes text, because `io::Error` cannot be cloned.
+    pub(crate) fn duplicate(&self) -> Self {
+        let mut message = self.0.message.clone();
+        if let Some(source) = &self.0.source {
+            message = format!("{message}: {source}");
+        }
+        Self(Box::new(Inner { kind: self.0.kind, message, path: self.0.path.clone(), source: None }))
+    }
+}
+
+/// Whether `error` says that the device or the quota has no space left.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,111 @@
+//! The loops that finish what the seam may leave short or interrupted. They stand above the seam so that the
+//! simulator, which shortens and interrupts far more often than a device, tests them too.
+
+use std::future::Future;
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::File;
+
+/// How often an operation that did nothing is repeated before its error is believed.
+const RETRY_MAX: u32 = 64;
+
+/// How often a failed read is repeated: a device may need a second try, and a read can do no harm.
+const READ_TRIES_MAX: u32 = 3;
+
+/// Repeats `operation` while it reports that nothing was done (promise 4 of [`crate::vfs`]).
+pub(crate) async fn retry<T, F: Future<Output = io::Result<T>>>(
+    mut operation: impl FnMut() -> F,
+) -> io::Result<T> {
+    for _ in 1..RETRY_MAX {
+        match operation().await {
+            Err(error) if nothing_done(&error) => {}
+            result => return result,
+        }
+    }
+    operation().await
+}
+
+/// Reads until `buffer` is full or the file ends; returns the count of bytes read.
+pub(crate) async fn read_full_at<F: File>(
+    file: &F,
+    offset: u64,
+    mut buffer: BytesMut,
+) -> io::Result<(BytesMut, usize)> {
+    let want = buffer.len();
+    let mut done = 0;
+    let mut tries = 0;
+    while done < want {
+        let rest = buffer.split_off(done);
+        match file.read_at(offset + done as u64, rest).await {
+            Ok((rest, 0)) => {
+                buffer.unsplit(rest);
+                break;
+            }
+            Ok((rest, count)) => {
+                assert!(count <= rest.len(), "a backend read {count} bytes into {}", rest.len());
+                buffer.unsplit(rest);
+                done += count;
+                tries = 0;
+            }
+            Err(error) => {
+                tries += 1;
+                let bound = if nothing_done(&error) { RETRY_MAX } else { READ_TRIES_MAX };
+                if tries >= bound {
+                    return Err(error);
+                }
+                // The backend kept the rest of the buffer; its contents were still to be read.
+                buffer.resize(want, 0);
+            }
+        }
+    }
+    Ok((buffer, done))
+}
+
+/// Reads exactly `buffer.len()` bytes.
+///
+/// # Errors
+///
+/// `UnexpectedEof` when the file ends before.
+pub(crate) async fn read_exact_at<F: File>(file: &F, offset: u64, buffer: BytesMut) -> io::Result<BytesMut> {
+    let want = buffer.len();
+    let (buffer, done) = read_full_at(file, offset, buffer).await?;
+    if done < want {
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("{done} of {want} bytes at offset {offset}"),
+        ));
+    }
+    Ok(buffer)
+}
+
+/// Writes all of `data`; durable after the file's next sync.
+pub(crate) async fn write_all_at<F: File>(file: &F, mut offset: u64, mut data: Bytes) -> io::Result<()> {
+    while !data.is_empty() {
+        let count = retry(|| file.write_at(offset, data.clone())).await?;
+        assert!(count <= data.len(), "a backend wrote {count} bytes of {}", data.len());
+        if count == 0 {
+            return Err(io::Error::new(io::ErrorKind::WriteZero, format!("no progress at offset {offset}")));
+        }
+        data.advance(count);
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// Writes all of `data` and makes it durable: one operation, unless the device takes it in pieces.
+pub(crate) async fn write_all_and_sync<F: File>(file: &F, offset: u64, mut data: Bytes) -> io::Result<()> {
+    let count = retry(|| file.write_at_and_sync(offset, data.clone())).await?;
+    assert!(count <= data.len(), "a backend wrote {count} bytes of {}", data.len());
+    if count == data.len() {
+        return Ok(());
+    }
+    data.advance(count);
+    write_all_at(file, offset + count as u64, data).await?;
+    retry(|| file.sync_data()).await
+}
+
+fn nothing_done(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
