@@ -1,45 +1,51 @@
 //! Sizes that the format and the code agree on, and the assertions that tie them together.
 
 /// The first version of the on-disk format, and the only one so far.
-pub const FORMAT_VERSION: u32 = 1;
+pub(crate) const FORMAT_VERSION: u32 = 1;
 
 /// Longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 60 * 1024;
+pub(crate) const KEY_BYTES_MAX: usize = 60 * 1024;
 
 /// Longest value, in bytes. Options may lower it: a record must fit into half a segment.
-pub const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Longest opaque source offset, in bytes.
-pub const OFFSET_BYTES_MAX: usize = 1024;
+pub(crate) const OFFSET_BYTES_MAX: usize = 1024;
 
 /// Longest source name, in bytes.
-pub const OFFSET_NAME_BYTES_MAX: usize = 255;
+pub(crate) const OFFSET_NAME_BYTES_MAX: usize = 255;
 
 /// Most source offsets that one core keeps.
-pub const OFFSETS_MAX: usize = 256;
+pub(crate) const OFFSETS_MAX: usize = 256;
+
+/// Most sinks of one database.
+pub(crate) const SINKS_MAX: usize = 64;
+
+/// Longest handle of a sink's pre-commit, in bytes.
+pub(crate) const SINK_HANDLE_BYTES_MAX: usize = 4096;
 
 /// Most cores of one database.
-pub const CORES_MAX: u16 = 256;
+pub(crate) const CORES_MAX: u16 = 256;
 
 /// Most key groups of one database.
-pub const KEY_GROUPS_MAX: u16 = 32 * 1024;
+pub(crate) const KEY_GROUPS_MAX: u16 = 32 * 1024;
 
 /// Bytes of the fixed header in front of every frame's payload.
-pub const FRAME_HEADER_BYTES: usize = 64;
+pub(crate) const FRAME_HEADER_BYTES: usize = 64;
 
 /// Bytes of the fixed header in front of every record's key.
-pub const RECORD_HEADER_BYTES: usize = 8;
+pub(crate) const RECORD_HEADER_BYTES: usize = 8;
 
 /// The smallest write unit: the sector of every device in use. Torn writes tear between sectors.
-pub const SECTOR_BYTES: u32 = 512;
+pub(crate) const SECTOR_BYTES: u32 = 512;
 
 /// The largest write unit, and the bytes that a segment's own header occupies.
-pub const WRITE_UNIT_BYTES_MAX: u32 = 4096;
+pub(crate) const WRITE_UNIT_BYTES_MAX: u32 = 4096;
 
 /// Smallest and largest `segment_bytes`.
-pub const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 /// See [`SEGMENT_BYTES_MIN`].
-pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+pub(crate) const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize, "a key's length is two bytes on disk");
 const _: () = assert!(VALUE_BYTES_MAX <= u32::MAX as usize, "a value's length is four bytes on disk");

@@ -1,12 +1,18 @@
 //! Bytes and nothing else: checksums, the stable hash, explicit little-endian fields. No I/O.
 
+mod epoch_end;
 mod fields;
 mod record;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use epoch_end::EpochEnd;
 pub(crate) use fields::{Reader, Writer};
 pub(crate) use record::{Record, RecordKind, record_bytes};
 
-use crate::ids::KeyGroup;
+use std::ops::Range;
+
+use crate::ids::{CoreId, KeyGroup};
 
 /// CRC-32C (Castagnoli) of `bytes`, continued from `seed`: the salt of what the bytes belong to.
 pub(crate) fn crc(seed: u32, bytes: &[u8]) -> u32 {
@@ -29,6 +35,28 @@ pub(crate) fn key_group(hash: u64, groups: u16) -> KeyGroup {
     let scaled = (u128::from(hash) * u128::from(groups)) >> 64;
     #[expect(clippy::cast_possible_truncation, reason = "scaled < groups ≤ u16::MAX")]
     KeyGroup(scaled as u16)
+}
+
+/// The core that owns `group`, of `groups` groups over `cores` cores: each core one run of groups, as long as
+/// the others' or longer by one.
+///
+/// # Panics
+///
+/// When there are fewer groups than cores, or `group` is none of them.
+#[inline]
+pub(crate) fn core_of(group: KeyGroup, groups: u16, cores: u16) -> CoreId {
+    assert!(0 < cores && cores <= groups && group.0 < groups, "group {group} of {groups} over {cores} cores");
+    let core = u32::from(group.0) * u32::from(cores) / u32::from(groups);
+    #[expect(clippy::cast_possible_truncation, reason = "core < cores ≤ u16::MAX")]
+    CoreId(core as u16)
+}
+
+/// The groups that `core` owns.
+pub(crate) fn groups_of(core: CoreId, groups: u16, cores: u16) -> Range<u16> {
+    let first_of = |core: u32| (core * u32::from(groups)).div_ceil(u32::from(cores));
+    #[expect(clippy::cast_possible_truncation, reason = "at most `groups`")]
+    let (from, to) = (first_of(u32::from(core.0)) as u16, first_of(u32::from(core.0) + 1) as u16);
+    from..to
 }
 
 /// Order-free digest of a set of entries: the sum modulo 2^128 of a keyed 128-bit hash (XXH3-128) of each.

@@ -20,7 +20,7 @@ pub(crate) enum RecordKind {
     Delete = 2,
     /// No key of this core has a value from here on.
     Clear = 3,
-    /// The core's epoch ends here; the value holds the mark (`docs/format.md`, "EpochEnd").
+    /// The core's epoch ends here; the value holds the mark (`docs/format.md`, "`EpochEnd`").
     EpochEnd = 4,
 }
 

@@ -18,15 +18,24 @@
 //!
 //! Offsets and lengths are in bytes. Futures need not be `Send`: a backend belongs to the thread that made it.
 //! Dropping a future never cancels what it has begun, and never frees memory that the device still uses.
-//! `contract` holds the suite that every backend passes.
+//! `contract` (feature `sim`) holds the suite that every backend passes.
 
+#[cfg(feature = "sim")]
+pub mod contract;
+mod obfuscate;
+mod renew;
+mod std;
 mod transfer;
 
+pub use self::obfuscate::{ObfuscatedFile, ObfuscatedVfs};
+pub use self::std::{StdFile, StdLock, StdVfs};
+pub(crate) use renew::renew_dir;
 pub(crate) use transfer::{read_exact_at, read_full_at, retry, write_all_and_sync, write_all_at};
 
-use std::future::Future;
-use std::io;
-use std::path::Path;
+// This module has a child called `std`, so the library's paths start with `::`.
+use ::std::future::Future;
+use ::std::io;
+use ::std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 
@@ -65,7 +74,7 @@ pub trait Vfs: Clone + 'static {
     type File: File;
 
     /// A held lock of a directory; dropping it, or the death of the process, gives the lock up.
-    type Lock: Send + 'static;
+    type Lock: Send + Sync + 'static;
 
     /// Opens the existing regular file at `path`.
     ///
@@ -95,11 +104,11 @@ pub trait Vfs: Clone + 'static {
     /// `AlreadyExists` when `to` is taken; `NotFound` when `from` is missing.
     fn link(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
 
-    /// Renames the file `from` to `to`, replacing a file of that name.
+    /// Renames the file or directory `from` to `to`. A file replaces a file of that name; a directory replaces nothing.
     ///
     /// # Errors
     ///
-    /// `NotFound` when `from` is missing.
+    /// `NotFound` when `from` is missing; `AlreadyExists` when a directory would replace something.
     fn rename(&self, from: &Path, to: &Path) -> impl Future<Output = io::Result<()>>;
 
     /// Removes the name of a file. Until the directory is synced, a crash may bring it back.
@@ -141,6 +150,7 @@ pub trait Vfs: Clone + 'static {
 
 /// An open file. Operations on one file may be in flight together and complete in any order; writes that overlap
 /// must not be in flight together. Dropping it closes it and makes nothing durable.
+#[expect(clippy::len_without_is_empty, reason = "the length is an operation of the device that may fail")]
 pub trait File: 'static {
     /// The file's length.
     ///

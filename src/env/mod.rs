@@ -3,10 +3,15 @@
 //! The engine is generic over one `Env`; production has a default, so a plain user never names one.
 //! `vfs` is disk, `Clock` time, `Spawn` background work, `Entropy` randomness. Nothing else reaches outside.
 
-use std::fmt;
-use std::future::Future;
-use std::io;
-use std::time::Duration;
+mod std;
+
+pub use self::std::{StdClock, StdEntropy, StdEnv, StdSpawn};
+
+// This module has a child called `std`, so the library's paths start with `::`.
+use ::std::fmt;
+use ::std::future::Future;
+use ::std::io;
+use ::std::time::Duration;
 
 use crate::ids::Nonce;
 use crate::vfs::Vfs;

@@ -1,0 +1,174 @@
+//! The bytes of one file at one level: what the page cache holds, or what is on the platter.
+//!
+//! Pages are shared between copies, so that copying a disk copies pointers. A page that was never written is a hole
+//! and reads as zero. The length is kept beside the pages: on a platter the two are made durable apart, so bytes may
+//! be found behind the length, and [`Content::clip`] is what a reboot does to them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::limits::SECTOR_BYTES;
+
+/// Bytes of one page of the cache.
+pub(super) const PAGE_BYTES: usize = 4096;
+
+/// Bytes of one sector: what tears as one.
+pub(super) const SECTOR: usize = SECTOR_BYTES as usize;
+
+const SECTORS_PER_PAGE: usize = PAGE_BYTES / SECTOR;
+const ZERO_PAGE: Page = [0; PAGE_BYTES];
+
+const _: () = assert!(PAGE_BYTES.is_multiple_of(SECTOR), "a page is whole sectors");
+
+type Page = [u8; PAGE_BYTES];
+
+/// See the module.
+#[derive(Clone, Default)]
+pub(super) struct Content {
+    pages: Vec<Option<Arc<Page>>>,
+    len: u64,
+}
+
+/// A byte position that is inside memory.
+pub(super) fn index(position: u64) -> usize {
+    usize::try_from(position).expect("a simulated file fits into memory")
+}
+
+impl Content {
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Sets the length and leaves the bytes as they are.
+    pub(super) fn set_len_only(&mut self, len: u64) {
+        self.len = len;
+    }
+
+    /// Pages that take up space.
+    pub(super) fn page_count(&self) -> u64 {
+        self.pages.iter().filter(|page| page.is_some()).count() as u64
+    }
+
+    /// How many more pages the bytes of `range` would take up.
+    pub(super) fn pages_missing(&self, range: &Range<u64>) -> u64 {
+        if range.is_empty() {
+            return 0;
+        }
+        let pages = index(range.start) / PAGE_BYTES..index(range.end).div_ceil(PAGE_BYTES);
+        pages.filter(|&page| self.pages.get(page).is_none_or(Option::is_none)).count() as u64
+    }
+
+    /// Takes up space for the first `bytes`, which read as before.
+    pub(super) fn reserve(&mut self, bytes: u64) {
+        for page in 0..index(bytes).div_ceil(PAGE_BYTES) {
+            self.page_mut(page);
+        }
+    }
+
+    /// Copies the bytes from `offset` to the front of `into`; the count ends at the length.
+    pub(super) fn read(&self, offset: u64, into: &mut [u8]) -> usize {
+        let count = index(self.len.saturating_sub(offset).min(into.len() as u64));
+        self.read_raw(offset, &mut into[..count]);
+        count
+    }
+
+    /// Like [`Content::read`], also behind the length.
+    pub(super) fn read_raw(&self, offset: u64, into: &mut [u8]) {
+        let mut done = 0;
+        while done < into.len() {
+            let at = index(offset) + done;
+            let within = at % PAGE_BYTES;
+            let count = (PAGE_BYTES - within).min(into.len() - done);
+            let target = &mut into[done..done + count];
+            match self.pages.get(at / PAGE_BYTES) {
+                Some(Some(page)) => target.copy_from_slice(&page[within..within + count]),
+                _ => target.fill(0),
+            }
+            done += count;
+        }
+    }
+
+    /// Writes bytes and leaves the length as it is.
+    pub(super) fn write_raw(&mut self, offset: u64, data: &[u8]) {
+        let mut done = 0;
+        while done < data.len() {
+            let at = index(offset) + done;
+            let within = at % PAGE_BYTES;
+            let count = (PAGE_BYTES - within).min(data.len() - done);
+            self.page_mut(at / PAGE_BYTES)[within..within + count].copy_from_slice(&data[done..done + count]);
+            done += count;
+        }
+    }
+
+    /// Makes the bytes of `range` zero; holes stay holes.
+    pub(super) fn zero(&mut self, range: Range<u64>) {
+        let end = index(range.end).min(self.pages.len() * PAGE_BYTES);
+        let mut at = index(range.start);
+        while at < end {
+            let within = at % PAGE_BYTES;
+            let count = (PAGE_BYTES - within).min(end - at);
+            if let Some(page) = &mut self.pages[at / PAGE_BYTES] {
+                if count == PAGE_BYTES {
+                    *page = Arc::new(ZERO_PAGE);
+                } else {
+                    Arc::make_mut(page)[within..within + count].fill(0);
+                }
+            }
+            at += count;
+        }
+    }
+
+    /// Overwrites one sector.
+    pub(super) fn put_sector(&mut self, sector: u64, data: &[u8]) {
+        debug_assert_eq!(data.len(), SECTOR, "a sector is whole");
+        self.write_raw(sector * SECTOR as u64, data);
+    }
+
+    /// Makes one sector zero.
+    pub(super) fn zero_sector(&mut self, sector: u64) {
+        self.zero(sector * SECTOR as u64..(sector + 1) * SECTOR as u64);
+    }
+
+    /// Copies one sector from `other`.
+    pub(super) fn copy_sector(&mut self, sector: u64, other: &Self) {
+        let page = index(sector) / SECTORS_PER_PAGE;
+        let within = index(sector) % SECTORS_PER_PAGE * SECTOR;
+        match other.pages.get(page) {
+            Some(Some(page)) => self.put_sector(sector, &page[within..within + SECTOR]),
+            _ => self.zero_sector(sector),
+        }
+    }
+
+    /// Cuts or extends to `len`: nothing is found behind it afterwards.
+    pub(super) fn clip(&mut self, len: u64) {
+        self.len = len;
+        let pages = index(len).div_ceil(PAGE_BYTES);
+        self.pages.truncate(pages);
+        self.zero(len..pages as u64 * PAGE_BYTES as u64);
+    }
+
+    /// Adds the length and the bytes up to it to `hasher`: equal for files that read equal.
+    pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
+        hasher.update(&self.len.to_le_bytes());
+        let mut left = index(self.len);
+        let mut page = 0;
+        while left > 0 {
+            let count = left.min(PAGE_BYTES);
+            match self.pages.get(page) {
+                Some(Some(page)) => hasher.update(&page[..count]),
+                _ => hasher.update(&ZERO_PAGE[..count]),
+            }
+            left -= count;
+            page += 1;
+        }
+    }
+
+    fn page_mut(&mut self, page: usize) -> &mut Page {
+        if self.pages.len() <= page {
+            self.pages.resize(page + 1, None);
+        }
+        Arc::make_mut(self.pages[page].get_or_insert_with(|| Arc::new(ZERO_PAGE)))
+    }
+}

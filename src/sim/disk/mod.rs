@@ -1,0 +1,332 @@
+//! The simulated disk: a page cache over a platter, and everything that may happen between the two.
+//!
+//! A plain model without time, tasks or errors of its own: who calls it decides when an operation takes effect,
+//! when it completes and which fault hits it ([`SimVfs`](super::SimVfs) does). Its changes are ordered by stamps.
+//! Copying a disk copies pointers: keep one at every call, if you like.
+
+mod calls;
+mod content;
+mod file;
+mod images;
+mod names;
+mod pending;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::choices::Choices;
+use super::personality::Personality;
+use content::{Content, PAGE_BYTES, index};
+use file::FileNode;
+pub use images::Images;
+pub(in crate::sim) use names::Inode;
+use names::{Names, Node};
+use pending::Pending;
+
+/// Orders what happens to a disk: the changes, their completions, the beginnings of syncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sim) struct Stamp(u64);
+
+impl Stamp {
+    const NEVER: Self = Self(u64::MAX);
+}
+
+/// Which changes a sync covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum Cover {
+    /// Those that were complete at this moment.
+    CompletedBy(Stamp),
+    /// This one only: a write with a sync of its own.
+    One(Stamp),
+}
+
+/// What becomes of the changes that a sync covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum SyncFate {
+    /// They are durable.
+    Done,
+    /// Nothing, and nobody says so: the device lied.
+    Forgotten,
+    /// It failed, and they wait for the next sync.
+    FailedStillDirty,
+    /// It failed; some reached the platter, the others will not.
+    FailedSomeLost,
+    /// It failed, and none of them will reach the platter.
+    FailedAllLost,
+}
+
+/// How a process ends.
+pub enum Crash<'a> {
+    /// The process dies, the machine stays up: the page cache survives, and unsynced changes stay unsynced.
+    Process,
+    /// The power goes: of every unsynced change, the choices say what is left.
+    Power(&'a mut dyn Choices),
+}
+
+impl fmt::Debug for Crash<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Process => "Process",
+            Self::Power(_) => "Power",
+        })
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Disk {
+    personality: Personality,
+    files: BTreeMap<Inode, Arc<FileNode>>,
+    names: Names,
+    last_stamp: u64,
+    last_inode: u64,
+    capacity_bytes: u64,
+}
+
+impl Disk {
+    /// An empty disk without limits: a root directory and nothing in it.
+    ///
+    /// # Panics
+    ///
+    /// When the personality has a write unit other than 512 or 4,096, or a depth outside 1 to 16.
+    #[must_use]
+    pub fn new(personality: Personality) -> Self {
+        assert!(
+            matches!(personality.write_unit, 512 | 4096),
+            "a write unit of {} bytes",
+            personality.write_unit
+        );
+        assert!((1..=16).contains(&personality.depth_max), "a depth of {}", personality.depth_max);
+        Self {
+            personality,
+            files: BTreeMap::new(),
+            names: Names::new(),
+            last_stamp: 0,
+            last_inode: 0,
+            capacity_bytes: u64::MAX,
+        }
+    }
+
+    /// The same disk with room for `bytes` of file contents, counted in pages of 4,096 bytes.
+    #[must_use]
+    pub fn with_capacity(mut self, bytes: u64) -> Self {
+        self.capacity_bytes = bytes;
+        self
+    }
+
+    /// What kind of disk this is.
+    pub fn personality(&self) -> Personality {
+        self.personality
+    }
+
+    /// Makes every sync from now on honest or not: [`Personality::lying`].
+    pub fn set_lying(&mut self, lying: bool) {
+        self.personality.lying = lying;
+    }
+
+    /// Bytes that files may still take up.
+    pub fn free_bytes(&self) -> u64 {
+        if self.capacity_bytes == u64::MAX {
+            return u64::MAX;
+        }
+        self.capacity_bytes.saturating_sub(self.used_bytes())
+    }
+
+    /// Ends the process or cuts the power, and leaves the disk that the next process finds.
+    pub fn crash(&mut self, crash: Crash<'_>) {
+        match crash {
+            Crash::Process => {
+                let now = self.stamp();
+                self.names.complete_all(now);
+                for file in self.files.values_mut().filter(|file| !file.is_settled()) {
+                    Arc::make_mut(file).complete_all(now);
+                }
+            }
+            Crash::Power(choices) => {
+                let pending = Pending::new(self);
+                let combination = images::sample(&pending, pending::is_ordered(self), choices);
+                *self = pending.image(&combination);
+            }
+        }
+    }
+
+    /// How many things a power cut now would decide, each on its own: sectors, lengths, names.
+    pub fn pending(&self) -> usize {
+        Pending::new(self).slots.len()
+    }
+
+    /// The disks that a power cut now may leave: each once, all of them if they are at most `limit`. Else, in this
+    /// order: nothing lost; everything lost; everything up to each change; each single change lost; each
+    /// single change kept; and as far as `limit` goes each single sector, length or name lost; each single
+    /// one kept; a sample drawn from `seed`. Only the kinds before "as far as" may exceed `limit`.
+    #[must_use]
+    pub fn images(&self, limit: u64, seed: u64) -> Images {
+        Images::new(self, limit, seed)
+    }
+
+    /// A digest of what a program can read from this disk: names, link counts, lengths, bytes.
+    pub fn hash(&self) -> u128 {
+        let links = self.names.link_counts();
+        let mut hasher = Xxh3::new();
+        self.names.walk(&mut |depth, name, node| {
+            hasher.update(&depth.to_le_bytes());
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            match node {
+                Node::Directory(_) => hasher.update(&[0]),
+                Node::File(inode) => {
+                    hasher.update(&[1]);
+                    hasher.update(&links[&inode].to_le_bytes());
+                    self.files[&inode].cache.hash_into(&mut hasher);
+                }
+            }
+        });
+        hasher.digest128()
+    }
+
+    /// Every name on the disk with the length of its file, in order; directories have none.
+    pub fn tree(&self) -> Vec<(PathBuf, Option<u64>)> {
+        let mut tree = Vec::new();
+        let mut path = PathBuf::new();
+        let mut depth_now = 0;
+        self.names.walk(&mut |depth, name, node| {
+            while depth_now > depth {
+                path.pop();
+                depth_now -= 1;
+            }
+            path.push(name);
+            depth_now = depth + 1;
+            let len = match node {
+                Node::Directory(_) => None,
+                Node::File(inode) => Some(self.files[&inode].cache.len()),
+            };
+            tree.push((path.clone(), len));
+        });
+        tree
+    }
+
+    /// The number of the file `path`: other than its name, it never changes and is never used again.
+    pub fn file_number(&self, path: impl AsRef<Path>) -> Option<u64> {
+        self.file(path.as_ref()).ok().map(Inode::number)
+    }
+
+    /// The bytes of the file `path`, as a read finds them.
+    pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let inode = self.file(path.as_ref()).ok()?;
+        let content = &self.files[&inode].cache;
+        let mut bytes = vec![0; index(content.len())];
+        content.read(0, &mut bytes);
+        Some(bytes)
+    }
+
+    /// Puts a durable directory at `path`, with the directories that lead to it.
+    ///
+    /// # Errors
+    ///
+    /// `NotADirectory` when the path leads through a file or to one.
+    pub fn install_dir(&mut self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut prefix = PathBuf::new();
+        for component in path.as_ref().components() {
+            prefix.push(component);
+            match self.names.find(&prefix) {
+                Ok(Node::Directory(_)) => {}
+                Ok(Node::File(_)) => {
+                    return Err(names::error(io::ErrorKind::NotADirectory, &prefix, "is a file"));
+                }
+                Err(_) => {
+                    let stamp = self.create_dir(&prefix)?;
+                    self.settle_name(stamp);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a durable file with these bytes at `path`, in the place of another one if need be.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when its directory is missing.
+    pub fn install_file(&mut self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+        let path = path.as_ref();
+        if self.names.find(path).is_ok() {
+            let stamp = self.remove(path)?;
+            self.settle_name(stamp);
+        }
+        let (inode, stamp) = self.create_new(path)?;
+        self.settle_name(stamp);
+        let mut content = Content::default();
+        content.write_raw(0, bytes);
+        content.clip(bytes.len() as u64);
+        self.files.insert(inode, Arc::new(FileNode::settled(content, BTreeSet::new())));
+        Ok(())
+    }
+
+    /// Damages the file `path` at rest: overwrites bytes on the platter and in the cache, within its length.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when there is no such file.
+    ///
+    /// # Panics
+    ///
+    /// When the bytes reach beyond its end.
+    pub fn scribble(&mut self, path: impl AsRef<Path>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let inode = self.file(path.as_ref())?;
+        let file = self.file_mut(inode);
+        assert!(offset + bytes.len() as u64 <= file.cache.len(), "damage beyond the end");
+        file.scribble(offset, bytes);
+        Ok(())
+    }
+
+    /// Removes the name `path` for good, without a crash bringing it back.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when there is no such file.
+    pub fn remove_at_rest(&mut self, path: impl AsRef<Path>) -> io::Result<()> {
+        let stamp = self.remove(path.as_ref())?;
+        self.settle_name(stamp);
+        Ok(())
+    }
+
+    fn settle_name(&mut self, stamp: Stamp) {
+        let now = self.stamp();
+        self.names.complete(stamp, now);
+        let taken = self.names.take(|change| change.stamp == stamp);
+        for change in &taken {
+            self.names.persist(change);
+        }
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.files.values().map(|file| file.cache.page_count()).sum::<u64>() * PAGE_BYTES as u64
+    }
+
+    /// After the names on the platter were decided: drops what they do not lead to.
+    fn forget_unreached(&mut self) {
+        let reached = self.names.reboot();
+        self.files.retain(|inode, _| reached.contains_key(inode));
+    }
+
+    fn file_mut(&mut self, inode: Inode) -> &mut FileNode {
+        Arc::make_mut(self.files.get_mut(&inode).expect("an open file exists"))
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Disk")
+            .field("personality", &format_args!("{}", self.personality))
+            .field("tree", &self.tree())
+            .finish_non_exhaustive()
+    }
+}

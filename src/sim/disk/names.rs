@@ -1,0 +1,313 @@
+//! Directories: the names in the cache, the names on the platter, and the changes between them.
+//!
+//! N1. A change is one or two entries that persist together: a rename is found whole or not at all (the new name
+//!     there and the old one gone, or neither), as in a journal. Everything else persists on its own.
+//! N2. A change persists only with every earlier pending change of a name that it touches. Changes of different names
+//!     persist in any order: a removal may overtake a rename, in the same directory too.
+//! N3. A sync of a directory takes the changes of its entries that had completed when it began, and what they
+//!     need (N2). It says nothing about the name of the directory itself, nor about any file's bytes.
+//! N4. After a failed sync, what was lost is neither pending nor on the platter: no later sync finds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Component, Path};
+use std::sync::Arc;
+
+use super::{Stamp, SyncFate};
+use crate::sim::choices::Choices;
+
+/// The number of a file or directory. Never reused within one simulated disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sim) struct Inode(pub(super) u64);
+
+impl Inode {
+    pub(super) const ROOT: Self = Self(0);
+
+    pub(in crate::sim) fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    File(Inode),
+    Directory(Inode),
+}
+
+type Entries = BTreeMap<Arc<str>, Node>;
+
+#[derive(Clone, Default)]
+struct Directory {
+    cache: Arc<Entries>,
+    platter: Arc<Entries>,
+}
+
+/// One entry of one directory, before and after.
+#[derive(Clone)]
+pub(super) struct Edit {
+    pub(super) directory: Inode,
+    pub(super) name: Arc<str>,
+    to: Option<Node>,
+}
+
+/// See N1.
+#[derive(Clone)]
+pub(super) struct Change {
+    pub(super) stamp: Stamp,
+    done: Stamp,
+    pub(super) edits: [Option<Edit>; 2],
+}
+
+impl Change {
+    fn touches(&self, directory: Inode) -> bool {
+        self.edits.iter().flatten().any(|edit| edit.directory == directory)
+    }
+
+    /// Whether this change needs `earlier` (N2).
+    pub(super) fn needs(&self, earlier: &Self) -> bool {
+        let mine = self.edits.iter().flatten();
+        mine.into_iter().any(|mine| {
+            earlier
+                .edits
+                .iter()
+                .flatten()
+                .any(|edit| edit.directory == mine.directory && edit.name == mine.name)
+        })
+    }
+}
+
+/// The directory and the last name of a path.
+pub(super) struct Place {
+    pub(super) directory: Inode,
+    pub(super) name: Arc<str>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub(super) struct Names {
+    directories: BTreeMap<Inode, Directory>,
+    pub(super) pending: Vec<Change>,
+}
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self { directories: BTreeMap::from([(Inode::ROOT, Directory::default())]), pending: Vec::new() }
+    }
+
+    /// What `path` leads to, as the cache has it. Paths start at the root, with or without a slash.
+    pub(super) fn find(&self, path: &Path) -> io::Result<Node> {
+        match self.place(path)? {
+            None => Ok(Node::Directory(Inode::ROOT)),
+            Some(place) => self.look_up(&place).ok_or_else(|| not_found(path)),
+        }
+    }
+
+    /// Where the name `path` is or would be; `None` is the root.
+    pub(super) fn place(&self, path: &Path) -> io::Result<Option<Place>> {
+        let mut names = Vec::new();
+        for component in path.components() {
+            match component {
+                Component::RootDir | Component::CurDir => {}
+                Component::Normal(name) => names.push(
+                    name.to_str().ok_or_else(|| error(io::ErrorKind::InvalidInput, path, "is not UTF-8"))?,
+                ),
+                Component::ParentDir | Component::Prefix(_) => {
+                    return Err(error(io::ErrorKind::InvalidInput, path, "is not a plain path"));
+                }
+            }
+        }
+        let Some(last) = names.pop() else { return Ok(None) };
+        let mut directory = Inode::ROOT;
+        for name in names {
+            directory = match self.entries(directory).get(name) {
+                Some(Node::Directory(inode)) => *inode,
+                Some(Node::File(_)) => {
+                    return Err(error(io::ErrorKind::NotADirectory, path, "leads through a file"));
+                }
+                None => return Err(not_found(path)),
+            };
+        }
+        Ok(Some(Place { directory, name: Arc::from(last) }))
+    }
+
+    pub(super) fn look_up(&self, place: &Place) -> Option<Node> {
+        self.entries(place.directory).get(&place.name).copied()
+    }
+
+    /// The entries of one directory, as the cache has them.
+    pub(super) fn entries(&self, directory: Inode) -> &Entries {
+        &self.directories[&directory].cache
+    }
+
+    /// Adds an empty directory without a name.
+    pub(super) fn add_directory(&mut self, inode: Inode) {
+        self.directories.insert(inode, Directory::default());
+    }
+
+    /// Changes the cache, and leaves the platter to a sync or to chance.
+    pub(super) fn change(&mut self, stamp: Stamp, edits: [Option<(Place, Option<Node>)>; 2]) {
+        let edits = edits
+            .map(|edit| edit.map(|(place, to)| Edit { directory: place.directory, name: place.name, to }));
+        for edit in edits.iter().flatten() {
+            let directory = self.directory_mut(edit.directory);
+            put(Arc::make_mut(&mut directory.cache), edit);
+        }
+        self.pending.push(Change { stamp, done: Stamp::NEVER, edits });
+    }
+
+    pub(super) fn complete(&mut self, stamp: Stamp, now: Stamp) {
+        for change in self.pending.iter_mut().filter(|change| change.stamp == stamp) {
+            change.done = now;
+        }
+    }
+
+    pub(super) fn complete_all(&mut self, now: Stamp) {
+        for change in &mut self.pending {
+            change.done = change.done.min(now);
+        }
+    }
+
+    pub(super) fn sync(&mut self, directory: Inode, began: Stamp, fate: SyncFate, choices: &mut dyn Choices) {
+        if matches!(fate, SyncFate::Forgotten | SyncFate::FailedStillDirty) {
+            return;
+        }
+        let covered = self.take(|change| change.done <= began && change.touches(directory));
+        let mut lost: Vec<Change> = Vec::new();
+        for change in covered {
+            let kept = match fate {
+                SyncFate::Done => true,
+                SyncFate::FailedSomeLost => {
+                    !lost.iter().any(|earlier| change.needs(earlier)) && choices.choose(2) == 1
+                }
+                _ => false,
+            };
+            if kept {
+                self.persist(&change);
+            } else {
+                lost.push(change);
+            }
+        }
+    }
+
+    /// Puts one change on the platter.
+    pub(super) fn persist(&mut self, change: &Change) {
+        for edit in change.edits.iter().flatten() {
+            let directory = self.directory_mut(edit.directory);
+            put(Arc::make_mut(&mut directory.platter), edit);
+        }
+    }
+
+    /// Some complete changes reach the platter early, each with what it needs. Returns how many.
+    pub(super) fn write_back(&mut self, now: Stamp, choices: &mut dyn Choices) -> usize {
+        let mut back = BTreeSet::new();
+        for at in 0..self.pending.len() {
+            if self.pending[at].done <= now && choices.choose(2) == 1 {
+                back.insert(self.pending[at].stamp);
+            }
+        }
+        let taken = self.take(|change| back.contains(&change.stamp));
+        for change in &taken {
+            self.persist(change);
+        }
+        taken.len()
+    }
+
+    /// What a power cut leaves, after the kept changes are on the platter: the cache is read anew, nothing is
+    /// pending, and what no name leads to is gone. Returns the files with the count of their names.
+    pub(super) fn reboot(&mut self) -> BTreeMap<Inode, u64> {
+        self.pending.clear();
+        let mut files = BTreeMap::new();
+        let mut reached = BTreeMap::new();
+        let mut walk = vec![Inode::ROOT];
+        while let Some(inode) = walk.pop() {
+            let platter = Arc::clone(&self.directories[&inode].platter);
+            for node in platter.values() {
+                match node {
+                    Node::File(file) => *files.entry(*file).or_insert(0) += 1,
+                    Node::Directory(directory) => walk.push(*directory),
+                }
+            }
+            reached.insert(inode, Directory { cache: Arc::clone(&platter), platter });
+        }
+        self.directories = reached;
+        files
+    }
+
+    /// The files that some name leads to or may lead to again.
+    pub(super) fn files(&self) -> BTreeSet<Inode> {
+        let entries = self.directories.values().flat_map(|directory| {
+            directory.cache.values().copied().chain(directory.platter.values().copied())
+        });
+        let pending =
+            self.pending.iter().flat_map(|change| change.edits.iter().flatten()).filter_map(|edit| edit.to);
+        entries
+            .chain(pending)
+            .filter_map(|node| match node {
+                Node::File(inode) => Some(inode),
+                Node::Directory(_) => None,
+            })
+            .collect()
+    }
+
+    /// How many names in the cache lead to each file.
+    pub(super) fn link_counts(&self) -> BTreeMap<Inode, u64> {
+        let mut counts = BTreeMap::new();
+        for node in self.directories.values().flat_map(|directory| directory.cache.values()) {
+            if let Node::File(inode) = node {
+                *counts.entry(*inode).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+
+    /// Shows every name in the cache, a directory before what is in it, with its depth.
+    pub(super) fn walk(&self, show: &mut dyn FnMut(u32, &str, Node)) {
+        self.walk_from(Inode::ROOT, 0, show);
+    }
+
+    fn walk_from(&self, directory: Inode, depth: u32, show: &mut dyn FnMut(u32, &str, Node)) {
+        for (name, node) in self.entries(directory) {
+            show(depth, name, *node);
+            if let Node::Directory(inode) = node {
+                self.walk_from(*inode, depth + 1, show);
+            }
+        }
+    }
+
+    /// Takes the changes that `wanted` names, and those that they need, out of the pending ones.
+    pub(super) fn take(&mut self, wanted: impl Fn(&Change) -> bool) -> Vec<Change> {
+        let mut taken: Vec<Change> = Vec::new();
+        let mut rest = Vec::new();
+        for change in std::mem::take(&mut self.pending).into_iter().rev() {
+            if wanted(&change) || taken.iter().any(|later| later.needs(&change)) {
+                taken.push(change);
+            } else {
+                rest.push(change);
+            }
+        }
+        taken.reverse();
+        rest.reverse();
+        self.pending = rest;
+        taken
+    }
+
+    fn directory_mut(&mut self, inode: Inode) -> &mut Directory {
+        self.directories.get_mut(&inode).expect("a place names a directory that exists")
+    }
+}
+
+fn put(entries: &mut Entries, edit: &Edit) {
+    match edit.to {
+        Some(node) => entries.insert(Arc::clone(&edit.name), node),
+        None => entries.remove(&edit.name),
+    };
+}
+
+pub(super) fn not_found(path: &Path) -> io::Error {
+    error(io::ErrorKind::NotFound, path, "does not exist")
+}
+
+pub(super) fn error(kind: io::ErrorKind, path: &Path, what: &str) -> io::Error {
+    io::Error::new(kind, format!("{} {what}", path.display()))
+}

@@ -1,0 +1,5 @@
+//! The disk alone: what a power loss may leave, against a model that knows nothing of its insides.
+
+mod corners;
+mod model;
+mod naive;

@@ -1,0 +1,86 @@
+//! The simulator: your program, or this engine, on a simulated disk, clock and scheduler, every choice of which comes
+//! from one seed.
+//!
+//! ```text
+//! Simulator   runs tasks of nodes (processes) in virtual time     runner, queue, choices
+//! SimDisk     a disk that does what disks may do                  disk, vfs, faults, personality
+//! SimClock    time with faults                                    clock
+//! Streams     independent randomness by name                      rng
+//! Trace       the digest of a run and its last lines              trace
+//! SimEnv      all of it as an Env                                 env
+//! ```
+//!
+//! # What the disk may do
+//!
+//! Bytes live in a page cache until a sync, names until a sync of their directory. A *process crash* leaves the cache
+//! to the next process: unsynced changes are still there, and still unsynced. A *power loss* decides for each unsynced
+//! change on its own:
+//!
+//! | | a power loss may leave | because |
+//! |--|--|--|
+//! | a sector of 512 bytes | what the platter had, or any version written since the last sync | unsynced writes lost, torn writes, reordering within and across files, write-back |
+//! | a sector being overwritten | neither old nor new bytes, in all of its write unit, unless overwrites are power-safe | torn sector |
+//! | a file's length | the platter's, or any that it had since, whatever becomes of its bytes | size and data diverge, a cut that did not last |
+//! | what a longer file gained, unwritten | zeroes; or stale bytes, of another file or of nobody | stale extension |
+//! | a name: created, linked, removed | there or not, each on its own; a removed one comes back | directory entry lost without a directory sync |
+//! | a rename | whole or not at all: new name there and old one gone, or neither; a replaced file is the old or the new one | journaled rename |
+//!
+//! A name persists only with the earlier changes of the same name, and what is durable is never undone. A sync of a file
+//! says nothing about its name, a sync of a directory nothing about bytes or about the directory's own name. Nothing
+//! follows from an order in which changes were made, unless the disk is [`Order::PrefixOrdered`]: then a power
+//! loss leaves everything up to a moment, the last change torn.
+//!
+//! Writes in flight at a crash count as unsynced, also those whose future was dropped.
+//!
+//! # Failing syncs
+//!
+//! After a failed sync its changes stay pending, or some are lost, or all. What is lost is clean in the cache: a read
+//! finds it there ([`AfterFailedSync`] says what), after a process crash too, the next sync says `Ok`, and the platter
+//! never sees it. Directories do the same.
+//!
+//! # In contract and out of it
+//!
+//! In contract, to be survived exactly: everything above, and [`FaultClass`]es from `WriteBack` to `Stall`: failing syncs,
+//! writes and reads, short and interrupted calls, a full device whose space comes back, latency and stalls. Out of
+//! contract, to be detected and named: syncs that lie (on a lying device), bit rot, misdirected writes and reads,
+//! latent sector errors. [`FaultClass::in_contract`] tells them apart, and the [`Ledger`] has every fault that was injected.
+//!
+//! # Using it
+//!
+//! [`SimDisk`] runs a [`Disk`] under an [`Executor`] and makes the [`SimVfs`] of each process.
+//! [`Disk`] alone is a value: copy it at any call ([`SimDisk::on_boundary`]) for the price of its pointers, and ask
+//! [`Disk::images`] what a power loss at that moment may leave. Everything is drawn from named streams of one seed:
+//! the same seed does the same things.
+
+mod choices;
+mod clock;
+mod disk;
+mod env;
+mod executor;
+mod faults;
+mod personality;
+mod queue;
+mod rng;
+mod runner;
+mod trace;
+mod vfs;
+
+pub use choices::{Choices, Tape};
+pub use clock::{ClockFaults, SimClock};
+pub use disk::{Crash, Disk, Images};
+pub use env::{SimEntropy, SimEnv, SimSpawn};
+pub use executor::{Executor, LocalFuture, yield_now};
+pub use faults::{FaultClass, FaultPlan, Injected, Latency, Ledger};
+pub use personality::{AfterFailedSync, Order, Personality};
+pub use queue::{Handle, Node};
+pub use rng::{Stream, Streams};
+pub use runner::{Simulator, Stuck};
+pub use trace::Trace;
+pub use vfs::{BoundaryHook, BoundaryInfo, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs, is_dead};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks `mutex`; a panic elsewhere fails its own test and need not fail this one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,325 @@
+//! The simulated disk as a file system: what takes time, fails, dies and is watched.
+//!
+//! ```text
+//! submit ─ delay ─► effect (in the cache, on the platter for syncs) ─ delay ─► complete ─► the caller's future
+//!    └ Boundary::Before            └ Boundary::Applied                    └ Boundary::After
+//! ```
+//!
+//! V1. Calls in flight take effect and complete in any order. A sync covers what had completed when it was submitted.
+//! V2. A write is done once it is submitted: its future may be dropped and it still takes effect. At a crash it may be
+//!     found in part.
+//! V3. A handle belongs to the process that opened it. After a crash every call on it is an error ([`is_dead`]) that
+//!     changes nothing and is counted.
+//! V4. Misuse panics: writes in flight that overlap, a cut through a write in flight.
+
+mod call;
+mod file;
+mod names;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::disk::{Crash, Disk, Inode, Stamp};
+use super::executor::Executor;
+use super::faults::{FaultClass, FaultPlan, Faults, Ledger};
+use super::lock;
+use super::rng::{Stream, Streams};
+use super::trace::Trace;
+use crate::env::Tick;
+pub use file::SimFile;
+pub use names::{SimLock, SimVfs};
+
+/// The moments of a call at which the disk can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Submitted; nothing has happened yet.
+    Before,
+    /// It took effect; the caller does not know yet.
+    Applied,
+    /// The caller is about to know the result.
+    After,
+}
+
+/// Where a run stands when its disk is looked at.
+#[derive(Clone, Debug)]
+pub struct BoundaryInfo {
+    /// The number of the call, in order of submission.
+    pub call: u64,
+    /// The name of the call, as in the traits.
+    pub operation: &'static str,
+    /// The path that it was given, or that its file was opened by.
+    pub path: Arc<Path>,
+    /// Which moment of the call.
+    pub phase: Phase,
+    /// When.
+    pub at: Tick,
+}
+
+/// What [`SimDisk::on_boundary`] calls.
+pub type BoundaryHook = Box<dyn FnMut(&Disk, BoundaryInfo) + Send>;
+
+/// What dead handles tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeadCalls {
+    /// All calls.
+    pub all: u64,
+    /// Calls that would have changed the disk: from a program that stops when it dies, none.
+    pub changes: u64,
+}
+
+/// A simulated disk in use: makes the file systems of its processes, and ends them. Clones share it.
+#[derive(Clone)]
+pub struct SimDisk {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    executor: Arc<dyn Executor>,
+    trace: Trace,
+}
+
+struct State {
+    disk: Disk,
+    faults: Faults,
+    latency: Stream,
+    crashes: Stream,
+    incarnation: u64,
+    calls: u64,
+    flights: BTreeMap<u64, Flight>,
+    open: BTreeMap<Inode, u64>,
+    locked: BTreeSet<Inode>,
+    dead: DeadCalls,
+    hook: Option<BoundaryHook>,
+}
+
+/// A write between submission and completion.
+struct Flight {
+    inode: Inode,
+    offset: u64,
+    data: Bytes,
+    /// Its change of the disk, once it took effect.
+    stamp: Option<Stamp>,
+    /// When it takes effect and completes, if nobody waits for it any more.
+    orphaned: Option<(Tick, Tick)>,
+}
+
+impl Flight {
+    fn bytes(&self) -> Range<u64> {
+        self.offset..self.offset + self.data.len() as u64
+    }
+}
+
+impl SimDisk {
+    /// Puts `disk` to use, with the faults of `plan` drawn from `streams`.
+    #[must_use]
+    pub fn new(
+        disk: Disk,
+        executor: Arc<dyn Executor>,
+        streams: &Streams,
+        plan: FaultPlan,
+        trace: Trace,
+    ) -> Self {
+        let state = State {
+            disk,
+            faults: Faults::new(plan, *streams),
+            latency: streams.stream("disk.latency"),
+            crashes: streams.stream("disk.crash"),
+            incarnation: 0,
+            calls: 0,
+            flights: BTreeMap::new(),
+            open: BTreeMap::new(),
+            locked: BTreeSet::new(),
+            dead: DeadCalls::default(),
+            hook: None,
+        };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), executor, trace }) }
+    }
+
+    /// The file system of the process that runs now. It dies at the next crash.
+    #[must_use]
+    pub fn vfs(&self) -> SimVfs {
+        let incarnation = lock(&self.shared.state).incarnation;
+        SimVfs::new(Arc::clone(&self.shared), incarnation)
+    }
+
+    /// Ends the process. Writes in flight may be found in part, those of a process crash at least up to some byte.
+    pub fn crash(&self, crash: Crash<'_>) {
+        let now = self.shared.executor.now();
+        let mut state = lock(&self.shared.state);
+        let class = match crash {
+            Crash::Process => FaultClass::ProcessCrash,
+            Crash::Power(_) => FaultClass::PowerLoss,
+        };
+        state.land_flights(matches!(crash, Crash::Power(_)));
+        state.disk.crash(crash);
+        state.end_process();
+        state.faults.record(class, (Path::new(""), 0), 0..0, now);
+        self.shared.trace.event(
+            "disk",
+            "crash",
+            format_args!("{class:?}"),
+            format_args!("{:032x}", state.disk.hash()),
+            now,
+        );
+    }
+
+    /// Cuts the power, with one legal outcome drawn from the stream `disk.crash`.
+    pub fn power_loss(&self) {
+        let seed = lock(&self.shared.state).crashes.bits();
+        let mut draws = Streams::new(seed).stream("disk.crash");
+        self.crash(Crash::Power(&mut draws));
+    }
+
+    /// A copy of the disk as it is now.
+    pub fn disk(&self) -> Disk {
+        lock(&self.shared.state).disk.clone()
+    }
+
+    /// Lets `change` work on the disk directly: damage at rest, files from elsewhere.
+    pub fn with_disk<T>(&self, change: impl FnOnce(&mut Disk) -> T) -> T {
+        change(&mut lock(&self.shared.state).disk)
+    }
+
+    /// Calls `hook` at every boundary of every call from now on, with the disk as it is there. It must not call
+    /// back.
+    pub fn on_boundary(&self, hook: BoundaryHook) {
+        lock(&self.shared.state).hook = Some(hook);
+    }
+
+    /// Ends all faults. Latency stays.
+    pub fn stop_faults(&self) {
+        lock(&self.shared.state).faults.stop();
+    }
+
+    /// The faults so far.
+    pub fn ledger(&self) -> Ledger {
+        lock(&self.shared.state).faults.ledger.clone()
+    }
+
+    /// What handles of dead processes tried.
+    pub fn dead_calls(&self) -> DeadCalls {
+        lock(&self.shared.state).dead
+    }
+
+    /// How many writes are in flight: a good moment for a crash.
+    pub fn writes_in_flight(&self) -> usize {
+        lock(&self.shared.state).flights.len()
+    }
+}
+
+impl State {
+    /// What the writes in flight did when the process ended.
+    fn land_flights(&mut self, power: bool) {
+        for (_, flight) in std::mem::take(&mut self.flights) {
+            if flight.stamp.is_some() {
+                continue;
+            }
+            let len = flight.data.len() as u64;
+            let taken = if power { len } else { self.crashes.range(0, len) };
+            if taken > 0 {
+                let taken = usize::try_from(taken).expect("at most a length");
+                self.disk.write(flight.inode, flight.offset, &flight.data.slice(..taken));
+            }
+        }
+    }
+
+    fn end_process(&mut self) {
+        self.incarnation += 1;
+        self.flights.clear();
+        self.locked.clear();
+        self.open.clear();
+    }
+
+    /// Lets the writes that nobody waits for take effect and complete when their time has come.
+    fn settle_orphans(&mut self, now: Tick) {
+        let due: Vec<u64> = self
+            .flights
+            .iter()
+            .filter(|(_, flight)| flight.orphaned.is_some_and(|(effect, _)| effect <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let flight = self.flights.get_mut(&id).expect("listed above");
+            let (inode, done) = (flight.inode, flight.orphaned.is_some_and(|(_, done)| done <= now));
+            let stamp = match flight.stamp {
+                Some(stamp) => stamp,
+                None => self.disk.write(inode, flight.offset, &flight.data),
+            };
+            flight.stamp = Some(stamp);
+            if done {
+                self.flights.remove(&id);
+                self.disk.complete(inode, stamp);
+                self.let_go(inode);
+            }
+        }
+    }
+
+    /// A write in flight takes effect.
+    fn write(&mut self, flight: u64, inode: Inode, offset: u64, data: &Bytes) -> Stamp {
+        let stamp = self.disk.write(inode, offset, data);
+        if let Some(flight) = self.flights.get_mut(&flight) {
+            flight.stamp = Some(stamp);
+        }
+        stamp
+    }
+
+    fn hold(&mut self, inode: Inode) {
+        *self.open.entry(inode).or_insert(0) += 1;
+    }
+
+    fn let_go(&mut self, inode: Inode) {
+        if let Some(count) = self.open.get_mut(&inode) {
+            *count -= 1;
+            if *count == 0 {
+                self.open.remove(&inode);
+            }
+        }
+    }
+
+    fn boundary(&mut self, call: &call::Call, phase: Phase, at: Tick) {
+        if let Some(hook) = &mut self.hook {
+            let path = Arc::clone(&call.path);
+            hook(&self.disk, BoundaryInfo { call: call.number, operation: call.operation, path, phase, at });
+        }
+    }
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimDisk({})", lock(&self.shared.state).disk.personality())
+    }
+}
+
+#[derive(Debug)]
+struct Dead;
+
+impl fmt::Display for Dead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process that made this handle has crashed")
+    }
+}
+
+impl std::error::Error for Dead {}
+
+/// Whether a call failed because its process is dead: the error that no program of the next process ever sees.
+pub fn is_dead(error: &io::Error) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<Dead>()).is_some()
+}
+
+fn dead() -> io::Error {
+    io::Error::other(Dead)
+}
+
+fn device_error(what: &str) -> io::Error {
+    io::Error::other(format!("input/output error: {what} (simulated)"))
+}

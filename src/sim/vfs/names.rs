@@ -1,0 +1,194 @@
+//! The names of a simulated disk.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::call::{Call, Completion, Effect, Kind, full};
+use super::file::{SimFile, sync_fate};
+use super::{Inode, Shared, SimDisk, State, device_error, lock};
+use crate::env::Tick;
+use crate::sim::disk::{Stamp, SyncFate};
+use crate::sim::faults::FaultClass;
+use crate::vfs::{Entry, OpenMode, Vfs};
+
+/// The file system of one process on a [`SimDisk`].
+#[derive(Clone)]
+pub struct SimVfs {
+    shared: Arc<Shared>,
+    incarnation: u64,
+}
+
+/// A held lock of a directory of a [`SimDisk`].
+pub struct SimLock {
+    shared: Arc<Shared>,
+    incarnation: u64,
+    inode: Inode,
+}
+
+impl SimVfs {
+    pub(super) fn new(shared: Arc<Shared>, incarnation: u64) -> Self {
+        Self { shared, incarnation }
+    }
+
+    /// The disk that it is on.
+    #[must_use]
+    pub fn sim_disk(&self) -> SimDisk {
+        SimDisk { shared: Arc::clone(&self.shared) }
+    }
+
+    async fn call<T: fmt::Debug>(
+        &self,
+        operation: &'static str,
+        kind: Kind,
+        path: &Path,
+        effect: impl FnOnce(&mut State, &Call, Tick) -> Effect<T>,
+    ) -> io::Result<T> {
+        let path = Arc::from(path);
+        let call = self.shared.submit(self.incarnation, operation, kind, &path, (0, 0..0))?;
+        self.shared.finish(call, effect, |_, _, _, _| Ok(())).await
+    }
+
+    /// A call that makes a name, for which there must be space.
+    async fn change<T: fmt::Debug>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        change: impl FnOnce(&mut State) -> io::Result<(T, Option<Stamp>)>,
+    ) -> io::Result<T> {
+        self.call(operation, Kind::Change, path, |state, call, now| {
+            if let Some(error) = call.is_full(state, now) {
+                return Effect::plain(Err(error));
+            }
+            if state.disk.free_bytes() == 0 {
+                return Effect::plain(Err(full(false)));
+            }
+            changed(change(state))
+        })
+        .await
+    }
+}
+
+fn changed<T>(result: io::Result<(T, Option<Stamp>)>) -> Effect<T> {
+    match result {
+        Ok((value, stamp)) => {
+            Effect { result: Ok(value), completion: stamp.map_or(Completion::Nothing, Completion::Name) }
+        }
+        Err(error) => Effect::plain(Err(error)),
+    }
+}
+
+impl Vfs for SimVfs {
+    type File = SimFile;
+    type Lock = SimLock;
+
+    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
+        let inode =
+            self.call("open", Kind::Find, path, |state, _, _| Effect::plain(state.disk.file(path))).await?;
+        Ok(SimFile::new(Arc::clone(&self.shared), self.incarnation, inode, path, mode))
+    }
+
+    async fn create_new(&self, path: &Path) -> io::Result<SimFile> {
+        let inode = self
+            .change("create_new", path, |state| {
+                state.disk.create_new(path).map(|(inode, stamp)| (inode, Some(stamp)))
+            })
+            .await?;
+        Ok(SimFile::new(Arc::clone(&self.shared), self.incarnation, inode, path, OpenMode::Write))
+    }
+
+    async fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.change("create_dir", path, |state| state.disk.create_dir(path).map(|stamp| ((), Some(stamp))))
+            .await
+    }
+
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change("link", to, |state| state.disk.link(from, to).map(|stamp| ((), Some(stamp)))).await
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change("rename", to, |state| state.disk.rename(from, to).map(|stamp| ((), stamp))).await
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call("remove", Kind::Change, path, |state, _, _| {
+            changed(state.disk.remove(path).map(|stamp| ((), Some(stamp))))
+        })
+        .await
+    }
+
+    async fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.call("list", Kind::Find, path, |state, _, _| Effect::plain(state.disk.list(path))).await
+    }
+
+    async fn lock(&self, path: &Path) -> io::Result<SimLock> {
+        let incarnation = self.incarnation;
+        let inode = self
+            .call("lock", Kind::Look, path, |state, _, _| {
+                let inode = match state.disk.directory(path) {
+                    Ok(inode) => inode,
+                    Err(error) => return Effect::plain(Err(error)),
+                };
+                if state.locked.contains(&inode) {
+                    let text = format!("{} is locked", path.display());
+                    return Effect::plain(Err(io::Error::new(io::ErrorKind::WouldBlock, text)));
+                }
+                state.locked.insert(inode);
+                Effect::plain(Ok(inode))
+            })
+            .await?;
+        Ok(SimLock { shared: Arc::clone(&self.shared), incarnation, inode })
+    }
+
+    async fn free_space(&self, path: &Path) -> io::Result<u64> {
+        self.call("free_space", Kind::Look, path, |state, _, now| {
+            let free = if state.faults.is_full(now) { 0 } else { state.disk.free_bytes() };
+            Effect::plain(state.disk.directory(path).map(|_| free))
+        })
+        .await
+    }
+
+    async fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let shown = Arc::from(path);
+        let call = self.shared.submit(self.incarnation, "sync_dir", Kind::Sync, &shown, (0, 0..0))?;
+        let began = lock(&self.shared.state).disk.stamp();
+        let effect = |state: &mut State, call: &Call, now| {
+            let directory = match state.disk.directory(path) {
+                Ok(directory) => directory,
+                Err(error) => return Effect::plain(Err(error)),
+            };
+            let fate = sync_fate(state, call, FaultClass::DirSyncError, now);
+            let State { disk, faults, .. } = state;
+            disk.sync_dir(directory, began, fate, faults.details(FaultClass::DirSyncError));
+            let open = &state.open;
+            state.disk.collect(|inode| open.contains_key(&inode));
+            Effect::plain(match fate {
+                SyncFate::Done | SyncFate::Forgotten => Ok(()),
+                _ => Err(device_error("sync of a directory")),
+            })
+        };
+        self.shared.finish(call, effect, |_, _, (), _| Ok(())).await
+    }
+}
+
+impl fmt::Debug for SimVfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimVfs(process {})", self.incarnation)
+    }
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let mut state = lock(&self.shared.state);
+        if state.incarnation == self.incarnation {
+            state.locked.remove(&self.inode);
+        }
+    }
+}
+
+impl fmt::Debug for SimLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimLock({:?})", self.inode)
+    }
+}

@@ -1,0 +1,5 @@
+//! A disk in use, one fault at a time.
+
+mod faults;
+mod flights;
+mod rig;

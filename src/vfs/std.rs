@@ -1,0 +1,189 @@
+//! Files by plain system calls, on any Unix.
+//!
+//! U1. A symbolic link, pipe, device or directory under a file's name is refused, and opening it never blocks.
+//! U2. Files are made with mode 0600, directories with 0700, whatever the umask allows beyond that.
+//! U3. Calls block the calling thread and are never cancelled: a future that was polled once is done.
+//! U4. A directory is locked by its inode, so that every path to it meets the same lock.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is where the seam meets the system"
+)]
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File as SysFile;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use bytes::{Bytes, BytesMut};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Entry, EntryKind, File, OpenMode, Vfs};
+use crate::limits::WRITE_UNIT_BYTES_MAX;
+
+/// The file system of this machine, through blocking calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StdVfs;
+
+/// An open file of a [`StdVfs`].
+#[derive(Debug)]
+pub struct StdFile(SysFile);
+
+/// A held lock of a directory: of the open descriptor, which goes with the process.
+#[derive(Debug)]
+pub struct StdLock {
+    _directory: SysFile,
+}
+
+impl Vfs for StdVfs {
+    type File = StdFile;
+    type Lock = StdLock;
+
+    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<StdFile> {
+        let access = match mode {
+            OpenMode::Read => OFlags::RDONLY,
+            OpenMode::Write => OFlags::RDWR,
+        };
+        // O_NONBLOCK: opening a pipe would wait for its other end.
+        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => SysFile::from(fd),
+            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(not_regular()),
+            Err(errno) => return Err(errno.into()),
+        };
+        if file.metadata()?.is_file() { Ok(StdFile(file)) } else { Err(not_regular()) }
+    }
+
+    async fn create_new(&self, path: &Path) -> io::Result<StdFile> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(StdFile(SysFile::from(fd)))
+    }
+
+    async fn create_dir(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::mkdir(path, Mode::RWXU)?)
+    }
+
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(rustix::fs::link(from, to)?)
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if std::fs::symlink_metadata(from)?.is_dir() {
+            // A plain rename would replace an empty directory.
+            let (flags, here) = (rustix::fs::RenameFlags::NOREPLACE, rustix::fs::CWD);
+            return Ok(rustix::fs::renameat_with(here, from, here, to, flags)?);
+        }
+        Ok(rustix::fs::rename(from, to)?)
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::unlink(path)?)
+    }
+
+    async fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // Of the entry itself: a link is `Other`, whatever it points to.
+            let kind = match entry.file_type()? {
+                kind if kind.is_file() => EntryKind::File,
+                kind if kind.is_dir() => EntryKind::Directory,
+                _ => EntryKind::Other,
+            };
+            entries.push(Entry { name, kind });
+        }
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    async fn lock(&self, path: &Path) -> io::Result<StdLock> {
+        let directory = open_dir(path)?;
+        directory.try_lock()?;
+        Ok(StdLock { _directory: directory })
+    }
+
+    async fn free_space(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    async fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        open_dir(path)?.sync_all()
+    }
+}
+
+impl File for StdFile {
+    async fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    async fn link_count(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.nlink())
+    }
+
+    async fn read_at(&self, offset: u64, mut buffer: BytesMut) -> io::Result<(BytesMut, usize)> {
+        let count = self.0.read_at(&mut buffer, offset)?;
+        Ok((buffer, count))
+    }
+
+    async fn write_at(&self, offset: u64, data: Bytes) -> io::Result<usize> {
+        self.0.write_at(&data, offset)
+    }
+
+    async fn write_at_and_sync(&self, offset: u64, data: Bytes) -> io::Result<usize> {
+        let count = self.0.write_at(&data, offset)?;
+        if count == data.len() {
+            self.0.sync_data()?;
+        }
+        Ok(count)
+    }
+
+    async fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    async fn allocate(&self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        #[cfg(target_os = "linux")]
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+            Err(Errno::OPNOTSUPP) => {}
+            result => return Ok(result?),
+        }
+        // Without the means, at least the length is there.
+        if self.0.metadata()?.len() < bytes {
+            self.0.set_len(bytes)?;
+        }
+        Ok(())
+    }
+
+    async fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
+    }
+
+    fn depth_max(&self) -> usize {
+        1
+    }
+
+    /// The page cache writes whole blocks back, whatever the sectors of the device below: a write of 512 bytes
+    /// takes its neighbours in the block along.
+    fn write_unit(&self) -> u32 {
+        WRITE_UNIT_BYTES_MAX
+    }
+}
+
+fn open_dir(path: &Path) -> io::Result<SysFile> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(SysFile::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}

@@ -1,0 +1,91 @@
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use super::StdVfs;
+use crate::env::{Blocking, StdEnv};
+use crate::vfs::{Entry, EntryKind, File, OpenMode, Vfs};
+
+fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn files_and_directories_are_private() {
+    let dir = tempfile::tempdir().unwrap();
+    StdEnv.block_on(async {
+        StdVfs.create_dir(&dir.path().join("d")).await.unwrap();
+        StdVfs.create_new(&dir.path().join("d/f")).await.unwrap();
+    });
+    assert_eq!(mode(&dir.path().join("d")), 0o700);
+    assert_eq!(mode(&dir.path().join("d/f")), 0o600);
+}
+
+/// U1: what somebody planted under a file's name is not followed, not written through and not waited for.
+#[test]
+fn planted_names_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("target"), b"outside").unwrap();
+    symlink(path("target"), path("link")).unwrap();
+    symlink(path("missing"), path("dangling")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    let fifo = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+
+    StdEnv.block_on(async {
+        for name in ["link", "dangling", "pipe", "socket"] {
+            for mode in [OpenMode::Read, OpenMode::Write] {
+                let error = StdVfs.open(&path(name), mode).await.unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{name}: {error}");
+            }
+            let error = StdVfs.create_new(&path(name)).await.unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists, "{name}");
+        }
+        let entries = StdVfs.list(dir.path()).await.unwrap();
+        let is = |name: &str, kind| Entry { name: name.to_owned(), kind };
+        let other = EntryKind::Other;
+        assert_eq!(
+            entries,
+            [
+                is("dangling", other),
+                is("link", other),
+                is("pipe", other),
+                is("socket", other),
+                is("target", EntryKind::File)
+            ]
+        );
+    });
+    assert!(!path("missing").exists());
+}
+
+#[test]
+fn a_second_path_meets_the_same_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let alias = dir.path().join("alias");
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    symlink(dir.path().join("data"), &alias).unwrap();
+    StdEnv.block_on(async {
+        let lock = StdVfs.lock(&dir.path().join("data")).await.unwrap();
+        let error = StdVfs.lock(&alias).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        drop(lock);
+        StdVfs.lock(&alias).await.unwrap();
+    });
+}
+
+#[test]
+fn allocated_space_is_taken_from_the_device() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segment");
+    StdEnv.block_on(async {
+        let file = StdVfs.create_new(&path).await.unwrap();
+        file.allocate(0).await.unwrap();
+        file.allocate(1 << 20).await.unwrap();
+        assert_eq!(file.len().await.unwrap(), 1 << 20);
+        assert!(file.allocate(u64::MAX).await.is_err());
+    });
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!(metadata.len(), 1 << 20);
+    // 512-byte blocks; a file system without the means leaves a hole.
+    assert!(metadata.blocks() == 0 || metadata.blocks() >= 2048);
+}
