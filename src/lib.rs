@@ -4,11 +4,14 @@ pub mod env;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod vfs;
+pub mod wal;
 
+mod checkpoint;
 mod codec;
 mod error;
 mod ids;
 mod limits;
+mod manifest;
 mod offset;
 mod race;
 mod route;

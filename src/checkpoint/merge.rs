@@ -1,0 +1,191 @@
+//! Rewriting chains of files as one base: a merge of sorted files in which the newest record of a key wins.
+//!
+//! A chain is one core's files as a checkpoint lists them. It begins at the beginning of the database, so that nothing
+//! older is hidden by a delete: deletes end here. A file that opens with a `Clear` voids what is before it in its
+//! chain, which is then not even read.
+//!
+//! Usually there is one chain, and the base is for the same core. When the count of cores changes, every new core
+//! takes its keys from the chains of all old ones, in which no key stands twice.
+
+use std::path::Path;
+
+use crate::codec::RecordKind;
+use crate::error::Result;
+use crate::manifest::{CheckpointFile, FileKind};
+use crate::vfs::{File, Vfs};
+
+use super::Grouping;
+use super::block::{Block, Entry};
+use super::file::Header;
+use super::reader::{FileReader, FileStream};
+use super::writer::{FileWriter, Written};
+
+/// Merges `chains` into the new base `target`, leaving out the keys that `keeps` refuses.
+///
+/// # Errors
+///
+/// `Corrupt` naming the damaged file, `Full`, or `Failed`. The base is then given up; the chains are as good as before.
+///
+/// # Panics
+///
+/// When a chain is of several cores, does not begin at the beginning, or goes beyond the base.
+pub(crate) async fn merge<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    chains: &[&[CheckpointFile]],
+    target: Header,
+    grouping: Grouping,
+    keeps: impl Fn(&[u8]) -> bool,
+) -> Result<Written> {
+    assert_eq!(target.name.kind, FileKind::Base, "a merge makes a base");
+    let mut readers = Vec::new();
+    for chain in chains {
+        open_chain(vfs, root, target, chain, &mut readers).await?;
+    }
+    let mut merge = Merge::begin(&readers).await?;
+    let mut writer = FileWriter::create(vfs, root, target, Some(grouping)).await?;
+    match merge.write(&mut writer, keeps).await {
+        Ok(written) => Ok(written),
+        Err(error) => {
+            writer.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// Opens the files of `chain`, oldest first, that are not void.
+async fn open_chain<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    target: Header,
+    chain: &[CheckpointFile],
+    readers: &mut Vec<FileReader<V::File>>,
+) -> Result<()> {
+    let Some(first) = chain.first() else { return Ok(()) };
+    assert_eq!(first.from_epoch.0, 0, "the chain begins behind the beginning");
+    let begin = readers.len();
+    for file in chain {
+        assert!((file.core, file.cores) == (first.core, first.cores), "a chain is of one core");
+        assert!(file.through_epoch <= target.through_epoch, "the base ends before {}", file.name);
+        readers.push(FileReader::open(vfs, root, target.database, file).await?);
+    }
+    let newest_clear = readers[begin..].iter().rposition(|reader| reader.footer().clears).unwrap_or(0);
+    readers.drain(begin..begin + newest_clear);
+    Ok(())
+}
+
+/// One file of the merge and the record it stands at.
+struct Cursor<'a, F: File> {
+    stream: FileStream<'a, F>,
+    block: Block,
+    /// Where in the block the record begins, and where the next one does.
+    at: usize,
+    next: usize,
+}
+
+impl<'a, F: File> Cursor<'a, F> {
+    /// A cursor at the first record with a key; `None` when there is none.
+    async fn begin(reader: &'a FileReader<F>) -> Result<Option<Self>> {
+        let mut stream = reader.stream();
+        let Some(block) = stream.next().await? else { return Ok(None) };
+        let mut cursor = Self { stream, block, at: 0, next: 0 };
+        // A Clear has done its work: the files before it are left out.
+        let mut found = cursor.settle().await?;
+        while found && cursor.entry().record.kind == RecordKind::Clear {
+            found = cursor.advance().await?;
+        }
+        Ok(found.then_some(cursor))
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        let Some((entry, _)) = self.block.entry_at(self.at) else { panic!("a cursor stands at a record") };
+        entry
+    }
+
+    /// Moves to the next record; whether there is one. At the end the whole file has been checked.
+    async fn advance(&mut self) -> Result<bool> {
+        self.at = self.next;
+        self.settle().await
+    }
+
+    /// Goes on to the next block when this one has ended at `at`.
+    async fn settle(&mut self) -> Result<bool> {
+        loop {
+            if let Some((_, next)) = self.block.entry_at(self.at) {
+                self.next = next;
+                return Ok(true);
+            }
+            let Some(block) = self.stream.next().await? else { return Ok(false) };
+            self.block = block;
+            self.at = 0;
+        }
+    }
+}
+
+/// Cursors and a heap of their places: the smallest key on top, and of equal keys the newest file's.
+struct Merge<'a, F: File> {
+    cursors: Vec<Cursor<'a, F>>,
+    heap: Vec<usize>,
+}
+
+impl<'a, F: File> Merge<'a, F> {
+    /// Opens a cursor for each of `readers`, oldest first.
+    async fn begin(readers: &'a [FileReader<F>]) -> Result<Self> {
+        let mut cursors = Vec::with_capacity(readers.len());
+        for reader in readers {
+            cursors.extend(Cursor::begin(reader).await?);
+        }
+        let mut merge = Self { heap: (0..cursors.len()).collect(), cursors };
+        for place in (0..merge.heap.len()).rev() {
+            merge.sift_down(place);
+        }
+        Ok(merge)
+    }
+
+    async fn write<V: Vfs<File = F>>(
+        &mut self,
+        writer: &mut FileWriter<V>,
+        keeps: impl Fn(&[u8]) -> bool,
+    ) -> Result<Written> {
+        let mut key = Vec::new();
+        while let Some(&newest) = self.heap.first() {
+            let record = self.cursors[newest].entry().record;
+            key.clear();
+            key.extend_from_slice(record.key);
+            if record.kind == RecordKind::Put && keeps(&key) {
+                writer.push(&record).await?;
+            }
+            while let Some(&top) = self.heap.first()
+                && self.cursors[top].entry().record.key == key
+            {
+                if !self.cursors[top].advance().await? {
+                    self.heap.swap_remove(0);
+                }
+                self.sift_down(0);
+            }
+        }
+        writer.finish().await
+    }
+
+    /// Whether cursor `a` goes before cursor `b`.
+    fn before(&self, a: usize, b: usize) -> bool {
+        let (key_a, key_b) = (self.cursors[a].entry().record.key, self.cursors[b].entry().record.key);
+        key_a.cmp(key_b).then_with(|| b.cmp(&a)).is_lt()
+    }
+
+    fn sift_down(&mut self, mut place: usize) {
+        loop {
+            let mut first = place;
+            for child in [2 * place + 1, 2 * place + 2] {
+                if child < self.heap.len() && self.before(self.heap[child], self.heap[first]) {
+                    first = child;
+                }
+            }
+            if first == place {
+                return;
+            }
+            self.heap.swap(place, first);
+            place = first;
+        }
+    }
+}

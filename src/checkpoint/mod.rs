@@ -1,0 +1,58 @@
+//! Checkpoints: state as files of records in key order, and the merging that keeps the chain of files short.
+//!
+//! ```text
+//! log records of an epoch range ─► delta::DeltaBuilder ─► delta file(s) ─┐
+//!                                       base file + delta files ─► merge ┴─► base file      policy: when
+//! ```
+//!
+//! C1. A file is written once, under a name that never existed, and synced before a manifest names it.
+//! C2. Of records with one key in a core's files, the one in the later file of the manifest's list wins. A `Clear`
+//!     opens its file and voids every earlier one of the core.
+//! C3. A base holds puts only, each key once, the whole state as of its last epoch.
+//! C4. A record leaves this module only after its block's checksums, its place in the key order and its kind were
+//!     checked. A whole file is good only if the reader reached its end without an error.
+//! C5. Memory is bounded by the budgets given and by one block per open file, whatever the files hold.
+//!
+//! `file` is the format's fixed parts, `block` its blocks and index, `footer` its counts and digests.
+
+pub(crate) mod block;
+mod checkpointer;
+pub(crate) mod delta;
+pub(crate) mod file;
+pub(crate) mod footer;
+pub(crate) mod merge;
+pub(crate) mod policy;
+mod queue;
+pub(crate) mod reader;
+mod retention;
+pub(crate) mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use checkpointer::{CheckpointSpec, Checkpointer};
+pub(crate) use reader::load_file;
+pub(crate) use retention::Bounds;
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::ids::KeyGroup;
+
+/// The group of a key.
+pub(crate) type GroupOf = Rc<dyn Fn(&[u8]) -> KeyGroup>;
+
+/// Which key group a key is in: the hash, seed and route of IDENT, for the digests of bases.
+#[derive(Clone)]
+pub(crate) struct Grouping {
+    /// Count of groups.
+    pub(crate) groups: u16,
+    /// The group of a key, below `groups`.
+    pub(crate) group_of: GroupOf,
+}
+
+impl fmt::Debug for Grouping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Grouping({})", self.groups)
+    }
+}

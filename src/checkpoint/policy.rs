@@ -1,0 +1,49 @@
+//! When a core's chain of files is worth rewriting as one base. Pure: the engine asks after each checkpoint.
+
+use crate::manifest::{CheckpointFile, FileKind};
+
+/// Longest chain of deltas that a restore reads.
+pub(crate) const DELTAS_MAX: usize = 8;
+
+/// Deltas below this many bytes are no burden, however small the base is.
+const DELTA_BYTES_FREE: u64 = 1 << 20;
+
+/// Deletes below this count are no burden.
+const TOMBSTONES_FREE: u64 = 1024;
+
+/// Why a base is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// A restore opens too many files.
+    Deltas,
+    /// A restore reads too much beside the base: more than half of it again.
+    Bytes,
+    /// Most of what a restore reads says what is gone.
+    Tombstones,
+}
+
+/// Whether the chain of one core, as a checkpoint lists it, should become a base; the first reason that applies.
+pub(crate) fn base_due<'a>(chain: impl IntoIterator<Item = &'a CheckpointFile>) -> Option<Due> {
+    let (mut deltas, mut delta_bytes, mut base_bytes) = (0, 0_u64, 0_u64);
+    let (mut entries, mut tombstones) = (0_u64, 0_u64);
+    for file in chain {
+        match file.name.kind {
+            FileKind::Base => base_bytes = base_bytes.saturating_add(file.bytes),
+            FileKind::Delta => {
+                deltas += 1;
+                delta_bytes = delta_bytes.saturating_add(file.bytes);
+            }
+        }
+        entries = entries.saturating_add(file.entries);
+        tombstones = tombstones.saturating_add(file.tombstones);
+    }
+    if deltas > DELTAS_MAX {
+        Some(Due::Deltas)
+    } else if delta_bytes > (base_bytes / 2).max(DELTA_BYTES_FREE) {
+        Some(Due::Bytes)
+    } else if tombstones > (entries / 2).max(TOMBSTONES_FREE) {
+        Some(Due::Tombstones)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,42 @@
+use super::*;
+use crate::checkpoint::policy::{Due, base_due};
+
+fn file(kind: FileKind, bytes: u64, entries: u64, tombstones: u64) -> CheckpointFile {
+    CheckpointFile {
+        name: header(kind, 1, 0, 1).name,
+        core: CoreId(0),
+        cores: 2,
+        bytes,
+        crc: 0,
+        entries,
+        tombstones,
+        live_bytes: bytes / 2,
+        digest: 0,
+        from_epoch: Epoch(0),
+        through_epoch: Epoch(1),
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn a_base_is_due_when_a_chain_is_long_heavy_or_full_of_deletes() {
+    let base = |entries| file(FileKind::Base, 100 * MIB, entries, 0);
+    let delta = |bytes, tombstones| file(FileKind::Delta, bytes, 10, tombstones);
+    let cases: [(Vec<CheckpointFile>, Option<Due>); 10] = [
+        (vec![], None),
+        (vec![base(1000)], None),
+        ([vec![base(1000)], vec![delta(1, 0); 8]].concat(), None),
+        ([vec![base(1000)], vec![delta(1, 0); 9]].concat(), Some(Due::Deltas)),
+        (vec![delta(1, 0); 9], Some(Due::Deltas)),
+        (vec![base(1000), delta(50 * MIB, 0)], None),
+        (vec![base(1000), delta(50 * MIB, 0), delta(1, 0)], Some(Due::Bytes)),
+        (vec![delta(MIB, 0)], None),
+        (vec![base(10_000), delta(MIB, 5005)], None),
+        (vec![base(10_000), delta(MIB, 5006)], Some(Due::Tombstones)),
+    ];
+    for (chain, due) in cases {
+        assert_eq!(base_due(&chain), due, "{} files", chain.len());
+    }
+    assert_eq!(base_due(&[file(FileKind::Delta, 1, 0, 1024)]), None, "a few deletes are no burden");
+}

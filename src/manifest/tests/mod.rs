@@ -1,0 +1,11 @@
+//! Tests of manifests, over a disk in memory.
+
+pub(crate) mod disk;
+pub(crate) mod samples;
+
+mod codec;
+pub(crate) mod format_page;
+mod gc;
+mod ident;
+mod opening;
+mod store;

@@ -1,0 +1,65 @@
+//! What frames behind a hole still prove.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::ids::{Epoch, Lsn};
+use crate::limits::{FRAME_HEADER_BYTES, WRITE_UNIT_BYTES_MAX};
+use crate::vfs::File;
+use crate::wal::frame::FrameHeader;
+use crate::wal::window::Window;
+
+/// The greatest marks of the valid headers in a stretch of a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) durable_through: Lsn,
+    pub(crate) closed_through: Epoch,
+    pub(crate) greatest_lsn: Lsn,
+    /// Count of valid headers.
+    pub(crate) frames: u64,
+}
+
+impl Evidence {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.durable_through = self.durable_through.max(other.durable_through);
+        self.closed_through = self.closed_through.max(other.closed_through);
+        self.greatest_lsn = self.greatest_lsn.max(other.greatest_lsn);
+        self.frames += other.frames;
+    }
+
+    pub(crate) fn add(&mut self, header: &FrameHeader) {
+        self.merge(&Self {
+            durable_through: header.durable_through,
+            closed_through: header.closed_through,
+            greatest_lsn: Lsn(header.next_lsn().0 - 1),
+            frames: 1,
+        });
+    }
+}
+
+/// Tries every write unit from `from` to `limit` for a valid header. Lengths are not followed: what they would skip
+/// may hold evidence.
+pub(crate) async fn scan_evidence<F: File>(
+    file: &F,
+    path: &Path,
+    salt: u32,
+    unit: u64,
+    from: u64,
+    limit: u64,
+) -> Result<Evidence> {
+    let mut window = Window::new(64 * WRITE_UNIT_BYTES_MAX as usize);
+    let mut evidence = Evidence::default();
+    let mut offset = from;
+    while limit.saturating_sub(offset) >= FRAME_HEADER_BYTES as u64 {
+        let there = window
+            .ensure(file, offset, FRAME_HEADER_BYTES, limit)
+            .await
+            .map_err(|e| Error::io("reading a segment for evidence", path, e))?;
+        let Some(bytes) = window.get(offset, FRAME_HEADER_BYTES).filter(|_| there) else { break };
+        if let Ok((header, _)) = FrameHeader::decode(salt, offset, bytes) {
+            evidence.add(&header);
+        }
+        offset += unit;
+    }
+    Ok(evidence)
+}

@@ -1,0 +1,147 @@
+//! Finding the lives of a log that has no manifest beside it, by what its segments say of each other.
+//!
+//! 1. The live life is that of the greatest token that has begun: its first `SegmentStart` is there, or a frame of
+//!    it claims something durable, which no frame does before (`life`, invariant 2).
+//! 2. The first `SegmentStart` of a life names the life before and its ceiling.
+//! 3. The beginning of a log may have been trimmed, oldest segment first; nothing else may be missing.
+//! 4. Segments of other tokens are leftovers of opens that were interrupted, or of removals that a crash undid.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::ids::{FencingToken, Lsn, SegmentNo};
+use crate::vfs::Vfs;
+use crate::wal::evidence::{Evidence, scan_evidence};
+use crate::wal::frame::{FrameHeader, Predecessor};
+use crate::wal::scan::{Life, LogId};
+use crate::wal::segment::{self, FRAMES_START, SegmentHeader, segment_path};
+
+/// What is known of one segment.
+struct Seen {
+    header: SegmentHeader,
+    start: Option<(FrameHeader, Predecessor)>,
+    claims: bool,
+    /// Whether any frame is in it; if not, it was prepared and never used.
+    used: bool,
+}
+
+/// What a directory of segments holds.
+#[derive(Debug, Default)]
+pub(crate) struct Discovery {
+    /// In order; empty for a log that was never begun.
+    pub(crate) lives: Vec<Life>,
+    /// The log that all segments belong to; `None` when there are none.
+    pub(crate) id: Option<LogId>,
+    /// The write unit and the segment size of the live life's first segment.
+    pub(crate) shape: Option<(u32, u64)>,
+    /// The life before the first, if it was trimmed away: what it and the trimmed segments held at most.
+    pub(crate) trimmed_through: Lsn,
+    /// The greatest number and the greatest token seen anywhere.
+    pub(crate) greatest_segment: SegmentNo,
+    /// See [`Discovery::greatest_segment`].
+    pub(crate) greatest_token: FencingToken,
+}
+
+/// Reads the front of every segment in `dir`.
+///
+/// # Errors
+///
+/// `Corrupt` for a segment whose header is bad, for a life whose beginning is, and for segments of two databases.
+pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
+    let mut seen = Vec::new();
+    for number in segment::list(vfs, dir).await? {
+        seen.push(see(vfs, dir, number).await?);
+    }
+    let mut found = Discovery::default();
+    for one in &seen {
+        let log = &one.header.log;
+        let theirs = LogId { database: log.database, core: log.core };
+        let id = *found.id.get_or_insert(theirs);
+        if id != theirs {
+            return Err(Error::corrupt(
+                &segment_path(dir, one.header.number),
+                format!(
+                    "the segment header at offset 0 belongs to database {}, core {}; the segments before it to \
+                     database {}, core {}: move the foreign file away",
+                    theirs.database, theirs.core, id.database, id.core
+                ),
+            ));
+        }
+        found.greatest_segment = found.greatest_segment.max(one.header.number);
+        found.greatest_token = found.greatest_token.max(log.token);
+    }
+    let begun = |one: &&Seen| {
+        let first = one.start.is_some_and(|(_, start)| start.segment == SegmentNo(0));
+        first || one.claims
+    };
+    let live = seen.iter().filter(begun).map(|one| one.header.log.token).max();
+    follow_back(&seen, live, dir, &mut found)?;
+    Ok(found)
+}
+
+async fn see<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<Seen> {
+    let front = segment::read_first_frame(vfs, dir, number).await?;
+    let (claims, used) = match &front.start {
+        Some((frame, _)) if frame.durable_through > Lsn(0) => (true, true),
+        Some((_, start)) if start.segment == SegmentNo(0) => (false, true),
+        // Carried records may fill a segment whose frames claim nothing; the claim follows them.
+        start => {
+            let evidence = evidence_in(&front).await?;
+            (evidence.durable_through > Lsn(0), start.is_some() || evidence.frames > 0)
+        }
+    };
+    Ok(Seen { header: front.header, start: front.start, claims, used })
+}
+
+async fn evidence_in<F: crate::vfs::File>(front: &segment::FirstFrame<F>) -> Result<Evidence> {
+    let limit = front.header.log.segment_bytes;
+    let unit = front.header.log.unit();
+    scan_evidence(&front.file, &front.path, front.salt, unit, FRAMES_START, limit).await
+}
+
+/// Follows the links from the live life to the oldest one that is still there.
+fn follow_back(seen: &[Seen], live: Option<FencingToken>, dir: &Path, found: &mut Discovery) -> Result<()> {
+    let mut token = live;
+    let mut ceiling = None;
+    while let Some(of) = token {
+        let Some(first) = seen.iter().find(|one| one.header.log.token == of && one.used) else {
+            // The whole life was trimmed, perhaps but for a segment that it had prepared and never used.
+            found.trimmed_through = ceiling.unwrap_or_default();
+            break;
+        };
+        let number = first.header.number;
+        let Some((frame, start)) = first.start else {
+            return Err(Error::corrupt(
+                &segment_path(dir, number),
+                format!(
+                    "offset {FRAMES_START}: token {of} has begun, so that the first frame of its first segment is \
+                     durable, yet there is no valid one; nothing was changed: restore this file from a backup"
+                ),
+            ));
+        };
+        if found.lives.is_empty() {
+            found.shape = Some((first.header.log.write_unit, first.header.log.segment_bytes));
+        }
+        found.lives.push(Life {
+            token: of,
+            first_segment: number,
+            identity: first.header.identity,
+            first_lsn: frame.first_lsn,
+            ceiling,
+        });
+        if start.segment != SegmentNo(0) {
+            found.trimmed_through = start.last_lsn;
+            break;
+        }
+        if start.token >= of {
+            return Err(Error::corrupt(
+                &segment_path(dir, number),
+                format!("offset {FRAMES_START}: token {of} says that it follows token {}", start.token),
+            ));
+        }
+        token = (start.token > FencingToken(0)).then_some(start.token);
+        ceiling = Some(start.last_lsn);
+    }
+    found.lives.reverse();
+    Ok(())
+}

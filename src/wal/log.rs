@@ -1,0 +1,420 @@
+//! One core's log as a state machine of group commit, driven by a thread or by the caller.
+//!
+//! ```text
+//! Feed ─► batch ─► coalesce what is queued ─► header, padding ─► durable write(s) ─► in order: mark, acknowledge
+//!                                     │ no room left
+//!                                     └► roll: drain, seal, next segment, its SegmentStart durable, go on
+//! ```
+//!
+//! 1. A write is one frame that starts on a fresh write unit: no write touches a unit that holds acknowledged bytes.
+//! 2. Writes complete in any order; records are acknowledged in LSN order only ([`Marks`]).
+//! 3. After the first failed write or sync nothing is acknowledged any more, not even a frame whose own write
+//!    succeeds later: the log is poisoned until it is opened again.
+//! 4. A device that is full while a segment is *prepared* harms nothing: `Full`, and the next drive tries again.
+//! 5. The `SegmentStart` of a segment is durable before the segment's next frame is submitted, and is submitted
+//!    only after everything in the segment before is durable.
+//! 6. Nothing of a drive survives it: a [`CoreLog`] at rest has no write in flight, and may move between threads
+//!    when its file may. A drive that is dropped half-way leaves the log poisoned.
+
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::codec::crc;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Epoch, Lsn, Nonce, SegmentNo};
+use crate::limits::FRAME_HEADER_BYTES;
+use crate::vfs::{OpenMode, Vfs, retry, write_all_and_sync};
+use crate::wal::batch::{Batch, FrozenBatch};
+use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, chain_after};
+use crate::wal::life::LifeStart;
+use crate::wal::marks::Marks;
+use crate::wal::segment::{self, FRAMES_START, LogSpec, Prepared, SegmentHeader, segment_path};
+
+/// Where a log takes batches from, and whom it tells.
+pub(crate) trait Feed {
+    /// The next batch, in LSN order; `None` to end the drive once everything in flight is done.
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch>>;
+
+    /// The next batch if one is queued now: for coalescing.
+    fn try_batch(&mut self) -> Option<Batch>;
+
+    /// The greatest epoch known closed on all cores.
+    fn closed_through(&self) -> Epoch;
+
+    /// Everything through `lsn` is durable; `epochs` ended in what became durable with this call. Called in order.
+    fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]);
+}
+
+/// Where a log finds its next segment.
+pub(crate) trait Segments {
+    /// The exclusive right to give and sync names in the log's directory; see [`Segments::turn`].
+    type Turn;
+
+    /// Waits until nobody else gives names in the log's directory. A failed sync of a directory may lose the names that
+    /// others gave and have not synced yet, and the sync that they wait for then says `Ok`: so one at a time.
+    async fn turn(&mut self) -> Self::Turn;
+
+    /// A segment that somebody prepared ahead, if there is one.
+    fn prepared(&mut self) -> Option<Prepared>;
+
+    /// A fresh number and identity, for a segment that the log prepares itself.
+    fn fresh(&mut self) -> (SegmentNo, Nonce);
+}
+
+/// Where the next frame goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    pub(crate) segment: SegmentNo,
+    pub(crate) salt: u32,
+    pub(crate) offset: u64,
+    pub(crate) chain: u32,
+}
+
+/// Whether a log may go on.
+enum State {
+    AtRest,
+    /// Inside a drive; seen from outside, a drive that was dropped.
+    Driven,
+    Poisoned(Error),
+}
+
+/// A frame that was submitted, until it is acknowledged.
+pub(super) struct Submitted {
+    batch: FrozenBatch,
+    pub(super) offset: u64,
+    mark: Lsn,
+    epoch: Epoch,
+}
+
+impl Submitted {
+    pub(super) fn bytes(&self) -> Bytes {
+        self.batch.bytes()
+    }
+}
+
+/// Everything of a log but its file: what a drive changes while writes borrow the file.
+pub(super) struct Desk {
+    pub(super) spec: LogSpec,
+    pub(super) cursor: Cursor,
+    pub(super) marks: Marks,
+    /// A batch that was taken from the feed and has no frame yet: it did not fit, or the device was full.
+    pub(super) held: Option<Batch>,
+    /// While a life begins nothing of it counts, so its frames claim nothing (see `life`).
+    pub(super) claims: bool,
+}
+
+/// One core's log, from the frame after those that are there.
+pub(crate) struct CoreLog<V: Vfs> {
+    vfs: V,
+    dir: PathBuf,
+    pub(super) file: V::File,
+    pub(super) desk: Desk,
+    pub(super) depth: usize,
+    state: State,
+}
+
+impl<V: Vfs> CoreLog<V> {
+    /// Opens the log that `life` began, to go on where it ended. `depth` is how many durable writes may be in
+    /// flight; one drives without allocating.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` when the segment cannot be opened, `Unsupported` when the device's write unit does not fit.
+    pub(crate) async fn resume(vfs: V, dir: &Path, life: &LifeStart, depth: usize) -> Result<Self> {
+        assert!(depth >= 1, "a depth of {depth} writes nothing");
+        let path = segment_path(dir, life.cursor.segment);
+        let file = retry(|| vfs.open(&path, OpenMode::Write))
+            .await
+            .map_err(|e| Error::io("opening a segment", &path, e))?;
+        segment::check_unit(&file, &life.spec, &path)?;
+        let marks = Marks::at(Lsn(life.next_lsn.0 - 1), life.proven, life.proven_epoch);
+        let desk = Desk { spec: life.spec, cursor: life.cursor, marks, held: None, claims: true };
+        Ok(Self { vfs, dir: dir.to_owned(), file, desk, depth, state: State::AtRest })
+    }
+
+    /// The marks, for those who wait and for statistics.
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.desk.marks
+    }
+
+    /// What stays the same over the life.
+    pub(crate) fn spec(&self) -> &LogSpec {
+        &self.desk.spec
+    }
+
+    /// The segment and the offset that the next frame goes to.
+    pub(crate) fn cursor(&self) -> &Cursor {
+        &self.desk.cursor
+    }
+
+    /// Why the log is poisoned; `None` while it is not.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.state {
+            State::Poisoned(error) => Some(error.duplicate()),
+            State::AtRest | State::Driven => None,
+        }
+    }
+
+    /// Writes what `feed` gives until it gives `None`, and acknowledges in order.
+    ///
+    /// # Errors
+    ///
+    /// `Full` when the next segment could not be prepared: free space and drive again; nothing is lost. `Failed`
+    /// when a write or sync failed, now or earlier: reopen.
+    pub(crate) async fn run(&mut self, feed: &mut impl Feed, segments: &mut impl Segments) -> Result<()> {
+        self.enter()?;
+        let outcome = if self.depth == 1 {
+            self.run_serial(feed, segments).await
+        } else {
+            self.run_pipelined(feed, segments).await
+        };
+        self.leave(outcome)
+    }
+
+    /// Makes the marks on disk as good as the log's own, if they are behind and the segment has room for a seal:
+    /// for a driver that goes idle, and before a close. Tells whether a seal was written.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` as for [`CoreLog::run`].
+    pub(crate) async fn seal(&mut self, closed_through: Epoch) -> Result<bool> {
+        self.enter()?;
+        let sealed = self.write_seal(closed_through).await;
+        let outcome = self.leave(sealed.as_ref().map(|_| ()).map_err(Error::duplicate));
+        outcome.and(sealed)
+    }
+
+    pub(super) fn enter(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.state, State::Driven) {
+            State::AtRest => {
+                assert!(!self.desk.marks.in_flight(), "a log at rest has nothing in flight");
+                Ok(())
+            }
+            State::Driven => {
+                let error = Error::new(
+                    ErrorKind::Failed,
+                    "a drive of the log was dropped before its end, so that its writes may or may not be there; \
+                     reopen the log",
+                );
+                self.leave(Err(error))
+            }
+            State::Poisoned(error) => {
+                let again = error.duplicate();
+                self.state = State::Poisoned(error);
+                Err(again)
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Ok(()) => {
+                assert!(!self.desk.marks.in_flight(), "a drive ended with writes in flight");
+                self.state = State::AtRest;
+                Ok(())
+            }
+            // Only preparing a segment says `Full` (invariant 4): nothing was in flight and nothing changed.
+            Err(error) if error.kind() == ErrorKind::Full => {
+                self.state = State::AtRest;
+                Err(error)
+            }
+            Err(error) => {
+                let error = error.with_kind(ErrorKind::Failed);
+                tracing::debug!(target: "highwater::wal", %error, "log poisoned");
+                self.state = State::Poisoned(error.duplicate());
+                Err(error)
+            }
+        }
+    }
+
+    /// One write at a time: no slot, no box, no allocation for a commit.
+    async fn run_serial(&mut self, feed: &mut impl Feed, segments: &mut impl Segments) -> Result<()> {
+        loop {
+            let batch = match self.desk.held.take() {
+                Some(batch) => Some(batch),
+                None => std::future::poll_fn(|cx| feed.poll_batch(cx)).await,
+            };
+            let Some(batch) = batch else { return Ok(()) };
+            self.desk.accept(&batch);
+            if !self.desk.fits(&batch) {
+                self.desk.held = Some(batch);
+                self.roll(feed.closed_through(), segments).await?;
+                continue;
+            }
+            let frame = self.desk.submit(batch, feed);
+            write_all_and_sync(&self.file, frame.offset, frame.bytes())
+                .await
+                .map_err(|e| self.write_failed(frame.offset, e))?;
+            self.desk.complete(&frame, feed);
+        }
+    }
+
+    /// An error of a write or sync in the current segment: whatever its kind, the log's end.
+    pub(super) fn write_failed(&self, offset: u64, source: std::io::Error) -> Error {
+        let path = segment_path(&self.dir, self.desk.cursor.segment);
+        let doing = format!(
+            "a durable write at offset {offset} failed; records above LSN {} may or may not be there, and nothing \
+             more is acknowledged: reopen the log",
+            self.desk.marks.acknowledged
+        );
+        Error::io(&doing, &path, source).with_kind(ErrorKind::Failed)
+    }
+
+    /// Leaves the current segment for the next. Nothing may be in flight.
+    pub(super) async fn roll(&mut self, closed: Epoch, segments: &mut impl Segments) -> Result<()> {
+        assert!(!self.desk.marks.in_flight(), "a roll before the segment's last frame is durable");
+        // First, because a full device must leave everything as it is.
+        let next = match segments.prepared() {
+            Some(prepared) => prepared,
+            None => self.prepare_here(segments).await?,
+        };
+        let from = self.desk.cursor.segment;
+        assert!(next.number > from, "segment {} after {from}", next.number);
+        self.write_seal(closed).await?;
+        let path = segment_path(&self.dir, next.number);
+        let file = retry(|| self.vfs.open(&path, OpenMode::Write))
+            .await
+            .map_err(|e| Error::io("opening the next segment", &path, e).with_kind(ErrorKind::Failed))?;
+        let last_lsn = self.desk.marks.durable;
+        let predecessor = Predecessor { segment: from, last_lsn, token: self.desk.spec.token };
+        self.desk.cursor.segment = next.number;
+        self.desk.cursor.salt = next.salt;
+        self.desk.cursor.offset = FRAMES_START;
+        self.file = file;
+        tracing::debug!(target: "highwater::wal", from = from.0, to = next.number.0, "roll");
+        self.write_control(FrameKind::SegmentStart, &predecessor.encode(), closed).await
+    }
+
+    async fn prepare_here(&self, segments: &mut impl Segments) -> Result<Prepared> {
+        let _turn = segments.turn().await;
+        if let Some(prepared) = segments.prepared() {
+            return Ok(prepared);
+        }
+        let (number, identity) = segments.fresh();
+        let header = SegmentHeader { log: self.desk.spec, number, identity };
+        segment::prepare(&self.vfs, &self.dir, &header).await
+    }
+
+    /// Writes a seal if the marks on disk are stale and there is room. The last unit of a segment has no other use.
+    async fn write_seal(&mut self, closed: Epoch) -> Result<bool> {
+        let Desk { marks, cursor, spec, claims, .. } = &self.desk;
+        let room = cursor.offset + spec.unit() <= spec.segment_bytes;
+        if !claims || !room || !marks.stale(closed) {
+            return Ok(false);
+        }
+        tracing::debug!(target: "highwater::wal", lsn = marks.durable.0, epoch = closed.0, "seal");
+        self.write_control(FrameKind::Seal, &[], closed).await?;
+        Ok(true)
+    }
+
+    /// Writes a frame without records, durably, while nothing is in flight.
+    async fn write_control(&mut self, kind: FrameKind, payload: &[u8], closed: Epoch) -> Result<()> {
+        let mark = self.desk.mark();
+        let offset = self.desk.cursor.offset;
+        let frame = self.desk.control_frame(kind, payload, mark, closed);
+        write_all_and_sync(&self.file, offset, frame).await.map_err(|e| self.write_failed(offset, e))?;
+        let durable = self.desk.marks.durable;
+        self.desk.marks.sync(durable, mark, closed);
+        Ok(())
+    }
+}
+
+impl Desk {
+    /// What a frame that is submitted now may claim as durable.
+    fn mark(&self) -> Lsn {
+        if self.claims { self.marks.durable } else { Lsn(0) }
+    }
+
+    /// Counts `batch` as appended.
+    pub(super) fn accept(&mut self, batch: &Batch) {
+        assert!(!batch.is_empty(), "an empty batch was queued");
+        assert_eq!(batch.first_lsn(), Lsn(self.marks.submitted.0 + 1), "a batch out of order");
+        assert!(batch.frame_bytes() <= self.spec.frame_bytes_max(), "a batch larger than a segment");
+        let last = Lsn(batch.next_lsn().0 - 1);
+        self.marks.append(last.max(self.marks.appended));
+    }
+
+    /// Whether the current segment has room for `batch`.
+    pub(super) fn fits(&self, batch: &Batch) -> bool {
+        self.cursor.offset + batch.frame_bytes() as u64 <= self.spec.records_end()
+    }
+
+    /// Makes one frame of `batch` and of what is queued behind it, as far as it fits. The bytes behind the first
+    /// batch are copied: what is small is cheap, and what is big finds no room and goes alone.
+    pub(super) fn submit(&mut self, mut batch: Batch, feed: &mut impl Feed) -> Submitted {
+        let mut coalesced = 0_u32;
+        while let Some(next) = feed.try_batch() {
+            let fits = self.cursor.offset + (batch.frame_bytes() + next.frame_bytes()) as u64
+                <= self.spec.records_end();
+            if !(fits && batch.absorb(&next)) {
+                self.held = Some(next);
+                break;
+            }
+            coalesced += 1;
+        }
+        if coalesced > 0 {
+            tracing::debug!(target: "highwater::wal", batches = coalesced + 1, records = batch.records(), "coalesce");
+        }
+        self.marks.append(Lsn(batch.next_lsn().0 - 1));
+        let (mark, epoch, offset) = (self.mark(), feed.closed_through(), self.cursor.offset);
+        let frame_bytes = batch.frame_bytes();
+        let header = self.header(FrameKind::Records, batch.payload(), batch.records(), mark, epoch);
+        let (encoded, header_crc) = header.encode(self.cursor.salt, offset);
+        self.marks.submit(Lsn(batch.next_lsn().0 - 1));
+        self.advance(frame_bytes, header_crc);
+        let unit = self.spec.write_unit as usize;
+        Submitted { batch: batch.freeze(&encoded, unit), offset, mark, epoch }
+    }
+
+    /// The first frame of the unacknowledged ones is durable.
+    pub(super) fn complete(&mut self, frame: &Submitted, feed: &mut impl Feed) {
+        self.marks.sync(frame.batch.last_lsn(), frame.mark, frame.epoch);
+        self.marks.acknowledge();
+        feed.durable(self.marks.acknowledged, frame.batch.epochs());
+    }
+
+    /// A padded frame without records for the cursor's place, and the cursor behind it.
+    pub(super) fn control_frame(
+        &mut self,
+        kind: FrameKind,
+        payload: &[u8],
+        mark: Lsn,
+        closed: Epoch,
+    ) -> Bytes {
+        let header = self.header(kind, payload, 0, mark, closed);
+        let (encoded, header_crc) = header.encode(self.cursor.salt, self.cursor.offset);
+        let frame_bytes = FRAME_HEADER_BYTES + payload.len();
+        let mut frame = BytesMut::zeroed(frame_bytes.next_multiple_of(self.spec.write_unit as usize));
+        frame[..FRAME_HEADER_BYTES].copy_from_slice(&encoded);
+        frame[FRAME_HEADER_BYTES..frame_bytes].copy_from_slice(payload);
+        self.advance(frame_bytes, header_crc);
+        frame.freeze()
+    }
+
+    fn header(&self, kind: FrameKind, payload: &[u8], records: u32, mark: Lsn, closed: Epoch) -> FrameHeader {
+        let frame_bytes = u32::try_from(FRAME_HEADER_BYTES + payload.len()).expect("a frame fits a segment");
+        FrameHeader {
+            frame_bytes,
+            kind,
+            core: self.spec.core,
+            token: self.spec.token,
+            segment: self.cursor.segment,
+            first_lsn: Lsn(self.marks.submitted.0 + 1),
+            durable_through: mark,
+            closed_through: closed,
+            records,
+            payload_crc: crc(self.cursor.salt, payload),
+            chain: self.cursor.chain,
+        }
+    }
+
+    fn advance(&mut self, frame_bytes: usize, header_crc: u32) {
+        let padded = (frame_bytes as u64).next_multiple_of(self.spec.unit());
+        self.cursor.offset += padded;
+        self.cursor.chain = chain_after(self.cursor.chain, header_crc);
+        assert!(self.cursor.offset <= self.spec.segment_bytes, "a frame behind the end of its segment");
+        assert!(self.cursor.offset.is_multiple_of(self.spec.unit()));
+    }
+}

@@ -1,0 +1,63 @@
+//! The write-ahead log of one core, and everything that reads one.
+//!
+//! ```text
+//! wal/{core}/{segment}   = header, frames …      fixed size, prepared before use, recycled or removed after
+//! life                   = the segments that one open wrote; each open starts a new one
+//! log                    = lives in order, each up to the ceiling that the next one gave it
+//! ```
+//!
+//! [`CoreWal`] is a log as a product of its own: append, sync, read back, trim. [`WalReader`] reads any core's log,
+//! [`merged`] several of them in one order, [`segments`] says what is on disk.
+//!
+//! What the module promises:
+//!
+//! 1. Acknowledged means durable: a record is acknowledged after a completed sync covers it and all before it.
+//! 2. After a crash exactly a prefix of the records is read back, at least as long as what was acknowledged.
+//! 3. Damage to proven records is [`Corrupt`](crate::ErrorKind::Corrupt), with file and offset, and changes nothing
+//!    on disk. The one loss that nothing can tell from a crash is that of the last frames, above all proof of them;
+//!    a seal, written when the log goes idle, rolls or closes, leaves nothing above.
+//! 4. After a failed write or sync nothing more is acknowledged until the log is opened again.
+//! 5. Memory and work are bounded by options, whatever the bytes on disk say.
+
+pub(crate) mod batch;
+mod core_wal;
+pub(crate) mod epoch_end;
+mod evidence;
+mod feed;
+pub(crate) mod frame;
+mod frame_view;
+mod inflight;
+pub(crate) mod life;
+mod lives;
+pub(crate) mod log;
+mod marks;
+mod merged;
+mod options;
+mod reader;
+mod record;
+mod scan;
+pub(crate) mod segment;
+mod stats;
+mod tail;
+pub(crate) mod trim;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use core_wal::{CoreWal, WalOpened, WalReport};
+pub use frame_view::Frame;
+pub use merged::{MergedLog, MergedReader, MergedRecord, merged};
+pub use options::WalOptions;
+pub use reader::WalReader;
+pub use record::WalRecord;
+pub use scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
+pub use stats::{SegmentState, SegmentStats, segments};
+
+pub(crate) use batch::{Batch, Pool};
+pub(crate) use frame::Predecessor;
+pub(crate) use life::{LifeBuilder, LifeSpec, LifeStart, OwnSegments};
+pub(crate) use log::{CoreLog, Feed, Segments};
+pub(crate) use segment::{
+    LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, recycle, segment_path,
+};

@@ -1,0 +1,425 @@
+//! The segment: one file of fixed size, prepared before its first frame, recycled after its last.
+//!
+//! ```text
+//! 0        8         12     16        32        48      56       64        72     74      124   128     4096
+//! | magic  | version | unit | database | identity | token | number | bytes  | core | zeroes | crc | zeroes | frames …
+//! ```
+//!
+//! 1. A final name is given only to a file whose header and length are durable. So a bad header under a final name
+//!    is damage and never the trace of a crash.
+//! 2. The header crc is the salt of every frame in the file. It covers an identity from entropy, so that frames of
+//!    an earlier use of the same bytes never count.
+//! 3. A retired segment loses its final name, durably, before its first byte changes.
+//! 4. A file with a second name is never recycled: somebody else relies on its bytes.
+
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::codec::{Reader, crc};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, DatabaseId, FencingToken, Nonce, SegmentNo};
+use crate::limits::{
+    FORMAT_VERSION, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    WRITE_UNIT_BYTES_MAX,
+};
+use crate::vfs::{File, OpenMode, Vfs, read_full_at, retry, write_all_at};
+use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, SEGMENT_START_PAYLOAD_BYTES};
+
+/// The first bytes of every segment.
+pub(crate) const MAGIC: [u8; 8] = *b"HWALSEG\0";
+
+/// Bytes of the header that say something; the rest of its 4,096 are zero.
+pub(crate) const HEADER_USED_BYTES: usize = 128;
+
+/// Where the first frame stands.
+pub(crate) const FRAMES_START: u64 = WRITE_UNIT_BYTES_MAX as u64;
+
+static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// What stays the same over all segments that one life of one core writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogSpec {
+    pub(crate) database: DatabaseId,
+    pub(crate) core: CoreId,
+    pub(crate) token: FencingToken,
+    pub(crate) write_unit: u32,
+    pub(crate) segment_bytes: u64,
+}
+
+impl LogSpec {
+    /// # Errors
+    ///
+    /// `Invalid` when a size is outside its limits.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.write_unit != SECTOR_BYTES && self.write_unit != WRITE_UNIT_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "a write unit of {} bytes; it must be {SECTOR_BYTES} or {WRITE_UNIT_BYTES_MAX}",
+                self.write_unit
+            )));
+        }
+        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !sizes.contains(&self.segment_bytes)
+            || !self.segment_bytes.is_multiple_of(u64::from(WRITE_UNIT_BYTES_MAX))
+        {
+            return Err(Error::invalid(format!(
+                "segments of {} bytes; choose a multiple of {WRITE_UNIT_BYTES_MAX} from {SEGMENT_BYTES_MIN} to \
+                 {SEGMENT_BYTES_MAX}",
+                self.segment_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    /// The write unit, for offsets.
+    pub(crate) fn unit(&self) -> u64 {
+        u64::from(self.write_unit)
+    }
+
+    /// Where a segment's frames with records end: its last unit is kept for the seal.
+    pub(crate) fn records_end(&self) -> u64 {
+        self.segment_bytes - self.unit()
+    }
+
+    /// The largest frame, header included, that an otherwise empty segment takes.
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        let bytes = self.records_end() - FRAMES_START - self.unit();
+        usize::try_from(bytes).expect("SEGMENT_BYTES_MAX fits an address space")
+    }
+}
+
+/// The header of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) log: LogSpec,
+    pub(crate) number: SegmentNo,
+    pub(crate) identity: Nonce,
+}
+
+impl SegmentHeader {
+    /// The used front of the encoded header and the salt for its frames.
+    pub(crate) fn encode(&self) -> ([u8; HEADER_USED_BYTES], u32) {
+        let mut out = [0; HEADER_USED_BYTES];
+        out[0..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        out[12..16].copy_from_slice(&self.log.write_unit.to_le_bytes());
+        out[16..32].copy_from_slice(&self.log.database.0.to_le_bytes());
+        out[32..48].copy_from_slice(&self.identity.0.to_le_bytes());
+        out[48..56].copy_from_slice(&self.log.token.0.to_le_bytes());
+        out[56..64].copy_from_slice(&self.number.0.to_le_bytes());
+        out[64..72].copy_from_slice(&self.log.segment_bytes.to_le_bytes());
+        out[72..74].copy_from_slice(&self.log.core.0.to_le_bytes());
+        let salt = crc(0, &out[..124]);
+        out[124..128].copy_from_slice(&salt.to_le_bytes());
+        (out, salt)
+    }
+
+    /// The header at the front of `bytes`, and the salt; else what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a later version, `Corrupt` for anything else; both about `path`.
+    pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<(Self, u32)> {
+        let broken = |what: &str| {
+            Error::corrupt(
+                path,
+                format!(
+                    "segment header at offset 0: {what}, yet a segment has its final name only when its header is \
+                     durable; restore this file from a backup"
+                ),
+            )
+        };
+        let (Some(head), Some(page)) =
+            (bytes.first_chunk::<HEADER_USED_BYTES>(), bytes.get(..WRITE_UNIT_BYTES_MAX as usize))
+        else {
+            return Err(broken(&format!("the file ends after {} bytes", bytes.len())));
+        };
+        if head[..8] != MAGIC {
+            return Err(broken("the magic bytes are wrong"));
+        }
+        let [.., c0, c1, c2, c3] = *head;
+        let salt = u32::from_le_bytes([c0, c1, c2, c3]);
+        if salt != crc(0, &head[..124]) {
+            return Err(broken("the checksum does not match"));
+        }
+        let (version, header) =
+            Self::fields(head).ok_or_else(|| broken("the fields contradict each other"))?;
+        if version != FORMAT_VERSION {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("segment of format {version}; this build reads {FORMAT_VERSION}: use a newer build"),
+            )
+            .at(path));
+        }
+        if page[HEADER_USED_BYTES..].iter().any(|byte| *byte != 0) {
+            return Err(broken("bytes 128 to 4095 are not zero"));
+        }
+        header.log.check().map_err(|_| broken("a size is outside the limits of the format"))?;
+        Ok((header, salt))
+    }
+
+    fn fields(head: &[u8; HEADER_USED_BYTES]) -> Option<(u32, Self)> {
+        let mut fields = Reader(&head[8..124]);
+        let version = fields.u32()?;
+        let write_unit = fields.u32()?;
+        let database = Nonce(fields.u128()?);
+        let identity = Nonce(fields.u128()?);
+        let token = FencingToken(fields.u64()?);
+        let number = SegmentNo(fields.u64()?);
+        let segment_bytes = fields.u64()?;
+        let core = CoreId(fields.u16()?);
+        let zeroes = fields.bytes(50)?;
+        let log = LogSpec { database, core, token, write_unit, segment_bytes };
+        zeroes.iter().all(|byte| *byte == 0).then_some((version, Self { log, number, identity }))
+    }
+}
+
+/// A segment under its final name, ready for its first frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prepared {
+    pub(crate) number: SegmentNo,
+    pub(crate) identity: Nonce,
+    pub(crate) salt: u32,
+}
+
+/// The final path of a segment.
+pub(crate) fn segment_path(dir: &Path, number: SegmentNo) -> PathBuf {
+    dir.join(format!("{:020}", number.0))
+}
+
+/// The path of a segment that is being made, or being unmade.
+pub(crate) fn temp_path(dir: &Path, number: SegmentNo, identity: Nonce) -> PathBuf {
+    dir.join(format!("{:020}.{identity}.tmp", number.0))
+}
+
+/// The number in a final name; `None` for every other name.
+pub(crate) fn parse_name(name: &str) -> Option<SegmentNo> {
+    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| name.parse().ok().map(SegmentNo)).flatten()
+}
+
+/// Whether `name` is one that [`prepare`] and [`recycle`] use on the way.
+pub(crate) fn is_temp_name(name: &str) -> bool {
+    let Some((number, rest)) = name.split_once('.') else { return false };
+    let Some(nonce) = rest.strip_suffix(".tmp") else { return false };
+    parse_name(number).is_some()
+        && nonce.len() == 32
+        && nonce.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The numbers of all segments in `dir`, ascending.
+pub(crate) async fn list<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<SegmentNo>> {
+    let entries = retry(|| vfs.list(dir)).await.map_err(|e| Error::io("listing segments", dir, e))?;
+    Ok(entries.iter().filter_map(|entry| parse_name(&entry.name)).collect())
+}
+
+/// The segments in `dir`, ascending, each with the token that wrote it.
+///
+/// # Errors
+///
+/// `Corrupt` for a bad segment header, `Failed` when the device fails to read.
+pub(crate) async fn catalog<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<(SegmentNo, FencingToken)>> {
+    let mut catalog = Vec::new();
+    for number in list(vfs, dir).await? {
+        let path = segment_path(dir, number);
+        let failed = |e| Error::io("opening a segment", &path, e);
+        let file = retry(|| vfs.open(&path, OpenMode::Read)).await.map_err(failed)?;
+        let (header, _) = read_header(&file, &path, number).await?;
+        catalog.push((number, header.log.token));
+    }
+    Ok(catalog)
+}
+
+/// Removes what interrupted preparations left behind.
+pub(crate) async fn remove_temps<V: Vfs>(vfs: &V, dir: &Path) -> Result<()> {
+    let entries = retry(|| vfs.list(dir)).await.map_err(|e| Error::io("listing segments", dir, e))?;
+    for entry in entries.iter().filter(|entry| is_temp_name(&entry.name)) {
+        let path = dir.join(&entry.name);
+        retry(|| vfs.remove(&path)).await.map_err(|e| Error::io("removing a temporary segment", &path, e))?;
+    }
+    Ok(())
+}
+
+/// Reads and checks the header of a segment, against the file's name and length too.
+pub(crate) async fn read_header<F: File>(
+    file: &F,
+    path: &Path,
+    number: SegmentNo,
+) -> Result<(SegmentHeader, u32)> {
+    let buffer = BytesMut::zeroed(WRITE_UNIT_BYTES_MAX as usize);
+    let (buffer, count) =
+        read_full_at(file, 0, buffer).await.map_err(|e| Error::io("reading a segment header", path, e))?;
+    let (header, salt) = SegmentHeader::decode(&buffer[..count], path)?;
+    if header.number != number {
+        return Err(Error::corrupt(
+            path,
+            format!(
+                "the segment header at offset 0 says number {}, the file name says {number}",
+                header.number
+            ),
+        ));
+    }
+    let bytes = retry(|| file.len()).await.map_err(|e| Error::io("measuring a segment", path, e))?;
+    if bytes < header.log.segment_bytes {
+        return Err(Error::corrupt(
+            path,
+            format!(
+                "the file ends at offset {bytes}, its header says {}, and its length was durable before it had this \
+                 name: restore this file from a backup",
+                header.log.segment_bytes
+            ),
+        ));
+    }
+    Ok((header, salt))
+}
+
+/// Makes a new segment: zeroes written, header durable, final name durable.
+///
+/// # Errors
+///
+/// `Full` when the device has no space: nothing is left behind and the call may be repeated with another identity.
+/// `Failed` for every other trouble.
+pub(crate) async fn prepare<V: Vfs>(vfs: &V, dir: &Path, header: &SegmentHeader) -> Result<Prepared> {
+    header.log.check()?;
+    let temp = temp_path(dir, header.number, header.identity);
+    let made = write_new(vfs, &temp, header).await;
+    if let Err(error) = made {
+        // Best effort: a temporary name that stays is removed at the next open.
+        let _ = retry(|| vfs.remove(&temp)).await;
+        return Err(error);
+    }
+    tracing::debug!(target: "highwater::wal", segment = header.number.0, "segment prepared");
+    publish(vfs, dir, &temp, header).await
+}
+
+async fn write_new<V: Vfs>(vfs: &V, temp: &Path, header: &SegmentHeader) -> Result<()> {
+    let failed = |e| Error::io("preparing a segment", temp, e);
+    let file = retry(|| vfs.create_new(temp)).await.map_err(failed)?;
+    check_unit(&file, &header.log, temp)?;
+    retry(|| file.allocate(header.log.segment_bytes)).await.map_err(failed)?;
+    let (head, _) = header.encode();
+    let mut page = vec![0; WRITE_UNIT_BYTES_MAX as usize];
+    page[..HEADER_USED_BYTES].copy_from_slice(&head);
+    write_all_at(&file, 0, Bytes::from(page)).await.map_err(failed)?;
+    let mut offset = FRAMES_START;
+    while offset < header.log.segment_bytes {
+        let count = (header.log.segment_bytes - offset).min(ZEROES.len() as u64);
+        let count = usize::try_from(count).expect("at most one chunk of zeroes");
+        write_all_at(&file, offset, Bytes::from_static(&ZEROES[..count])).await.map_err(failed)?;
+        offset += count as u64;
+    }
+    retry(|| file.sync_data()).await.map_err(failed)
+}
+
+/// Gives the file `temp`, whose content is durable, its final name.
+async fn publish<V: Vfs>(vfs: &V, dir: &Path, temp: &Path, header: &SegmentHeader) -> Result<Prepared> {
+    let path = segment_path(dir, header.number);
+    if vfs.open(&path, OpenMode::Read).await.is_ok() {
+        return Err(Error::new(
+            ErrorKind::Failed,
+            format!("segment {} exists already: numbers are never used twice; reopen the log", header.number),
+        )
+        .at(&path));
+    }
+    retry(|| vfs.rename(temp, &path)).await.map_err(|e| Error::io("naming a segment", &path, e))?;
+    retry(|| vfs.sync_dir(dir)).await.map_err(|e| Error::io("naming a segment", dir, e))?;
+    let (_, salt) = header.encode();
+    Ok(Prepared { number: header.number, identity: header.identity, salt })
+}
+
+/// Makes a new segment out of the retired one, without writing its zeroes again. `None` when the file cannot be
+/// used again (its size differs, or it has a second name): it is removed then.
+///
+/// # Errors
+///
+/// As [`prepare`].
+pub(crate) async fn recycle<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    retired: SegmentNo,
+    header: &SegmentHeader,
+) -> Result<Option<Prepared>> {
+    header.log.check()?;
+    assert!(retired < header.number, "segment {} recycled as {}", retired, header.number);
+    let old = segment_path(dir, retired);
+    let temp = temp_path(dir, header.number, header.identity);
+    let failed = |e| Error::io("recycling a segment", &old, e);
+    let file = retry(|| vfs.open(&old, OpenMode::Write)).await.map_err(failed)?;
+    let bytes = retry(|| file.len()).await.map_err(failed)?;
+    let names = retry(|| file.link_count()).await.map_err(failed)?;
+    if bytes != header.log.segment_bytes || names != 1 {
+        retry(|| vfs.remove(&old)).await.map_err(failed)?;
+        return Ok(None);
+    }
+    // The old name must be gone for good before the first byte changes.
+    retry(|| vfs.rename(&old, &temp)).await.map_err(failed)?;
+    retry(|| vfs.sync_dir(dir)).await.map_err(failed)?;
+    let (head, _) = header.encode();
+    let mut page = vec![0; WRITE_UNIT_BYTES_MAX as usize];
+    page[..HEADER_USED_BYTES].copy_from_slice(&head);
+    write_all_at(&file, 0, Bytes::from(page)).await.map_err(failed)?;
+    retry(|| file.sync_data()).await.map_err(failed)?;
+    tracing::debug!(target: "highwater::wal", from = retired.0, to = header.number.0, "segment recycled");
+    publish(vfs, dir, &temp, header).await.map(Some)
+}
+
+/// # Errors
+///
+/// `Unsupported` when the device overwrites more at once than the log's write unit: a torn write could then reach
+/// acknowledged bytes.
+pub(crate) fn check_unit<F: File>(file: &F, log: &LogSpec, path: &Path) -> Result<()> {
+    if file.write_unit() > log.write_unit {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the device overwrites {} bytes at once, the log was made for {}: move it to another device",
+                file.write_unit(),
+                log.write_unit
+            ),
+        )
+        .at(path));
+    }
+    Ok(())
+}
+
+/// A segment's header and, if it is valid, its `SegmentStart`.
+pub(crate) struct FirstFrame<F> {
+    pub(crate) path: PathBuf,
+    pub(crate) file: F,
+    pub(crate) header: SegmentHeader,
+    pub(crate) salt: u32,
+    /// The length of the file.
+    pub(crate) bytes: u64,
+    pub(crate) start: Option<(FrameHeader, Predecessor)>,
+}
+
+/// Reads the front of a segment.
+///
+/// # Errors
+///
+/// `Corrupt` for a bad segment header; a bad first frame is `None`. `Failed` when the device fails to read.
+pub(crate) async fn read_first_frame<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    number: SegmentNo,
+) -> Result<FirstFrame<V::File>> {
+    let path = segment_path(dir, number);
+    let failed = |e| Error::io("reading the front of a segment", &path, e);
+    let file = retry(|| vfs.open(&path, OpenMode::Read)).await.map_err(failed)?;
+    let (header, salt) = read_header(&file, &path, number).await?;
+    let bytes = retry(|| file.len()).await.map_err(failed)?;
+    let want = FRAME_HEADER_BYTES + SEGMENT_START_PAYLOAD_BYTES;
+    let (front, count) = read_full_at(&file, FRAMES_START, BytesMut::zeroed(want)).await.map_err(failed)?;
+    let start = decode_start(&header, salt, &front[..count]);
+    Ok(FirstFrame { path, file, header, salt, bytes, start })
+}
+
+fn decode_start(header: &SegmentHeader, salt: u32, front: &[u8]) -> Option<(FrameHeader, Predecessor)> {
+    let (frame, _) = FrameHeader::decode(salt, FRAMES_START, front).ok()?;
+    let payload = front.get(FRAME_HEADER_BYTES..)?;
+    let ours = (frame.core, frame.token, frame.segment) == (header.log.core, header.log.token, header.number);
+    if frame.kind != FrameKind::SegmentStart || !ours || frame.payload_crc != crc(salt, payload) {
+        return None;
+    }
+    Some((frame, Predecessor::decode(payload)?))
+}

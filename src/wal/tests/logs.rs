@@ -1,0 +1,226 @@
+//! A log as its user sees it.
+
+use super::disk::{Disk, Unsynced};
+use super::rig::{block_on, dir, env, fresh, names_a_file, numbers, open, open_with, put, recover, small};
+use super::rig::{segment_files, value};
+use crate::error::ErrorKind;
+use crate::ids::{CoreId, Epoch, Lsn, Nonce};
+use crate::vfs::Vfs;
+use crate::wal::{CoreWal, LogId, MergedLog, SegmentState, Tail, WalOptions, WalRecord, merged, segments};
+
+#[test]
+fn what_was_synced_is_read_back_after_a_close() {
+    let (disk, mut wal) = fresh();
+    for n in 0..100 {
+        put(&mut wal, n);
+        if n % 7 == 0 {
+            wal.sync_blocking().unwrap();
+        }
+    }
+    assert_eq!(wal.close_blocking().unwrap(), Lsn(100));
+    let opened = open(&disk).unwrap();
+    assert_eq!(opened.report.scan.prefix_end, Lsn(100));
+    assert_eq!(opened.report.scan.proven, Lsn(100), "a closed log has proof of everything");
+    assert_eq!(opened.report.carried, 0);
+    assert_eq!(numbers(&opened.wal).unwrap(), (0..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_log_lives_through_many_opens() {
+    let disk = Disk::default();
+    for life in 0..6 {
+        let mut wal = open(&disk).unwrap().wal;
+        assert_eq!(numbers(&wal).unwrap(), (0..life * 10).collect::<Vec<_>>());
+        for n in 0..10 {
+            put(&mut wal, life * 10 + n);
+        }
+        wal.sync_blocking().unwrap();
+        // Dropped without a close: what is above the last mark is carried by the next open.
+    }
+    let opened = open(&disk).unwrap();
+    assert!(opened.report.carried > 0);
+    assert_eq!(opened.wal.lives().len(), 7);
+}
+
+#[test]
+fn a_record_larger_than_a_batch_has_a_batch_of_its_own() {
+    let (disk, mut wal) = fresh();
+    let large = vec![7; 6000];
+    wal.append(&WalRecord::Put { key: b"a", value: b"small" }).unwrap();
+    wal.append(&WalRecord::Put { key: b"b", value: &large }).unwrap();
+    wal.append(&WalRecord::Delete { key: b"a" }).unwrap();
+    assert_eq!(wal.sync_blocking().unwrap(), Lsn(3));
+    drop(wal);
+    let wal = open(&disk).unwrap().wal;
+    let mut seen = Vec::new();
+    wal.read_blocking(None, |_, _, record| {
+        seen.push(match record {
+            WalRecord::Put { value, .. } => value.len(),
+            _ => 0,
+        });
+    })
+    .unwrap();
+    assert_eq!(seen, [5, 6000, 0]);
+}
+
+#[test]
+fn a_record_larger_than_a_segment_is_refused_before_anything_is_promised() {
+    let (_, mut wal) = fresh();
+    let huge = vec![0; 16 * 1024];
+    let error = wal.append(&WalRecord::Put { key: b"k", value: &huge }).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(put(&mut wal, 1), Lsn(1));
+}
+
+#[test]
+fn appends_without_a_sync_end_in_busy_and_not_in_memory() {
+    let (_, mut wal) = fresh();
+    let value = value(1);
+    let error = loop {
+        if let Err(error) = wal.append(&WalRecord::Put { key: b"k", value: &value }) {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    let mark = wal.sync_blocking().unwrap();
+    assert_eq!(mark.next(), wal.next_lsn());
+    put(&mut wal, 2);
+}
+
+#[test]
+fn a_second_opener_is_told_that_the_log_is_in_use() {
+    let (disk, _wal) = fresh();
+    assert_eq!(open(&disk).err().unwrap().kind(), ErrorKind::Busy);
+}
+
+#[test]
+fn a_roll_seals_the_segment_before() {
+    let (disk, mut wal) = fresh();
+    for n in 0..200 {
+        put(&mut wal, n);
+        wal.sync_blocking().unwrap();
+    }
+    let stats = block_on(segments(&disk, dir())).unwrap();
+    assert!(stats.len() > 3, "{} segments", stats.len());
+    let (last, before) = stats.split_last().unwrap();
+    assert_eq!(last.state, SegmentState::Last);
+    assert!(before.iter().all(|one| one.state == SegmentState::Sealed));
+    assert!(before.iter().all(|one| Some(one.durable_through) == one.last_lsn), "each ends with its seal");
+    assert_eq!(stats.iter().map(|one| one.records).sum::<u64>(), 200);
+    drop(wal);
+    assert_eq!(recover(&disk).unwrap().len(), 200);
+}
+
+#[test]
+fn trimmed_segments_are_gone_and_used_again() {
+    let (disk, mut wal) = fresh();
+    for n in 0..400 {
+        put(&mut wal, n);
+        wal.sync_blocking().unwrap();
+        if n % 50 == 49 {
+            wal.trim_blocking(Lsn(n - 20)).unwrap();
+        }
+    }
+    assert!(segment_files(&disk).len() <= 5, "{:?}", segment_files(&disk));
+    let kept = numbers(&wal).unwrap();
+    assert!(kept.len() < 150 && *kept.first().unwrap() <= 379, "{kept:?}");
+    assert_eq!(kept, (kept[0]..400).collect::<Vec<_>>());
+    drop(wal);
+    assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), kept);
+    assert_eq!(recover(&disk).unwrap(), kept);
+}
+
+#[test]
+fn a_recycled_segment_never_replays_its_earlier_records() {
+    let (disk, mut wal) = fresh();
+    let equal = |wal: &mut CoreWal<_>, n: u64| {
+        // Equal sizes, so that old frames stand exactly where new ones would.
+        let value = n.to_le_bytes();
+        wal.append(&WalRecord::Put { key: b"k", value: &value }).unwrap();
+        wal.sync_blocking().unwrap();
+    };
+    for n in 0..120 {
+        equal(&mut wal, n);
+        wal.trim_blocking(wal.high_water()).unwrap();
+    }
+    let mark = wal.high_water();
+    drop(wal);
+    let opened = open(&disk).unwrap();
+    assert_eq!(opened.report.scan.prefix_end, mark);
+    assert!(matches!(opened.report.tail, Tail::Residue | Tail::Clean), "{:?}", opened.report.tail);
+}
+
+#[test]
+fn a_missing_beginning_is_refused_when_the_caller_knows_better() {
+    let (disk, mut wal) = fresh();
+    for n in 0..200 {
+        put(&mut wal, n);
+        wal.sync_blocking().unwrap();
+    }
+    drop(wal);
+    disk.delete(&segment_files(&disk)[0]);
+    let options = WalOptions { trimmed_through: Some(Lsn(0)), ..small() };
+    let error = open_with(&disk, options).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    names_a_file(&error);
+}
+
+#[test]
+fn cores_merge_by_epoch_then_core() {
+    let disk = Disk::default();
+    let mut logs = Vec::new();
+    for core in 0..2_u64 {
+        let dir = std::path::PathBuf::from(format!("/core{core}"));
+        let core_id = CoreId(u16::try_from(core).unwrap());
+        let options = WalOptions { core: core_id, database: Some(Nonce(9)), ..small() };
+        let mut wal = CoreWal::open_blocking(env(&disk), &dir, options).unwrap().wal;
+        disk.unlock();
+        for epoch in 1..=30_u64 {
+            for _ in 0..=core + epoch % 3 {
+                let value = epoch.to_le_bytes();
+                wal.append(&WalRecord::Put { key: b"k", value: &value }).unwrap();
+            }
+            wal.append(&WalRecord::EpochEnd { epoch: Epoch(epoch) }).unwrap();
+            wal.sync_blocking().unwrap();
+        }
+        assert_eq!(wal.id(), LogId { database: Nonce(9), core: core_id });
+        logs.push(MergedLog { dir, log: wal.id(), lives: wal.lives().to_vec(), cut: None });
+    }
+    let mut reader = block_on(merged(&disk, logs, 4096)).unwrap();
+    let (mut last, mut count) = ((Epoch(0), CoreId(0), Lsn(0)), 0);
+    while let Some(one) = block_on(reader.next()).unwrap() {
+        let place = (one.epoch, one.core, one.lsn);
+        assert!(place > last, "{place:?} after {last:?}");
+        last = place;
+        count += 1;
+        if let WalRecord::Put { value, .. } = one.record {
+            assert_eq!(value, one.epoch.0.to_le_bytes(), "a record in the epoch that wrote it");
+        }
+    }
+    // Of core 0 one, two or three records for each epoch, of core 1 one more, and two ends.
+    assert_eq!((last.0, count), (Epoch(30), 30 * 2 + 30 * 3 + 30 * 2));
+}
+
+#[test]
+fn short_transfers_change_nothing() {
+    let disk = Disk::default();
+    disk.shorten();
+    let mut wal = open(&disk).unwrap().wal;
+    for n in 0..60 {
+        put(&mut wal, n);
+        put(&mut wal, n + 1000);
+        wal.sync_blocking().unwrap();
+    }
+    drop(wal);
+    assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap().len(), 120);
+}
+
+#[test]
+fn foreign_names_are_left_alone() {
+    let (disk, wal) = fresh();
+    drop(wal);
+    let notes = dir().join("notes.txt");
+    block_on(disk.create_new(&notes)).unwrap();
+    open(&disk).unwrap();
+    assert!(disk.files().contains(&notes));
+}
