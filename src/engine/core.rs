@@ -1,0 +1,438 @@
+//! Ring 0: one core's handle. A change is encoded into the open batch first and into the state second; no lock, no
+//! system call, no allocation but to grow the state.
+//!
+//! Invariants
+//! 1. The log gets a record before the state does: what an update overwrites has been logged with its epoch.
+//! 2. A refused call has changed neither.
+//! 3. A key is stored on the one core that owns its group.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::append::{Appender, no_space};
+use super::drive::Drive;
+use super::entry::{Key, Value};
+use super::mark::EpochMark;
+use super::shared::Shared;
+use crate::codec::{Record, RecordKind, key_group, key_hash, record_bytes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, Epoch, FencingToken, KeyGroup, Lsn};
+use crate::limits::{KEY_BYTES_MAX, OFFSETS_MAX, VALUE_BYTES_MAX};
+use crate::route::Route;
+use crate::state::CoreState;
+use crate::wal::{Batch, Pool};
+
+/// What a handle is made of; recovery provides it.
+pub(crate) struct CoreParts {
+    pub(crate) core: CoreId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) drive: Arc<Drive>,
+    pub(crate) state: CoreState,
+    pub(crate) queue: rtrb::Producer<Batch>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) next_lsn: Lsn,
+    pub(crate) token: FencingToken,
+    pub(crate) epoch: Epoch,
+    pub(crate) ownership: Ownership,
+    pub(crate) limits: CoreLimits,
+    pub(crate) offset_names: BTreeSet<String>,
+}
+
+/// Which keys a core owns.
+#[derive(Clone, Debug)]
+pub(crate) struct Ownership {
+    pub(crate) hash_seed: u64,
+    pub(crate) route: Route,
+    pub(crate) key_groups: u16,
+    pub(crate) owned: Range<u16>,
+}
+
+/// The bounds of a core, from the options.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "each is a limit, and named as its option is")]
+pub(crate) struct CoreLimits {
+    pub(crate) record_bytes_max: u64,
+    pub(crate) epoch_bytes_max: u64,
+    pub(crate) epoch_skew_max: u64,
+}
+
+/// One core of an open database: its state, and the only way to change it.
+///
+/// A handle may move between threads, but is used by one at a time. All cores close epochs together; a core that
+/// falls behind holds the others up (`Options::epoch_skew_max`).
+///
+/// Every method that changes something can return
+/// * `Busy` when a bounded queue is full: wait with [`CoreHandle::ready`], or end and await an epoch;
+/// * `Full` when the device has no space and the queue is full: free some and try again; a put also when the state
+///   has no room for it (64 GiB of records, at most a million of them larger than 16 KiB): delete keys;
+/// * `Failed` when a write or sync has failed: reopen the database.
+///
+/// Then nothing has changed.
+pub struct CoreHandle {
+    core: CoreId,
+    shared: Arc<Shared>,
+    drive: Arc<Drive>,
+    state: CoreState,
+    log: Appender,
+    token: FencingToken,
+    epoch: Epoch,
+    ownership: Ownership,
+    limits: CoreLimits,
+    offset_names: BTreeSet<String>,
+    /// Where the end of an epoch is encoded.
+    scratch: Vec<u8>,
+}
+
+impl fmt::Debug for CoreHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoreHandle")
+            .field("id", &self.id())
+            .field("len", &self.len())
+            .field("open_epoch", &self.open_epoch())
+            .field("next_lsn", &self.log.next_lsn())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").field("core", &self.gate.core).finish_non_exhaustive()
+    }
+}
+
+impl CoreHandle {
+    pub(crate) fn new(parts: CoreParts) -> Self {
+        let CoreParts { core, shared, queue, pool, next_lsn, limits, .. } = parts;
+        let log = Appender::new(core, Arc::clone(&shared), (queue, pool), next_lsn, limits.epoch_bytes_max);
+        Self {
+            core,
+            shared,
+            drive: parts.drive,
+            state: parts.state,
+            log,
+            token: parts.token,
+            epoch: parts.epoch,
+            ownership: parts.ownership,
+            limits,
+            offset_names: parts.offset_names,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Which core this is.
+    pub fn id(&self) -> CoreId {
+        self.core
+    }
+
+    /// Sets `key` to `value`. Returns the LSN of the change, which counts once its epoch has closed.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the key or value is over its limit or the key belongs to another core
+    /// (`Engine::core_of`); `Busy`, `Full`, `Failed` as above.
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<Lsn> {
+        let hash = self.check_key(key)?;
+        let bytes = record_bytes(key.len(), value.len()) as u64;
+        if value.len() > VALUE_BYTES_MAX || bytes > self.limits.record_bytes_max {
+            return Err(Error::invalid(format!(
+                "the value of {} bytes is over the limit of {} (what a segment takes, at most {VALUE_BYTES_MAX})",
+                value.len(),
+                self.limits.record_bytes_max
+            )));
+        }
+        let record = Record { kind: RecordKind::Put, key, value };
+        if !self.state.has_room_for(hash, &record) {
+            return Err(self.state_full());
+        }
+        let entry = self.state.entry(hash);
+        let lsn = self.log.append(&record)?;
+        entry.put(&record);
+        Ok(lsn)
+    }
+
+    /// The value of `key`, if it has one. Sees every change made through this handle.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the key is over its limit or belongs to another core.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Value<'_>>> {
+        let hash = self.check_key(key)?;
+        Ok(self.state.get(hash, key).map(Value))
+    }
+
+    /// Removes the value of `key`; logged also when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`CoreHandle::put`].
+    pub fn delete(&mut self, key: &[u8]) -> Result<Lsn> {
+        let hash = self.check_key(key)?;
+        self.check_record("delete", record_bytes(key.len(), 0))?;
+        let entry = self.state.entry(hash);
+        let lsn = self.log.append(&Record { kind: RecordKind::Delete, key, value: &[] })?;
+        entry.delete(key);
+        Ok(lsn)
+    }
+
+    /// Removes every key of this core.
+    ///
+    /// # Errors
+    ///
+    /// `Busy`, `Full`, `Failed` as above.
+    pub fn clear(&mut self) -> Result<Lsn> {
+        let lsn = self.log.append(&Record { kind: RecordKind::Clear, key: &[], value: &[] })?;
+        self.state.clear();
+        Ok(lsn)
+    }
+
+    /// The keys that begin with `prefix`, in key order, each with its value.
+    ///
+    /// The order is made for the call: it costs a pass over all keys of the core.
+    pub fn scan_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(Key<'_>, Value<'_>)>> {
+        self.state.scan_prefix(prefix).map(|(key, value)| Ok((Key(key), Value(value))))
+    }
+
+    /// How many keys have a value.
+    pub fn len(&self) -> usize {
+        self.state.len()
+    }
+
+    /// Whether no key has a value.
+    pub fn is_empty(&self) -> bool {
+        self.state.is_empty()
+    }
+
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> u64 {
+        self.state.bytes()
+    }
+
+    /// Bytes of memory that the state takes, slack included.
+    pub fn memory_bytes(&self) -> u64 {
+        self.state.memory_bytes()
+    }
+
+    /// The epoch that this core's next change belongs to.
+    pub fn open_epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The epoch that somebody asked all cores to end (`Engine::request_epoch`), if this core has not yet.
+    pub fn epoch_requested(&self) -> Option<Epoch> {
+        let requested = self.shared.requested();
+        (requested >= self.epoch).then_some(requested)
+    }
+
+    /// Ends this core's epoch with its source offsets and watermark, and begins the next. The epoch closes when every
+    /// core has ended it and all of it is durable: `Engine::wait_durable`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when a name, an offset or their number is over its limit, or when they are more than a segment
+    /// takes; `Busy` also when this core is
+    /// `epoch_skew_max` ahead of the slowest; `Full`, `Failed` as above. Then the epoch is still open.
+    pub fn close_epoch(&mut self, mark: EpochMark) -> Result<Epoch> {
+        let epoch = self.epoch;
+        let names = self.check_names(&mark)?;
+        let slowest = self.shared.slowest_ended();
+        if epoch.0 > slowest.0 + self.limits.epoch_skew_max {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("core {} would end epoch {epoch} while the slowest has ended {slowest}", self.id()),
+            ));
+        }
+        let end = mark.into_epoch_end(epoch, self.token)?;
+        let mut value = std::mem::take(&mut self.scratch);
+        value.clear();
+        end.encode(&mut value);
+        let fits = self.check_record("end of the epoch", record_bytes(0, value.len()));
+        let logged = fits.and_then(|()| self.log.append_end(&value));
+        self.scratch = value;
+        logged?;
+        self.offset_names = names;
+        self.epoch = epoch.next();
+        // The end is announced before the log writer can see it: invariant 1 of `shared`.
+        self.shared.end(self.core, epoch);
+        self.log.hand_over();
+        Ok(epoch)
+    }
+
+    /// Ends the epoch and waits until it is durable: a commit of a single-core database. Blocks the thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`CoreHandle::close_epoch`], and `Failed` when the epoch cannot become durable any more. `Invalid` with more
+    /// than one core (the others have to end the epoch too), and under an environment that cannot block.
+    pub fn commit(&mut self) -> Result<Epoch> {
+        self.commit_with(EpochMark::new())
+    }
+
+    /// [`CoreHandle::commit`] with source offsets and a watermark.
+    ///
+    /// # Errors
+    ///
+    /// As [`CoreHandle::commit`].
+    pub fn commit_with(&mut self, mark: EpochMark) -> Result<Epoch> {
+        if self.shared.cores().count() > 1 {
+            return Err(Error::invalid(
+                "commit is for one core: use close_epoch on each core, then wait_durable",
+            ));
+        }
+        let drive = Arc::clone(&self.drive);
+        let blocker = drive.blocker()?;
+        let epoch = self.close_epoch(mark)?;
+        drive.block_until(blocker, &self.shared, |shared| shared.durable_outcome(epoch))?;
+        Ok(epoch)
+    }
+
+    /// Waits until this core can accept a change again, or never will: `ready().await` in an async program,
+    /// `ready().wait()` to block the thread.
+    ///
+    /// With `Options::inline` nothing happens behind the caller's back: `wait` makes room itself, and an async caller
+    /// uses `Engine::drive`.
+    pub fn ready(&self) -> Ready {
+        Ready { gate: self.gate(), drive: Arc::clone(&self.drive) }
+    }
+
+    /// Gives up the records of the open epoch: `Engine::close` will not refuse because of them. They are gone after
+    /// the next open, as after a crash.
+    pub fn discard_open(&mut self) {
+        self.log.discard_open();
+    }
+
+    /// Records of the open epoch, unless they were given up.
+    pub(super) fn open_records(&self) -> u64 {
+        self.log.open_records()
+    }
+
+    fn gate(&self) -> Gate {
+        Gate {
+            core: self.core,
+            shared: Arc::clone(&self.shared),
+            pool: self.log.awaited_pool(),
+            ended_min: Epoch(self.epoch.0.saturating_sub(self.limits.epoch_skew_max)),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `Invalid`; else the hash for the index.
+    #[inline]
+    fn check_key(&self, key: &[u8]) -> Result<u64> {
+        if key.len() > KEY_BYTES_MAX {
+            return Err(Error::invalid(format!("the key of {} bytes is over {KEY_BYTES_MAX}", key.len())));
+        }
+        let owner = &self.ownership;
+        let route = owner.route.of(key);
+        let hash = key_hash(owner.hash_seed, route);
+        let KeyGroup(group) = key_group(hash, owner.key_groups);
+        if !owner.owned.contains(&group) {
+            return Err(self.foreign_key(key, group));
+        }
+        Ok(if route.len() == key.len() { hash } else { key_hash(owner.hash_seed, key) })
+    }
+
+    /// # Errors
+    ///
+    /// `Invalid` when a record of `bytes` in all does not fit into a segment of these options.
+    fn check_record(&self, what: &str, bytes: usize) -> Result<()> {
+        let max = self.limits.record_bytes_max;
+        if bytes as u64 <= max {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "the {what} takes {bytes} bytes, over the limit of {max}: use larger segments"
+        )))
+    }
+
+    #[cold]
+    fn foreign_key(&self, key: &[u8], group: u16) -> Error {
+        Error::invalid(format!(
+            "the key \"{}\" is of group {group} and core {} owns {:?}: ask Engine::core_of which core owns a key",
+            key[..key.len().min(64)].escape_ascii(),
+            self.id(),
+            self.ownership.owned
+        ))
+    }
+
+    #[cold]
+    fn state_full(&self) -> Error {
+        let what = format!(
+            "the state of core {} has no room for the record: it can name 64 GiB, in a million places of 64 KiB or one \
+             large record; delete keys",
+            self.id()
+        );
+        Error::new(ErrorKind::Full, what)
+    }
+
+    /// The names of all sources after `mark`, if they are not too many.
+    fn check_names(&self, mark: &EpochMark) -> Result<BTreeSet<String>> {
+        let mut names = self.offset_names.clone();
+        names.extend(mark.names().map(str::to_owned));
+        if names.len() > OFFSETS_MAX {
+            return Err(Error::invalid(format!(
+                "core {} would keep the offsets of {} sources, over the limit of {OFFSETS_MAX}",
+                self.id(),
+                names.len()
+            )));
+        }
+        Ok(names)
+    }
+}
+
+/// What a core needs before it accepts a change.
+#[derive(Clone)]
+struct Gate {
+    core: CoreId,
+    shared: Arc<Shared>,
+    pool: Option<Arc<Pool>>,
+    ended_min: Epoch,
+}
+
+impl Gate {
+    /// `None` while the caller has to wait.
+    fn outcome(&self) -> Option<Result<()>> {
+        if let Err(error) = self.shared.check() {
+            return Some(Err(error));
+        }
+        if self.pool.as_ref().is_some_and(|pool| !pool.has_room()) {
+            let full = self.shared.core(self.core).full.load(Ordering::Acquire);
+            return full.then(|| Err(no_space(self.core)));
+        }
+        (self.shared.slowest_ended() >= self.ended_min).then_some(Ok(()))
+    }
+}
+
+/// Waits until a core can accept a change; from [`CoreHandle::ready`].
+#[must_use = "await it, or call `wait`"]
+pub struct Ready {
+    gate: Gate,
+    drive: Arc<Drive>,
+}
+
+impl Ready {
+    /// Blocks the thread until the core is ready.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` when the engine has failed; `Full` when it waits for space on the device; `Invalid` under an
+    /// environment that cannot block.
+    pub fn wait(self) -> Result<()> {
+        let blocker = self.drive.blocker()?;
+        self.drive.block_until(blocker, &self.gate.shared, |_| self.gate.outcome())
+    }
+}
+
+impl IntoFuture for Ready {
+    type Output = Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.gate.shared.until(|| self.gate.outcome()).await })
+    }
+}

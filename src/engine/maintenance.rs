@@ -1,0 +1,246 @@
+//! Checkpoints beside the running cores: when one is due, who waits for it, and what it allows to delete.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use event_listener::Event;
+
+use super::segments::Supply;
+use super::shared::{Shared, lock};
+use crate::checkpoint::{CheckpointSpec, Checkpointer};
+use crate::env::{Clock, Entropy, Env, Tick};
+use crate::error::{Error, Result};
+use crate::ids::{CoreId, Epoch, ManifestSeq};
+use crate::manifest::store::Head;
+use crate::race::race;
+use crate::vfs::Vfs;
+
+/// Lives that a recovery may have to read before a checkpoint spares it that.
+const LIVES_MAX: usize = 8;
+
+/// The shortest wait between two unasked tries.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
+
+/// What a checkpoint did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckpointInfo {
+    /// The closed epoch that it holds.
+    pub epoch: Epoch,
+    /// The manifest whose landing committed it.
+    pub manifest: ManifestSeq,
+    /// Bytes of the files that it wrote; what it shares with earlier checkpoints is not counted.
+    pub bytes_written: u64,
+    /// How many files it wrote.
+    pub files_written: u32,
+    /// How many cores got a new base instead of a delta.
+    pub bases_written: u32,
+    /// Log records that were compacted into it.
+    pub records_read: u64,
+}
+
+/// The requests for checkpoints, and their answers.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    state: Mutex<RequestState>,
+    /// Bytes given to the logs since the last checkpoint.
+    log_bytes: AtomicU64,
+    /// How many of them make a checkpoint due.
+    log_bytes_due: u64,
+    /// Notified when a checkpoint may be due, and when the engine stops.
+    wanted: Event,
+}
+
+#[derive(Debug, Default)]
+struct RequestState {
+    /// How many checkpoints have been asked for.
+    asked: u64,
+    /// How many of these have been answered: all that were asked before a checkpoint began share its answer.
+    answered: u64,
+    answer: Option<Result<CheckpointInfo>>,
+    /// Maintenance has ended and answers nobody any more.
+    ended: bool,
+}
+
+impl Requests {
+    /// Requests for an engine that takes a checkpoint when its logs have grown by `log_bytes_due`. What the open had to
+    /// replay counts: a process that dies again and again takes one all the same.
+    pub(crate) fn new(log_bytes_due: u64, replayed_bytes: u64) -> Self {
+        let log_bytes = AtomicU64::new(replayed_bytes);
+        Self { state: Mutex::default(), log_bytes, log_bytes_due, wanted: Event::new() }
+    }
+
+    /// Asks for a checkpoint and waits for it.
+    pub(crate) async fn checkpoint(requests: Arc<Self>, shared: Arc<Shared>) -> Result<CheckpointInfo> {
+        let ticket = {
+            let mut state = lock(&requests.state);
+            state.asked += 1;
+            state.asked
+        };
+        requests.wake();
+        shared.until(|| requests.answer(ticket)).await
+    }
+
+    /// A log was given `bytes` more.
+    pub(crate) fn log_grew(&self, bytes: u64) {
+        let before = self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before < self.log_bytes_due && before + bytes >= self.log_bytes_due {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wanted.notify(usize::MAX);
+    }
+
+    fn answer(&self, ticket: u64) -> Option<Result<CheckpointInfo>> {
+        let state = lock(&self.state);
+        if state.answered >= ticket {
+            return Some(match &state.answer {
+                Some(Ok(info)) => Ok(*info),
+                Some(Err(error)) => Err(error.duplicate()),
+                None => Err(Error::invalid("the checkpoint has no answer")),
+            });
+        }
+        state.ended.then(|| Err(Error::invalid("the engine was closed before the checkpoint was taken")))
+    }
+
+    /// The ticket up to which checkpoints have been asked for and not answered.
+    fn pending(&self) -> Option<u64> {
+        let state = lock(&self.state);
+        (state.asked > state.answered).then_some(state.asked)
+    }
+
+    /// Answers everybody up to `ticket`.
+    fn answer_all(&self, ticket: u64, answer: Result<CheckpointInfo>, shared: &Shared) {
+        let mut state = lock(&self.state);
+        state.answered = ticket;
+        state.answer = Some(answer);
+        drop(state);
+        shared.notify();
+    }
+
+    fn end(&self, shared: &Shared) {
+        lock(&self.state).ended = true;
+        shared.notify();
+    }
+}
+
+/// When a checkpoint is due without being asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Triggers {
+    pub(crate) interval: Option<Duration>,
+    pub(crate) wal_bytes: u64,
+}
+
+/// The background part that takes checkpoints.
+pub(crate) struct Maintenance<E: Env> {
+    pub(crate) env: E,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) supply: Arc<Supply>,
+    pub(crate) requests: Arc<Requests>,
+    pub(crate) spec: CheckpointSpec,
+    pub(crate) head: Head,
+    pub(crate) triggers: Triggers,
+}
+
+impl<E: Env> Maintenance<E> {
+    /// Runs until the engine stops.
+    pub(crate) async fn run(self) {
+        let Self { env, shared, supply, requests, spec, head, triggers } = self;
+        match env.vfs() {
+            Ok(vfs) => {
+                let checkpointer = Checkpointer::new(vfs, env.entropy(), spec, head);
+                let clock = env.clock();
+                let last = clock.now();
+                Work { clock, checkpointer, shared: &shared, supply, requests: &requests, triggers, last }
+                    .run()
+                    .await;
+            }
+            Err(error) => {
+                tracing::warn!(target: "highwater::engine", %error, "no disk for checkpoints: the logs will grow");
+            }
+        }
+        requests.end(&shared);
+    }
+}
+
+struct Work<'a, C, V, N> {
+    clock: C,
+    checkpointer: Checkpointer<V, N>,
+    shared: &'a Shared,
+    supply: Arc<Supply>,
+    requests: &'a Requests,
+    triggers: Triggers,
+    /// When the last checkpoint was taken or tried.
+    last: Tick,
+}
+
+impl<C: Clock, V: Vfs, N: Entropy> Work<'_, C, V, N> {
+    async fn run(mut self) {
+        while !self.shared.stopping() {
+            let wanted = self.requests.wanted.listen();
+            let asked = self.requests.pending();
+            if asked.is_some() || self.due() {
+                let answer = self.checkpoint().await;
+                if let Err(error) = &answer {
+                    tracing::warn!(target: "highwater::engine", %error, "checkpoint failed");
+                }
+                if let Some(ticket) = asked {
+                    self.requests.answer_all(ticket, answer, self.shared);
+                }
+                continue;
+            }
+            if self.shared.stopping() {
+                return;
+            }
+            match self.triggers.interval {
+                Some(interval) => {
+                    let left = interval.saturating_sub(self.clock.now().since(self.last)).max(PATIENCE_MIN);
+                    race(wanted, self.clock.sleep(left)).await;
+                }
+                None => wanted.await,
+            }
+        }
+    }
+
+    /// Whether a checkpoint should be taken unasked.
+    fn due(&self) -> bool {
+        if self.shared.closed() == self.checkpointer.newest_epoch() {
+            return false;
+        }
+        let since = self.clock.now().since(self.last);
+        let by_time = self.triggers.interval.is_some_and(|interval| since >= interval);
+        let by_log = self.requests.log_bytes.load(Ordering::Relaxed) >= self.triggers.wal_bytes;
+        let by_lives = self.checkpointer.lives() > LIVES_MAX;
+        // After a failure the next try waits a little, whatever makes it due.
+        by_time || ((by_log || by_lives) && (self.last == Tick(0) || since >= PATIENCE_MIN))
+    }
+
+    async fn checkpoint(&mut self) -> Result<CheckpointInfo> {
+        let epoch = self.shared.closed();
+        let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
+        let taken = self.checkpointer.take(epoch).await;
+        self.last = self.clock.now();
+        let Some(taken) = taken? else {
+            return Ok(CheckpointInfo {
+                epoch,
+                manifest: self.checkpointer.head(),
+                ..CheckpointInfo::default()
+            });
+        };
+        self.requests.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
+        for (core, retired) in (0..).map(CoreId).zip(taken.retired_segments) {
+            self.supply.retire(core, retired);
+        }
+        Ok(CheckpointInfo {
+            epoch,
+            manifest: taken.manifest,
+            bytes_written: taken.bytes_written,
+            files_written: taken.files_written,
+            bases_written: taken.bases_written,
+            records_read: taken.records_read,
+        })
+    }
+}

@@ -1,0 +1,258 @@
+//! The engine: handles for the cores, and everything that works behind them.
+//!
+//! ```text
+//! Ring 0   core.rs         one handle per core, on the caller's threads
+//!          append.rs       its end of the log
+//! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
+//!          segments.rs     prepares log files ahead of need
+//!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
+//!          shared.rs       the marks that join them
+//! ```
+//!
+//! `open.rs` recovers the database and starts them all. Nothing here does I/O in `Drop`: dropping an engine tells the
+//! background to end, and what was not waited for may be lost, as in a crash.
+
+mod append;
+mod core;
+mod drive;
+mod entry;
+mod maintenance;
+mod mark;
+mod open;
+mod segments;
+mod shared;
+mod writer;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+pub use self::core::{CoreHandle, Ready};
+pub use entry::{Key, Value};
+pub use maintenance::CheckpointInfo;
+pub use mark::EpochMark;
+pub use open::Opened;
+pub use shared::Health;
+
+use self::core::Ownership;
+use crate::codec::{core_of, key_group, key_hash};
+use crate::env::{Blocking, Env, StdEnv};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
+use crate::options::Options;
+use drive::{Drive, EnvBlocker};
+use maintenance::Requests;
+use segments::Supply;
+use shared::Shared;
+
+/// An open database. Its [`CoreHandle`]s do the work; the engine is what they have in common.
+pub struct Engine<E: Env = StdEnv> {
+    env: E,
+    shared: Arc<Shared>,
+    drive: Arc<Drive>,
+    requests: Arc<Requests>,
+    supply: Arc<Supply>,
+    identity: Identity,
+}
+
+/// Who the database is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) database: DatabaseId,
+    pub(crate) token: FencingToken,
+    pub(crate) cores: u16,
+    pub(crate) ownership: Ownership,
+}
+
+impl<E: Env> fmt::Debug for Engine<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("identity", &self.identity)
+            .field("closed", &self.shared.closed())
+            .field("health", &self.shared.health())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the database in the directory of `options`: creates it, or recovers the last closed epoch. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// * `Busy`: another process, or another engine in this one, has it open.
+    /// * `Invalid`: the options contradict themselves or what the database was created with.
+    /// * `Unsupported`: the format is newer than this build, or the directory holds something else.
+    /// * `Corrupt`: the disk contradicts what was promised. Nothing was changed; the text names file and offset.
+    /// * `Full`: there is no space for the first log files.
+    /// * `Failed`: an I/O error; the text names file and operation. Nothing is lost: open again.
+    pub fn open(options: Options) -> Result<Opened> {
+        let env = StdEnv;
+        let opened = env.block_on(Self::open_in(env, options))?;
+        opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
+        Ok(opened)
+    }
+}
+
+impl<E: Env> Engine<E> {
+    /// [`Engine::open`] over any environment: for async programs and simulations.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::open`].
+    pub async fn open_in(env: E, options: Options) -> Result<Opened<E>> {
+        open::open(env, options).await
+    }
+
+    /// The core that owns `key`: the one handle that takes it.
+    pub fn core_of(&self, key: &[u8]) -> CoreId {
+        let Identity { ownership, cores, .. } = &self.identity;
+        let hash = key_hash(ownership.hash_seed, ownership.route.of(key));
+        core_of(key_group(hash, ownership.key_groups), ownership.key_groups, *cores)
+    }
+
+    /// How many cores the database has.
+    pub fn cores(&self) -> u16 {
+        self.identity.cores
+    }
+
+    /// The identity that the database was given at its creation.
+    pub fn database_id(&self) -> DatabaseId {
+        self.identity.database
+    }
+
+    /// The fencing token that this open took.
+    pub fn token(&self) -> FencingToken {
+        self.identity.token
+    }
+
+    /// The greatest epoch that is closed: durable on every core, recovered after any crash.
+    pub fn durable_epoch(&self) -> Epoch {
+        self.shared.closed()
+    }
+
+    /// Completes when `epoch` is closed. With `Options::inline` somebody has to call [`Engine::drive`] meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` when it cannot close any more; `Full` when it waits for space on the device: free some and wait again.
+    pub fn durable(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.until(|| shared.durable_outcome(epoch)).await }
+    }
+
+    /// With `Options::inline`: writes what the cores have handed over and makes it durable, on the calling task. Does
+    /// nothing otherwise.
+    pub async fn drive(&self) {
+        self.drive.run(&self.shared).await;
+    }
+
+    /// Asks all cores to end their epoch: [`CoreHandle::epoch_requested`] tells them. Returns the epoch that will have
+    /// closed when they have.
+    pub fn request_epoch(&self) -> Epoch {
+        let epoch = self.shared.slowest_ended().next();
+        self.shared.request(epoch);
+        epoch
+    }
+
+    /// How the engine is doing.
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// The failure that stopped the engine, if there was one.
+    ///
+    /// # Errors
+    ///
+    /// That failure.
+    pub fn check(&self) -> Result<()> {
+        self.shared.check()
+    }
+
+    /// Takes a checkpoint of the last closed epoch, beside the running cores, and completes when it is committed.
+    ///
+    /// # Errors
+    ///
+    /// `Full` when there is no space for it: the database goes on without. `Corrupt` when the log or an older
+    /// checkpoint cannot be read back as it was written. `Failed` when a write or sync failed; an open database stays
+    /// usable, its logs grow until a checkpoint succeeds.
+    pub fn checkpoint_async(&self) -> impl Future<Output = Result<CheckpointInfo>> + Send + 'static {
+        Requests::checkpoint(Arc::clone(&self.requests), Arc::clone(&self.shared))
+    }
+
+    /// Closes the database: everything handed over becomes durable, the marks are written once more, the lock is
+    /// given up. The next open replays what the last checkpoint does not hold.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` while an epoch is open with records in it: close it or call [`CoreHandle::discard_open`]. Then, if
+    /// `cores` was lent and not given, everything goes on as before. `Failed` as ever.
+    pub async fn close_async<C: AsMut<[CoreHandle]>>(&self, mut cores: C) -> Result<()> {
+        let cores = cores.as_mut();
+        if let Some(open) = cores.iter().find(|core| core.open_records() > 0) {
+            return Err(Error::invalid(format!(
+                "core {} has {} records in the open epoch {}: end the epoch, or call discard_open",
+                open.id(),
+                open.open_records(),
+                open.open_epoch()
+            )));
+        }
+        self.stop();
+        self.drive.finish().await;
+        self.shared.until(|| self.shared.ended().then_some(())).await;
+        self.shared.check()?;
+        let (ended, closed) = (self.shared.slowest_ended(), self.shared.closed());
+        if closed < ended {
+            let what =
+                format!("the device is full: epoch {closed} is durable, epochs up to {ended} are lost");
+            return Err(Error::new(ErrorKind::Full, what));
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.shared.stop();
+        self.requests.wake();
+        self.supply.wake();
+    }
+
+    /// The environment.
+    pub fn env(&self) -> &E {
+        &self.env
+    }
+}
+
+impl<E: Blocking> Engine<E> {
+    /// Blocks until `epoch` is closed: durable on every core, recovered after any crash.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::durable`].
+    pub fn wait_durable(&self, epoch: Epoch) -> Result<()> {
+        let blocker = EnvBlocker(self.env.clone());
+        self.drive.block_until(&blocker, &self.shared, |shared| shared.durable_outcome(epoch))
+    }
+
+    /// [`Engine::checkpoint_async`], blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::checkpoint_async`].
+    pub fn checkpoint(&self) -> Result<CheckpointInfo> {
+        self.env.block_on(self.checkpoint_async())
+    }
+
+    /// [`Engine::close_async`], blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::close_async`].
+    pub fn close<C: AsMut<[CoreHandle]>>(&self, cores: C) -> Result<()> {
+        self.env.block_on(self.close_async(cores))
+    }
+}
+
+impl<E: Env> Drop for Engine<E> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

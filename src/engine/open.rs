@@ -1,0 +1,345 @@
+//! Opening: lock, look, recover, start everything.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::core::{CoreHandle, CoreLimits, CoreParts, Ownership};
+use super::drive::Drive;
+use super::maintenance::{Maintenance, Requests, Triggers};
+use super::segments::{Preparer, Supply, WriterSegments};
+use super::shared::Shared;
+use super::writer::{self, WriterParts};
+use super::{Engine, Identity};
+use crate::checkpoint::{Bounds, CheckpointSpec};
+use crate::codec::{HASH_ID_XXH3_64, groups_of};
+use crate::env::{Clock, Entropy, Env, Spawn};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::CoreId;
+use crate::manifest::Manifest;
+use crate::manifest::ident::{self, Ident};
+use crate::manifest::opening::{Action, survey};
+use crate::manifest::store::{self, Head, Landing};
+use crate::options::Options;
+use crate::recovery::{Recovered, RecoveredCore, RecoveryReport, log_dir, recover};
+use crate::vfs::{Vfs, retry};
+use crate::wal::{Batch, Pool};
+
+/// What `open` returns: the engine, a handle per core in their order, and the report.
+#[derive(Debug)]
+pub struct Opened<E: Env = crate::env::StdEnv> {
+    /// What the cores have in common.
+    pub engine: Engine<E>,
+    /// One handle per core: `cores[i]` is core `i`.
+    pub cores: Vec<CoreHandle>,
+    /// What was recovered.
+    pub report: RecoveryReport,
+}
+
+/// Opens the database of `options` in `env`.
+///
+/// # Errors
+///
+/// As `Engine::open`.
+pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> {
+    options.check()?;
+    let disk = |error| Error::io("opening the disk", &options.path, error);
+    let vfs = env.vfs().map_err(disk)?;
+    let lock = lock(&env, &vfs, &options).await?;
+    let (ident, head) = enter(&env, &vfs, &options).await?;
+    let recovered = recover(&env, &vfs, &options, &ident, head).await?;
+    start(env, options, &ident, recovered, Arc::new(lock)).await
+}
+
+/// Takes the lock of the directory, which is created if it is missing.
+async fn lock<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<<E::Vfs as Vfs>::Lock> {
+    let root = &options.path;
+    let failed = |error: std::io::Error| {
+        if error.kind() == std::io::ErrorKind::WouldBlock {
+            let what = "the database is open already, in this process or another: close it there first";
+            return Error::new(ErrorKind::Busy, what).at(root);
+        }
+        Error::io("locking the database directory", root, error).with_kind(ErrorKind::Failed)
+    };
+    match vfs.lock(root).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        outcome => return outcome.map_err(failed),
+    }
+    match retry(|| vfs.create_dir(root)).await {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::io("creating the database directory (its parent must exist)", root, error));
+        }
+        _ => {
+            let at = env.clock().wall_ms();
+            tracing::info!(target: "highwater::engine", path = %root.display(), at, "created");
+        }
+    }
+    vfs.lock(root).await.map_err(failed)
+}
+
+/// Finds out what the directory is, and finishes its creation if that is what it needs.
+async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Ident, Head)> {
+    let root = &options.path;
+    let survey = survey(vfs, root).await?;
+    let action = survey.decide(root)?;
+    if let (Action::Recover, Some(ident), Some(head)) = (action, survey.ident, survey.head) {
+        check_fixed(options, &ident, &head.manifest)?;
+        ident::make_folders(vfs, root, options.cores).await?;
+        if head.manifest.lives.is_empty() {
+            // Before the first log file gets a name: it would be data without a manifest.
+            store::land_again(vfs, root, &head.manifest, env.entropy().nonce()).await?;
+        }
+        return Ok((ident, head));
+    }
+    let ident = survey.ident.unwrap_or_else(|| fresh_ident(env, options));
+    check_ident(options, &ident)?;
+    if action == Action::CreateAgain {
+        ident::renew_folders(vfs, root, options.cores, env.entropy().nonce()).await?;
+    }
+    ident::make_folders(vfs, root, options.cores).await?;
+    if survey.ident.is_some() {
+        ident::land_again(vfs, root, &ident, env.entropy().nonce()).await?;
+    } else {
+        ident::land(vfs, root, &ident, env.entropy().nonce()).await?;
+    }
+    let manifest = Manifest::create(ident.database, ident.timeline, env.entropy().nonce());
+    match store::land(vfs, root, &manifest).await? {
+        Landing::Landed { crc } => Ok((ident, Head { manifest, crc })),
+        Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
+        Landing::Conflict(_) => {
+            let what = "another writer created the database at the same moment: open again";
+            Err(Error::new(ErrorKind::Busy, what).at(root))
+        }
+    }
+}
+
+fn fresh_ident<E: Env>(env: &E, options: &Options) -> Ident {
+    let entropy = env.entropy();
+    Ident {
+        write_unit: options.write_unit_bytes,
+        database: entropy.nonce(),
+        timeline: entropy.nonce(),
+        hash_seed: entropy.bits(),
+        hash_id: HASH_ID_XXH3_64,
+        key_groups: options.key_groups,
+        route: options.route,
+        created_wall_ms: env.clock().wall_ms(),
+    }
+}
+
+/// # Errors
+///
+/// `Invalid` when the options contradict what the database was created with.
+fn check_ident(options: &Options, ident: &Ident) -> Result<()> {
+    let differs = |what: &str, asked: &dyn std::fmt::Debug, is: &dyn std::fmt::Debug| {
+        let text = format!(
+            "the database was created with {what} {is:?}, the options ask for {asked:?}: ask for that"
+        );
+        Err(Error::invalid(text).at(&options.path))
+    };
+    if options.key_groups != ident.key_groups {
+        return differs("key_groups", &options.key_groups, &ident.key_groups);
+    }
+    if options.route != ident.route {
+        return differs("route", &options.route, &ident.route);
+    }
+    if options.write_unit_bytes != ident.write_unit {
+        return differs("write_unit_bytes", &options.write_unit_bytes, &ident.write_unit);
+    }
+    Ok(())
+}
+
+fn check_fixed(options: &Options, ident: &Ident, head: &Manifest) -> Result<()> {
+    check_ident(options, ident)?;
+    if head.cores != 0 && head.cores != options.cores {
+        let what = format!(
+            "the database has {} cores, the options ask for {}: open it with cores({})",
+            head.cores, options.cores, head.cores
+        );
+        return Err(Error::invalid(what).at(&options.path));
+    }
+    Ok(())
+}
+
+fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> CheckpointSpec {
+    CheckpointSpec {
+        root: options.path.clone(),
+        log_dirs,
+        hash_seed: ident.hash_seed,
+        route: ident.route,
+        key_groups: ident.key_groups,
+        segment_bytes: options.segment_bytes,
+        memory_bytes: options.checkpoint_memory_bytes,
+        retention: Bounds {
+            newest: options.retain_checkpoints,
+            fallback_log_bytes: options.fallback_bytes_max,
+        },
+    }
+}
+
+fn limits(options: &Options) -> CoreLimits {
+    CoreLimits {
+        record_bytes_max: options.record_bytes_max(),
+        epoch_bytes_max: options.epoch_bytes_max,
+        epoch_skew_max: options.epoch_skew_max,
+    }
+}
+
+fn ownership(core: CoreId, ident: &Ident, cores: u16) -> Ownership {
+    Ownership {
+        hash_seed: ident.hash_seed,
+        route: ident.route,
+        key_groups: ident.key_groups,
+        owned: groups_of(core, ident.key_groups, cores),
+    }
+}
+
+/// Starts the background and hands out the cores.
+async fn start<E: Env>(
+    env: E,
+    options: Options,
+    ident: &Ident,
+    recovered: Recovered,
+    lock: Arc<<E::Vfs as Vfs>::Lock>,
+) -> Result<Opened<E>> {
+    let Recovered { head, cores, report, replayed_bytes } = recovered;
+    let token = head.manifest.token;
+    let ids = || (0..options.cores).map(CoreId);
+    // The preparer, the maintenance, and a writer per core.
+    let shared = Arc::new(Shared::new(options.cores, report.epoch, usize::from(options.cores) + 2));
+    let supply = Supply::new(cores.iter().map(|core| core.next_segment));
+    let requests = Arc::new(Requests::new(options.checkpoint_wal_bytes, replayed_bytes));
+    let log_dirs: Vec<_> = ids().map(|core| log_dir(&options.path, core)).collect();
+    let preparer = Preparer {
+        env: env.clone(),
+        shared: Arc::clone(&shared),
+        supply: Arc::clone(&supply),
+        logs: log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect(),
+    };
+    let maintenance = Maintenance {
+        env: env.clone(),
+        shared: Arc::clone(&shared),
+        supply: Arc::clone(&supply),
+        requests: Arc::clone(&requests),
+        spec: checkpoint_spec(&options, ident, log_dirs.clone()),
+        head,
+        triggers: Triggers { interval: options.checkpoint_interval, wal_bytes: options.checkpoint_wal_bytes },
+    };
+
+    let mut parts = Vec::with_capacity(cores.len());
+    let mut queues = Vec::with_capacity(cores.len());
+    for (core, recovered) in ids().zip(cores) {
+        let pool = Pool::new(options.batches(), options.batch_bytes);
+        // One more for a record that is larger than a batch.
+        let (producer, consumer) = rtrb::RingBuffer::new(options.batches() + 1);
+        let current = recovered.life.cursor.segment;
+        queues.push(WriterParts {
+            env: env.clone(),
+            core,
+            shared: Arc::clone(&shared),
+            requests: Arc::clone(&requests),
+            queue: consumer,
+            segments: WriterSegments::new(Arc::clone(&supply), env.entropy(), core, current),
+            dir: log_dirs[core.index()].clone(),
+            life: recovered.life,
+            depth: if options.inline { 1 } else { options.depth },
+            idle_seal_after: options.idle_seal_after,
+        });
+        parts.push((core, recovered, producer, pool));
+    }
+    let mut starter = Starter { env: &env, shared: &shared, lock };
+    let inline = starter.start(queues, preparer, maintenance, options.inline).await?;
+    let drive = Arc::new(Drive::new(inline));
+    let ownership = |core| ownership(core, ident, options.cores);
+    let handle =
+        |(core, recovered, queue, pool): (CoreId, RecoveredCore, rtrb::Producer<Batch>, Arc<Pool>)| {
+            CoreHandle::new(CoreParts {
+                core,
+                shared: Arc::clone(&shared),
+                drive: Arc::clone(&drive),
+                state: recovered.state,
+                queue,
+                pool,
+                next_lsn: recovered.life.next_lsn,
+                token,
+                epoch: report.epoch.next(),
+                ownership: ownership(core),
+                limits: limits(&options),
+                offset_names: recovered.offset_names,
+            })
+        };
+    let handles = parts.into_iter().map(handle).collect();
+    let identity =
+        Identity { database: ident.database, token, cores: options.cores, ownership: ownership(CoreId(0)) };
+    let engine = Engine { env, shared, drive, requests, supply, identity };
+    Ok(Opened { engine, cores: handles, report })
+}
+
+/// A part of the background while it runs. If it panics, those who wait for it must not wait for ever.
+struct Part {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let what = format!("{} panicked: this is a bug; reopen the database", self.name);
+            self.shared.fail(&Error::new(ErrorKind::Failed, what));
+        }
+    }
+}
+
+/// Starts the parts of the background. Each holds the directory's lock until it ends.
+struct Starter<'a, E: Env> {
+    env: &'a E,
+    shared: &'a Arc<Shared>,
+    lock: Arc<<E::Vfs as Vfs>::Lock>,
+}
+
+impl<E: Env> Starter<'_, E> {
+    async fn start(
+        &mut self,
+        queues: Vec<WriterParts<E>>,
+        preparer: Preparer<E>,
+        maintenance: Maintenance<E>,
+        inline: bool,
+    ) -> Result<Vec<Box<dyn super::drive::InlineLog>>> {
+        let mut logs = Vec::new();
+        for parts in queues {
+            if inline {
+                logs.push(writer::open_inline(parts, Arc::clone(&self.lock)).await?);
+            } else {
+                let name = format!("highwater-log-{}", parts.core);
+                self.spawn(&name, move || writer::run(parts))?;
+            }
+        }
+        self.spawn("highwater-segments", move || preparer.run())?;
+        self.spawn("highwater-checkpoint", move || maintenance.run())?;
+        Ok(logs)
+    }
+
+    /// Starts one part; if that fails, those that run already are told to end.
+    fn spawn<F, Fut>(&mut self, name: &str, make: F) -> Result<()>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let lock = Arc::clone(&self.lock);
+        let shared = Arc::clone(self.shared);
+        let part = Part { shared: Arc::clone(self.shared), name: name.to_owned() };
+        let started = self.env.spawn().spawn(name, move || async move {
+            make().await;
+            drop(part);
+            // Given up before the end is announced: whoever waits for it may open again at once.
+            drop(lock);
+            shared.part_ended();
+        });
+        started.map_err(|error| {
+            self.shared.stop();
+            Error::new(
+                ErrorKind::Failed,
+                format!("starting the thread {name}: {error}; free some and open again"),
+            )
+        })
+    }
+}

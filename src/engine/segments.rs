@@ -1,0 +1,243 @@
+//! Log files ahead of need: zeroing one takes longer than a commit should.
+//!
+//! ```text
+//! retired by a checkpoint ─► recycled ─┐
+//!                                      ├─► prepared ─► taken by the log writer at its next roll
+//! nothing retired ─► made new ─────────┘
+//! ```
+//!
+//! A writer that finds none prepares its own. Numbers ascend over both: one that comes too late is retired unused.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use event_listener::Event;
+
+use super::shared::{Shared, lock};
+use crate::env::{Clock, Entropy, Env};
+use crate::error::{ErrorKind, Result};
+use crate::ids::{CoreId, Nonce, SegmentNo};
+use crate::race::race;
+use crate::vfs::{Vfs, retry};
+use crate::wal::{LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, segment_path};
+
+/// Segments that wait for the writer, per core.
+const PREPARED_MIN: usize = 1;
+
+/// Retired segments that wait to be recycled, per core; more are removed.
+const SPARE_MAX: usize = 2;
+
+/// How long to wait before a preparation that failed is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The stock of one core.
+#[derive(Debug)]
+struct Stock {
+    next: SegmentNo,
+    prepared: VecDeque<Prepared>,
+    retired: VecDeque<SegmentNo>,
+}
+
+/// Who may give names in the directory of one core's log: one at a time.
+#[derive(Debug, Default)]
+struct Turns {
+    taken: AtomicBool,
+    freed: Event,
+}
+
+impl Turns {
+    async fn take(self: Arc<Self>) -> Turn {
+        loop {
+            let freed = self.freed.listen();
+            if !self.taken.swap(true, Ordering::AcqRel) {
+                return Turn(self);
+            }
+            freed.await;
+        }
+    }
+}
+
+/// The right to give names, until it is dropped.
+pub(crate) struct Turn(Arc<Turns>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.taken.store(false, Ordering::Release);
+        self.0.freed.notify(usize::MAX);
+    }
+}
+
+/// The stocks of all cores.
+#[derive(Debug)]
+pub(crate) struct Supply {
+    cores: Vec<Mutex<Stock>>,
+    turns: Vec<Arc<Turns>>,
+    /// Notified when a segment was taken or retired, and when the engine stops.
+    wanted: Event,
+}
+
+impl Supply {
+    /// `next` gives, per core, a number above every segment that exists.
+    pub(crate) fn new(next: impl IntoIterator<Item = SegmentNo>) -> Arc<Self> {
+        let stock = |next| Mutex::new(Stock { next, prepared: VecDeque::new(), retired: VecDeque::new() });
+        let cores: Vec<_> = next.into_iter().map(stock).collect();
+        let turns = cores.iter().map(|_| Arc::default()).collect();
+        Arc::new(Self { cores, turns, wanted: Event::new() })
+    }
+
+    fn turns(&self, core: CoreId) -> Arc<Turns> {
+        Arc::clone(&self.turns[core.index()])
+    }
+
+    fn number(&self, core: CoreId) -> SegmentNo {
+        let mut stock = lock(&self.cores[core.index()]);
+        let number = stock.next;
+        stock.next = number.next();
+        number
+    }
+
+    /// Segments of `core` whose content nobody needs any more.
+    pub(crate) fn retire(&self, core: CoreId, segments: impl IntoIterator<Item = SegmentNo>) {
+        lock(&self.cores[core.index()]).retired.extend(segments);
+        self.wake();
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wanted.notify(usize::MAX);
+    }
+
+    fn lacks(&self, core: CoreId) -> bool {
+        lock(&self.cores[core.index()]).prepared.len() < PREPARED_MIN
+    }
+
+    fn pop_retired(&self, core: CoreId) -> Option<SegmentNo> {
+        lock(&self.cores[core.index()]).retired.pop_front()
+    }
+
+    fn pop_surplus(&self, core: CoreId) -> Option<SegmentNo> {
+        let mut stock = lock(&self.cores[core.index()]);
+        (stock.retired.len() > SPARE_MAX).then(|| stock.retired.pop_front()).flatten()
+    }
+}
+
+/// The writer's end of a stock.
+pub(crate) struct WriterSegments<N> {
+    supply: Arc<Supply>,
+    entropy: N,
+    core: CoreId,
+    last: SegmentNo,
+}
+
+impl<N: Entropy> WriterSegments<N> {
+    /// For the writer of `core`, which writes segment `current` now.
+    pub(crate) fn new(supply: Arc<Supply>, entropy: N, core: CoreId, current: SegmentNo) -> Self {
+        Self { supply, entropy, core, last: current }
+    }
+}
+
+impl<N: Entropy> Segments for WriterSegments<N> {
+    type Turn = Turn;
+
+    async fn turn(&mut self) -> Turn {
+        self.supply.turns(self.core).take().await
+    }
+
+    fn prepared(&mut self) -> Option<Prepared> {
+        let mut stock = lock(&self.supply.cores[self.core.index()]);
+        while let Some(prepared) = stock.prepared.pop_front() {
+            if prepared.number > self.last {
+                self.last = prepared.number;
+                drop(stock);
+                self.supply.wake();
+                return Some(prepared);
+            }
+            stock.retired.push_back(prepared.number);
+        }
+        None
+    }
+
+    fn fresh(&mut self) -> (SegmentNo, Nonce) {
+        self.last = self.supply.number(self.core);
+        (self.last, self.entropy.nonce())
+    }
+}
+
+/// The background task that keeps the stocks filled.
+pub(crate) struct Preparer<E: Env> {
+    pub(crate) env: E,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) supply: Arc<Supply>,
+    /// Per core: the log's directory, and what all its segments have in common.
+    pub(crate) logs: Vec<(PathBuf, LogSpec)>,
+}
+
+impl<E: Env> Preparer<E> {
+    /// Runs until the engine stops.
+    pub(crate) async fn run(self) {
+        match self.env.vfs() {
+            Ok(vfs) => self.work(&vfs).await,
+            // The writers prepare their own then: slower, and just as safe.
+            Err(error) => {
+                tracing::warn!(target: "highwater::engine", %error, "no disk for preparing segments");
+            }
+        }
+    }
+
+    async fn work(&self, vfs: &E::Vfs) {
+        while !self.shared.stopping() {
+            let wanted = self.supply.wanted.listen();
+            let mut failed = false;
+            for (index, (dir, spec)) in self.logs.iter().enumerate() {
+                if let Err(error) = self.fill(vfs, dir, spec).await {
+                    tracing::debug!(target: "highwater::engine", core = index, %error, "segment not prepared");
+                    failed = true;
+                }
+            }
+            if self.shared.stopping() {
+                return;
+            }
+            if failed {
+                race(wanted, self.env.clock().sleep(RETRY_AFTER)).await;
+            } else {
+                wanted.await;
+            }
+        }
+    }
+
+    /// Brings the stock of one core to its level.
+    async fn fill(&self, vfs: &E::Vfs, dir: &Path, spec: &LogSpec) -> Result<()> {
+        let core = spec.core;
+        let _turn = self.supply.turns(core).take().await;
+        while self.supply.lacks(core) && !self.shared.stopping() && !self.shared.failed() {
+            let number = self.supply.number(core);
+            let header = SegmentHeader { log: *spec, number, identity: self.env.entropy().nonce() };
+            let prepared = match self.supply.pop_retired(core) {
+                Some(retired) => recycle(vfs, dir, retired, &header).await?,
+                None => Some(prepare(vfs, dir, &header).await?),
+            };
+            if let Some(prepared) = prepared {
+                lock(&self.supply.cores[core.index()]).prepared.push_back(prepared);
+            }
+        }
+        while let Some(surplus) = self.supply.pop_surplus(core) {
+            remove_segment(vfs, dir, surplus).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes a segment that nobody needs; that it is gone already is as good.
+pub(crate) async fn remove_segment<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<()> {
+    let path = segment_path(dir, number);
+    match retry(|| vfs.remove(&path)).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            Err(crate::error::Error::io("removing a log file that is no longer needed", &path, error)
+                .with_kind(ErrorKind::Failed))
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the handles, the log writers and the maintenance of one engine share: marks, failure, wake-ups.
+//!
+//! Invariants
+//! 1. A core's durable epoch never passes its ended epoch, and neither moves back.
+//! 2. The closed epoch is never above the durable epoch of any core, and never moves back.
+//! 3. A failure is set once and stays; from then on the closed epoch stands still.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use atomic_waker::AtomicWaker;
+use event_listener::{Event, EventListener};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, Epoch};
+
+/// How the engine is doing; `Engine::health`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// Everything works.
+    Healthy,
+    /// The device is full: changes are accepted until the queue is full too, and go on when space returns.
+    Full,
+    /// A write or sync failed: nothing is acknowledged any more, reading goes on. Reopen the database.
+    Failed,
+}
+
+/// Marks and wake-ups of one core.
+#[derive(Debug, Default)]
+pub(crate) struct CoreShared {
+    /// The greatest epoch that the core has ended.
+    ended: AtomicU64,
+    /// The greatest epoch whose end is durable on this core.
+    durable: AtomicU64,
+    /// Set while the log writer has nothing to do: hand over a half-full batch rather than keep it waiting.
+    pub(crate) hungry: AtomicBool,
+    /// Wakes the log writer.
+    pub(crate) writer: AtomicWaker,
+    /// Whether the log stands still because no segment could be prepared.
+    pub(crate) full: AtomicBool,
+    /// The greatest LSN that is durable on this core.
+    pub(crate) durable_lsn: AtomicU64,
+}
+
+/// What the parts of one engine share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    cores: Vec<CoreShared>,
+    closed: AtomicU64,
+    requested: AtomicU64,
+    failed: AtomicBool,
+    failure: OnceLock<Error>,
+    stopping: AtomicBool,
+    /// Parts that still run.
+    running: AtomicUsize,
+    /// Notified whenever a mark, the failure, the room in a queue or the end of a part changes.
+    changed: Event,
+    /// Held while marks are published, so that listeners see them in order.
+    publish: Mutex<()>,
+}
+
+impl Shared {
+    /// For an engine that recovered the epoch `recovered` and whose background has `parts` parts.
+    pub(crate) fn new(cores: u16, recovered: Epoch, parts: usize) -> Self {
+        let core = || CoreShared {
+            ended: AtomicU64::new(recovered.0),
+            durable: AtomicU64::new(recovered.0),
+            ..CoreShared::default()
+        };
+        Self {
+            cores: (0..cores).map(|_| core()).collect(),
+            closed: AtomicU64::new(recovered.0),
+            requested: AtomicU64::new(recovered.0),
+            failed: AtomicBool::new(false),
+            failure: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            running: AtomicUsize::new(parts),
+            changed: Event::new(),
+            publish: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn core(&self, core: CoreId) -> &CoreShared {
+        &self.cores[core.index()]
+    }
+
+    pub(crate) fn cores(&self) -> impl Iterator<Item = &CoreShared> {
+        self.cores.iter()
+    }
+
+    /// The greatest epoch closed on all cores.
+    pub(crate) fn closed(&self) -> Epoch {
+        Epoch(self.closed.load(Ordering::Acquire))
+    }
+
+    /// The epoch that somebody asked the cores to end.
+    pub(crate) fn requested(&self) -> Epoch {
+        Epoch(self.requested.load(Ordering::Acquire))
+    }
+
+    /// Asks every core to end its epochs up to `epoch`.
+    pub(crate) fn request(&self, epoch: Epoch) {
+        self.requested.fetch_max(epoch.0, Ordering::AcqRel);
+    }
+
+    /// The least epoch that any core has ended.
+    pub(crate) fn slowest_ended(&self) -> Epoch {
+        let ended = self.cores.iter().map(|core| core.ended.load(Ordering::Acquire)).min();
+        Epoch(ended.unwrap_or(0))
+    }
+
+    /// `core` has handed the end of `epoch` to its log.
+    pub(crate) fn end(&self, core: CoreId, epoch: Epoch) {
+        let before = self.core(core).ended.swap(epoch.0, Ordering::AcqRel);
+        assert_eq!(before + 1, epoch.0, "core {core} ended epoch {epoch} after {before}");
+        // A core that waits for the slowest may go on now.
+        self.notify();
+    }
+
+    /// The end of `epoch` is durable on `core`: the one place where an epoch becomes closed.
+    pub(crate) fn durable(&self, core: CoreId, epoch: Epoch) {
+        let publish = lock(&self.publish);
+        let of_core = self.core(core);
+        let before = of_core.durable.swap(epoch.0, Ordering::AcqRel);
+        assert!(before < epoch.0, "core {core}: durable epoch {epoch} after {before}");
+        assert!(epoch.0 <= of_core.ended.load(Ordering::Acquire), "invariant 1: core {core}, epoch {epoch}");
+        if self.failed() {
+            return;
+        }
+        let closed = self.cores.iter().map(|core| core.durable.load(Ordering::Acquire)).min().unwrap_or(0);
+        let was = self.closed.swap(closed, Ordering::AcqRel);
+        assert!(was <= closed, "invariant 2: closed epoch {closed} after {was}");
+        drop(publish);
+        if closed > was {
+            tracing::trace!(target: "highwater::engine", closed, "epoch closed");
+            self.notify();
+        }
+    }
+
+    /// Wakes everybody who waits for a change.
+    pub(crate) fn notify(&self) {
+        self.changed.notify(usize::MAX);
+    }
+
+    /// Whether the engine has failed; cheap enough for every put.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Ends all acknowledging, for good. The first failure is the one that is told.
+    pub(crate) fn fail(&self, error: &Error) {
+        let publish = lock(&self.publish);
+        tracing::error!(target: "highwater::engine", %error, "engine failed");
+        let _ = self.failure.set(error.duplicate().with_kind(ErrorKind::Failed));
+        self.failed.store(true, Ordering::Release);
+        drop(publish);
+        for core in &self.cores {
+            core.writer.wake();
+        }
+        self.notify();
+    }
+
+    /// # Errors
+    ///
+    /// The failure, if there is one.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.failed() {
+            return Ok(());
+        }
+        match self.failure.get() {
+            Some(error) => Err(error.duplicate()),
+            None => Err(Error::new(ErrorKind::Failed, "the engine failed; reopen the database")),
+        }
+    }
+
+    /// What somebody who waits for `epoch` to close is told; `None` while there is hope.
+    pub(crate) fn durable_outcome(&self, epoch: Epoch) -> Option<Result<()>> {
+        if self.closed() >= epoch {
+            return Some(Ok(()));
+        }
+        if let Err(error) = self.check() {
+            return Some(Err(error));
+        }
+        if self.stopping() {
+            return Some(Err(Error::invalid(format!("the engine was closed before epoch {epoch} was"))));
+        }
+        (self.health() == Health::Full).then(|| {
+            let what =
+                format!("the device is full: epoch {epoch} becomes durable when space returns, wait again");
+            Err(Error::new(ErrorKind::Full, what))
+        })
+    }
+
+    /// How the engine is doing.
+    pub(crate) fn health(&self) -> Health {
+        if self.failed() {
+            Health::Failed
+        } else if self.cores.iter().any(|core| core.full.load(Ordering::Acquire)) {
+            Health::Full
+        } else {
+            Health::Healthy
+        }
+    }
+
+    /// Whether the engine is being closed or dropped.
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Tells every part to finish what it has and end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        for core in &self.cores {
+            core.writer.wake();
+        }
+        self.notify();
+    }
+
+    /// A part of the background has ended.
+    pub(crate) fn part_ended(&self) {
+        let before = self.running.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "more parts ended than began");
+        self.notify();
+    }
+
+    /// Whether every part of the background has ended.
+    pub(crate) fn ended(&self) -> bool {
+        self.running.load(Ordering::Acquire) == 0
+    }
+
+    /// Completes at the next change after this call.
+    pub(crate) fn changed(&self) -> EventListener {
+        self.changed.listen()
+    }
+
+    /// Waits until `ready` holds. It is asked again whenever something changes.
+    pub(crate) async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
+        loop {
+            if let Some(value) = ready() {
+                return value;
+            }
+            let listener = self.changed.listen();
+            if let Some(value) = ready() {
+                return value;
+            }
+            listener.await;
+        }
+    }
+}
+
+/// A lock whose holder panicked is still a lock: the data under these is a set of plain marks.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

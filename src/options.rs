@@ -1,0 +1,247 @@
+//! What a user may choose at open. Every field has a default that suits a durable local database.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::limits::{
+    CORES_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, RECORD_HEADER_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    WRITE_UNIT_BYTES_MAX,
+};
+use crate::route::Route;
+
+/// Which production disk backend to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// The best that this machine offers.
+    #[default]
+    Auto,
+    /// Plain system calls.
+    Std,
+}
+
+/// How a database is opened.
+///
+/// `cores`, `key_groups`, `route` and `write_unit_bytes` belong to the data: they are fixed at creation, and an open
+/// that asks for others is refused. All other options may change from one open to the next.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Options {
+    pub(crate) path: PathBuf,
+    pub(crate) cores: u16,
+    pub(crate) backend: Backend,
+    pub(crate) inline: bool,
+    pub(crate) segment_bytes: u64,
+    pub(crate) batch_bytes: usize,
+    pub(crate) queue_bytes: usize,
+    pub(crate) depth: usize,
+    pub(crate) epoch_bytes_max: u64,
+    pub(crate) epoch_skew_max: u64,
+    pub(crate) idle_seal_after: Duration,
+    pub(crate) checkpoint_interval: Option<Duration>,
+    pub(crate) checkpoint_wal_bytes: u64,
+    pub(crate) checkpoint_memory_bytes: usize,
+    pub(crate) retain_checkpoints: usize,
+    pub(crate) fallback_bytes_max: u64,
+    pub(crate) key_groups: u16,
+    pub(crate) route: Route,
+    pub(crate) write_unit_bytes: u32,
+}
+
+impl Options {
+    /// Defaults for a database in the directory `path`, with one core.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            cores: 1,
+            backend: Backend::Auto,
+            inline: false,
+            segment_bytes: 32 << 20,
+            batch_bytes: 256 << 10,
+            queue_bytes: 16 << 20,
+            depth: 2,
+            epoch_bytes_max: 1 << 30,
+            epoch_skew_max: 16,
+            idle_seal_after: Duration::from_millis(50),
+            checkpoint_interval: Some(Duration::from_secs(60)),
+            checkpoint_wal_bytes: 256 << 20,
+            checkpoint_memory_bytes: 256 << 20,
+            retain_checkpoints: 2,
+            fallback_bytes_max: 1 << 30,
+            key_groups: 1024,
+            route: Route::WholeKey,
+            write_unit_bytes: WRITE_UNIT_BYTES_MAX,
+        }
+    }
+
+    /// How many cores share the key space, each with its own handle and log. Default 1.
+    pub fn cores(mut self, cores: u16) -> Self {
+        self.cores = cores;
+        self
+    }
+
+    /// The disk backend. Default [`Backend::Auto`].
+    pub fn backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Whether the waiting caller writes its own log instead of a background thread: the lowest latency for one
+    /// commit at a time. Default off.
+    pub fn inline(mut self, inline: bool) -> Self {
+        self.inline = inline;
+        self
+    }
+
+    /// Bytes of one log file. Default 32 MiB. A record must fit into half of it.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Bytes of one log buffer: the most that is copied before the log thread sees it. Default 256 KiB.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// Bytes of all log buffers of one core. When they wait for the disk, `put` is `Busy`. Default 16 MiB.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// Durable writes in flight per core, where the backend can do more than one. Default 2.
+    pub fn depth(mut self, depth: usize) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// Most bytes of records in one open epoch of one core; `put` is `Busy` beyond. Default 1 GiB.
+    pub fn epoch_bytes_max(mut self, bytes: u64) -> Self {
+        self.epoch_bytes_max = bytes;
+        self
+    }
+
+    /// How many epochs one core may be ahead of the slowest; `close_epoch` is `Busy` beyond. Default 16.
+    pub fn epoch_skew_max(mut self, epochs: u64) -> Self {
+        self.epoch_skew_max = epochs;
+        self
+    }
+
+    /// How long a core's log may be idle before the marks of what is durable are written once more, so that even
+    /// damage to the very last frame can be told from a torn write. Default 50 ms.
+    pub fn idle_seal_after(mut self, after: Duration) -> Self {
+        self.idle_seal_after = after;
+        self
+    }
+
+    /// How often a checkpoint is taken when epochs have closed; `None` takes none by time. Default 60 s.
+    pub fn checkpoint_interval(mut self, interval: Option<Duration>) -> Self {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// How many bytes the logs may grow before a checkpoint is taken. Default 256 MiB.
+    pub fn checkpoint_wal_bytes(mut self, bytes: u64) -> Self {
+        self.checkpoint_wal_bytes = bytes;
+        self
+    }
+
+    /// Memory that a checkpoint may use to compact the log of one core. Default 256 MiB.
+    pub fn checkpoint_memory_bytes(mut self, bytes: usize) -> Self {
+        self.checkpoint_memory_bytes = bytes;
+        self
+    }
+
+    /// How many checkpoints are kept. Default 2: the newest and one to fall back to.
+    pub fn retain_checkpoints(mut self, count: usize) -> Self {
+        self.retain_checkpoints = count;
+        self
+    }
+
+    /// Most bytes of log that are kept only so that recovery can fall back to a checkpoint which shares no file with
+    /// the newest. Beyond, that fallback is given up first. Default 1 GiB.
+    pub fn fallback_bytes_max(mut self, bytes: u64) -> Self {
+        self.fallback_bytes_max = bytes;
+        self
+    }
+
+    /// Slots of the key space, fixed at creation. Default 1,024.
+    pub fn key_groups(mut self, groups: u16) -> Self {
+        self.key_groups = groups;
+        self
+    }
+
+    /// Which part of a key decides its core, fixed at creation. Default the whole key.
+    pub fn route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// The unit that the device overwrites without touching its neighbours, 512 or 4,096, fixed at creation.
+    /// Default 4,096, which is right for both kinds.
+    pub fn write_unit_bytes(mut self, bytes: u32) -> Self {
+        self.write_unit_bytes = bytes;
+        self
+    }
+
+    /// Bytes of the largest record, header included, that these options can log.
+    pub(crate) fn record_bytes_max(&self) -> u64 {
+        // A segment's header, its first frame and its seal each take units of their own.
+        let taken = u64::from(WRITE_UNIT_BYTES_MAX) + 2 * u64::from(self.write_unit_bytes);
+        (self.segment_bytes / 2).min(self.segment_bytes - taken) - FRAME_HEADER_BYTES as u64
+    }
+
+    /// How many log buffers one core owns.
+    pub(crate) fn batches(&self) -> usize {
+        (self.queue_bytes / self.batch_bytes).max(3)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::invalid(what));
+        if self.cores == 0 || self.cores > CORES_MAX {
+            return refuse(format!("cores({}) must lie between 1 and {CORES_MAX}", self.cores));
+        }
+        if self.key_groups < self.cores || self.key_groups > KEY_GROUPS_MAX {
+            let (groups, cores) = (self.key_groups, self.cores);
+            return refuse(format!(
+                "key_groups({groups}) must lie between cores ({cores}) and {KEY_GROUPS_MAX}"
+            ));
+        }
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
+            || !self.segment_bytes.is_multiple_of(u64::from(WRITE_UNIT_BYTES_MAX))
+        {
+            return refuse(format!(
+                "segment_bytes({}) must be a multiple of {WRITE_UNIT_BYTES_MAX} between {SEGMENT_BYTES_MIN} and \
+                 {SEGMENT_BYTES_MAX}",
+                self.segment_bytes
+            ));
+        }
+        if self.write_unit_bytes != 512 && self.write_unit_bytes != 4096 {
+            return refuse(format!("write_unit_bytes({}) must be 512 or 4096", self.write_unit_bytes));
+        }
+        if self.batch_bytes < 512 || self.batch_bytes as u64 > self.record_bytes_max() {
+            return refuse(format!(
+                "batch_bytes({}) must lie between 512 and {} (the largest record of a segment)",
+                self.batch_bytes,
+                self.record_bytes_max()
+            ));
+        }
+        for (name, value) in [
+            ("epoch_skew_max", self.epoch_skew_max),
+            ("epoch_bytes_max", self.epoch_bytes_max),
+            ("depth", self.depth as u64),
+            ("retain_checkpoints", self.retain_checkpoints as u64),
+            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64),
+        ] {
+            if value == 0 {
+                return refuse(format!("{name}(0) must be at least 1"));
+            }
+        }
+        self.route.check()
+    }
+}
+
+const _: () = assert!(RECORD_HEADER_BYTES < 512, "the smallest batch holds a record");

@@ -1,0 +1,97 @@
+//! What the log of one core shows of the life that was interrupted: the first pass over it.
+
+use std::path::Path;
+
+use super::plan::CoreEvidence;
+use super::report::Tail;
+use crate::error::Result;
+use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
+use crate::manifest::{CoreLife, Cut};
+use crate::vfs::Vfs;
+use crate::wal::{self, LogId, WalReader, catalog};
+
+/// Bytes read at once.
+pub(super) const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// Which log is looked at, and from where.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    pub(super) database: DatabaseId,
+    pub(super) core: CoreId,
+    /// The interrupted life; `None` before the first.
+    pub(super) life: Option<(FencingToken, CoreLife)>,
+    /// The newest checkpoint's cut, if it lies in that life.
+    pub(super) cut: Option<Cut>,
+    /// Epochs through this one are decided.
+    pub(super) base_epoch: Epoch,
+}
+
+/// What one core's directory and log show.
+#[derive(Clone, Debug)]
+pub(super) struct Findings {
+    pub(super) evidence: CoreEvidence,
+    pub(super) tail: Tail,
+    /// The greatest LSN in any frame: the new life starts above.
+    pub(super) greatest_lsn: Lsn,
+    /// Every segment that is there, with the token that wrote it.
+    pub(super) catalog: Vec<(SegmentNo, FencingToken)>,
+}
+
+/// Looks. Changes nothing.
+///
+/// # Errors
+///
+/// `Corrupt` when proven records are missing; `Failed` when the disk cannot be read.
+pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Result<Findings> {
+    let catalog = catalog(&vfs, dir).await?;
+    let Some((token, life)) = question.life else {
+        let nothing = Lsn(0);
+        let evidence = CoreEvidence {
+            base: nothing,
+            end: nothing,
+            proven: nothing,
+            closed_through: Epoch(0),
+            ends: Vec::new(),
+        };
+        return Ok(Findings { evidence, tail: Tail::Clean, greatest_lsn: nothing, catalog });
+    };
+    let log = LogId { database: question.database, core: question.core };
+    let cut = question.cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn });
+    let base = cut.map_or(life.carried_through, |cut| cut.lsn.max(life.carried_through));
+    let lives = vec![reader_life(token, &life, None)];
+    let mut reader = WalReader::open(vfs, dir, log, lives, cut, READ_AHEAD_BYTES).await?;
+    while reader.advance().await? {}
+    let scan = reader.scan();
+    let end = scan.prefix_end.max(base);
+    let ends = scan
+        .epoch_ends
+        .iter()
+        .filter(|end| end.epoch > question.base_epoch)
+        .map(|end| (end.epoch, end.lsn))
+        .collect();
+    let tail = match scan.tail {
+        wal::Tail::Torn => {
+            Tail::Torn { segment: scan.end_segment, offset: scan.end_offset, first_lost: end.next() }
+        }
+        _ => Tail::Clean,
+    };
+    let evidence = CoreEvidence {
+        base,
+        end,
+        proven: scan.proven.clamp(base, end),
+        closed_through: scan.closed_through,
+        ends,
+    };
+    Ok(Findings { evidence, tail, greatest_lsn: scan.greatest_lsn.max(end), catalog })
+}
+
+/// A life as the log's reader wants it.
+pub(super) fn reader_life(token: FencingToken, life: &CoreLife, ceiling: Option<Lsn>) -> wal::Life {
+    wal::Life {
+        token,
+        first_segment: life.first_segment,
+        identity: life.identity,
+        first_lsn: life.first_lsn,
+        ceiling,
+    }
+}

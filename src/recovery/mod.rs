@@ -1,0 +1,422 @@
+//! From a directory to a running state: what `open` does before the first put.
+//!
+//! ```text
+//! head manifest ─► 1 look     every core's log at once: how far it goes, what is proven        (evidence.rs)
+//!                  2 decide   the epoch, and per core what is kept, carried, discarded        (plan.rs, pure)
+//!                  3 rebuild  every core at once: checkpoint files, then the log on top       (replay.rs)
+//!                  4 begin    a new life: first segments, with the carried records, durable   (wal)
+//!                  5 land     the open manifest: token, ceilings, new segments. The commit
+//!                  6 clean    what no manifest needs
+//! ```
+//!
+//! Invariants
+//! 1. Nothing that a manifest names is changed before step 5, and nothing that the old head needs is changed after it: a crash
+//!    anywhere in between recovers the same epoch or a later one (I5).
+//! 2. What is reported is durable: records that no mark proves are carried before the manifest lands.
+//! 3. The manifest discards for all cores at once (I3): no core writes a frame before it has landed.
+//! 4. A checkpoint whose files do not read back costs time: an older one is taken, and the log on top of it. The
+//!    recovered epoch is the same.
+
+mod evidence;
+mod parallel;
+mod plan;
+mod replay;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+pub use report::{RecoveryReport, SkippedCheckpoint, Tail};
+
+use crate::codec::Record;
+use crate::env::{Clock, Entropy, Env};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
+use crate::manifest::gc;
+use crate::manifest::ident::Ident;
+use crate::manifest::store::{self, Head, Landing};
+use crate::manifest::{Author, Checkpoint, CoreLife, Life, Manifest};
+use crate::options::Options;
+use crate::state::CoreState;
+use crate::vfs::{Vfs, retry};
+use crate::wal::{self, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegments, Predecessor, segment_path};
+
+use evidence::{Findings, Question, look, reader_life};
+use plan::{Plan, plan};
+use replay::{Order, Rebuilt, rebuild};
+
+/// A database that was recovered, ready to be written.
+pub(crate) struct Recovered {
+    /// The open manifest, landed.
+    pub(crate) head: Head,
+    pub(crate) cores: Vec<RecoveredCore>,
+    pub(crate) report: RecoveryReport,
+    /// Bytes of the records that were replayed, over all cores.
+    pub(crate) replayed_bytes: u64,
+}
+
+/// One core of it.
+pub(crate) struct RecoveredCore {
+    pub(crate) state: CoreState,
+    pub(crate) life: LifeStart,
+    /// A number above every segment of the core.
+    pub(crate) next_segment: SegmentNo,
+    pub(crate) offset_names: BTreeSet<String>,
+}
+
+/// The directory of one core's log.
+pub(crate) fn log_dir(root: &Path, core: CoreId) -> PathBuf {
+    root.join("wal").join(format!("{:05}", core.0))
+}
+
+/// Recovers the database whose head is `head`. The caller holds the lock.
+///
+/// # Errors
+///
+/// As `Engine::open`.
+pub(crate) async fn recover<E: Env>(
+    env: &E,
+    vfs: &E::Vfs,
+    options: &Options,
+    ident: &Ident,
+    head: Head,
+) -> Result<Recovered> {
+    let started = env.clock().now();
+    let work = Recovery { env, vfs, options, ident, old: &head.manifest };
+    let findings = work.look().await?;
+    let plan = work.decide(&findings)?;
+    let (base, rebuilt, skipped) = work.rebuild(&plan).await?;
+    let token = work.next_token(&findings);
+    work.remove_leftovers(&findings).await;
+    let lives = work.begin(token, &plan, &findings, &rebuilt).await?;
+    let manifest = work.manifest(&head, token, &plan, &skipped, &lives);
+    let head = work.land(manifest).await?;
+    work.clean(&head.manifest, &findings).await;
+    let mut report = report(&plan, base.as_ref(), &rebuilt, skipped, token);
+    report.created = head.manifest.lives.len() == 1 && work.old.lives.is_empty();
+    report.tails = findings.iter().map(|found| found.tail.clone()).collect();
+    report.took = env.clock().now().since(started);
+    let replayed_bytes = rebuilt.iter().map(|core| core.replayed_bytes).sum();
+    let cores = rebuilt.into_iter().zip(lives).zip(&findings).map(|((rebuilt, life), found)| RecoveredCore {
+        state: rebuilt.state,
+        life,
+        next_segment: SegmentNo(life.cursor.segment.0.max(greatest_segment(found).0) + 1),
+        offset_names: rebuilt.offsets.into_keys().collect(),
+    });
+    Ok(Recovered { head, cores: cores.collect(), report, replayed_bytes })
+}
+
+/// The files of a checkpoint that could be restored; `None` for the empty beginning.
+type Base = Option<Checkpoint>;
+
+struct Recovery<'a, E: Env> {
+    env: &'a E,
+    vfs: &'a E::Vfs,
+    options: &'a Options,
+    ident: &'a Ident,
+    old: &'a Manifest,
+}
+
+impl<E: Env> Recovery<'_, E> {
+    fn cores(&self) -> impl Iterator<Item = CoreId> + use<E> {
+        (0..self.options.cores).map(CoreId)
+    }
+
+    /// The last epoch that needs no look at the log: what the interrupted life began with, or a checkpoint since.
+    fn base_epoch(&self) -> Epoch {
+        let newest = self.old.newest_checkpoint().map_or(Epoch(0), |checkpoint| checkpoint.epoch);
+        self.old.recovered_epoch.max(newest)
+    }
+
+    /// Step 1.
+    async fn look(&self) -> Result<Vec<Findings>> {
+        let newest = self.old.newest_checkpoint();
+        let jobs = self.cores().map(|core| {
+            let dir = log_dir(&self.options.path, core);
+            let life = self.old.lives.last();
+            let cut = newest.map(|checkpoint| checkpoint.cuts[core.index()]);
+            let cut = cut.filter(|cut| Some(cut.token) == life.map(|life| life.token));
+            let question = Question {
+                database: self.ident.database,
+                core,
+                life: life.map(|life| (life.token, life.cores[core.index()])),
+                cut,
+                base_epoch: self.base_epoch(),
+            };
+            move |vfs: E::Vfs| async move { look(vfs, &dir, question).await }
+        });
+        parallel::for_each(self.env, "highwater-look", jobs.collect()).await
+    }
+
+    /// Step 2.
+    fn decide(&self, findings: &[Findings]) -> Result<Plan> {
+        let evidence: Vec<_> = findings.iter().map(|found| found.evidence.clone()).collect();
+        plan(self.base_epoch(), &evidence).map_err(|loss| {
+            let core = CoreId(u16::try_from(loss.core).unwrap_or(u16::MAX));
+            let found = &findings[loss.core].evidence;
+            let what = format!(
+                "the log of core {core} ends at LSN {} with epoch {}, yet epoch {} was closed on all cores: \
+                 acknowledged records are missing; nothing was changed, restore this directory from a backup",
+                found.end, loss.reaches, loss.closed
+            );
+            Error::corrupt(&log_dir(&self.options.path, core), what)
+        })
+    }
+
+    /// Step 3: the newest checkpoint that reads back, and the log on top of it.
+    async fn rebuild(&self, plan: &Plan) -> Result<(Base, Vec<Rebuilt>, Vec<SkippedCheckpoint>)> {
+        let mut skipped = Vec::new();
+        let newest_first = self.old.checkpoints.iter().rev().map(Some);
+        let beginning = self.has_beginning().then_some(None);
+        let mut last = None;
+        for base in newest_first.chain(beginning) {
+            match self.rebuild_from(base, plan).await {
+                Ok(rebuilt) => return Ok((base.cloned(), rebuilt, skipped)),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    let Some(checkpoint) = base else { return Err(last.unwrap_or(error)) };
+                    tracing::warn!(target: "highwater::recovery", epoch = checkpoint.epoch.0, %error, "fallback");
+                    skipped.push(SkippedCheckpoint { epoch: checkpoint.epoch, reason: error.to_string() });
+                    last.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            Error::corrupt(
+                &self.options.path,
+                "the manifest names neither a checkpoint nor the beginning of the log",
+            )
+        }))
+    }
+
+    /// Whether the logs are there from their beginning.
+    fn has_beginning(&self) -> bool {
+        self.old.beginning
+    }
+
+    async fn rebuild_from(&self, base: Option<&Checkpoint>, plan: &Plan) -> Result<Vec<Rebuilt>> {
+        let jobs = self.cores().map(|core| {
+            let order = self.order(core, base, plan);
+            move |vfs: E::Vfs| async move { rebuild(vfs, order).await }
+        });
+        parallel::for_each(self.env, "highwater-rebuild", jobs.collect()).await
+    }
+
+    fn order(&self, core: CoreId, base: Option<&Checkpoint>, plan: &Plan) -> Order {
+        let index = core.index();
+        let cut = base.map(|checkpoint| checkpoint.cuts[index]);
+        let planned = plan.cores[index];
+        let lives = self.old.lives.iter().filter(|life| cut.is_none_or(|cut| life.token >= cut.token));
+        let lives = lives.map(|life| {
+            let of_core = &life.cores[index];
+            reader_life(life.token, of_core, Some(of_core.ceiling.unwrap_or(planned.cut)))
+        });
+        let offsets = base.into_iter().flat_map(|checkpoint| &checkpoint.offsets);
+        Order {
+            database: self.ident.database,
+            core,
+            hash_seed: self.ident.hash_seed,
+            root: self.options.path.clone(),
+            log_dir: log_dir(&self.options.path, core),
+            files: base.into_iter().flat_map(|checkpoint| checkpoint.files_of(core)).copied().collect(),
+            cut: cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn }),
+            lives: lives.collect(),
+            plan: planned,
+            token: self.old.token,
+            epoch: plan.epoch,
+            offsets: offsets
+                .filter(|(of, ..)| *of == core)
+                .map(|(_, name, offset)| (name.clone(), offset.clone()))
+                .collect(),
+            watermark: base.and_then(|checkpoint| checkpoint.watermarks[index]),
+        }
+    }
+
+    /// Above every token that was ever used, also by an open that did not land.
+    fn next_token(&self, findings: &[Findings]) -> FencingToken {
+        let used = findings.iter().flat_map(|found| &found.catalog).map(|(_, token)| token.0);
+        FencingToken(used.chain([self.old.token.0]).max().unwrap_or(0) + 1)
+    }
+
+    /// What opens that did not land have left: no manifest names their token and none ever will. Removed before new
+    /// segments are made, so that a process that dies in every recovery does not fill the disk. Best effort.
+    ///
+    /// Only tokens above the head's: its name may be in the cache alone, and an older manifest, which a power loss may
+    /// bring back as the head, may still need everything up to it.
+    async fn remove_leftovers(&self, findings: &[Findings]) {
+        for (core, found) in self.cores().zip(findings) {
+            let dir = log_dir(&self.options.path, core);
+            for (number, _) in found.catalog.iter().filter(|(_, token)| *token > self.old.token) {
+                if let Err(error) = self.remove(&segment_path(&dir, *number)).await {
+                    tracing::debug!(target: "highwater::recovery", %error, "leftover stays");
+                }
+            }
+        }
+    }
+
+    /// Step 4.
+    async fn begin(
+        &self,
+        token: FencingToken,
+        plan: &Plan,
+        findings: &[Findings],
+        rebuilt: &[Rebuilt],
+    ) -> Result<Vec<LifeStart>> {
+        let mut lives = Vec::with_capacity(findings.len());
+        for (core, (found, rebuilt)) in self.cores().zip(findings.iter().zip(rebuilt)) {
+            let spec = LifeSpec {
+                log: LogSpec {
+                    database: self.ident.database,
+                    core,
+                    token,
+                    write_unit: self.ident.write_unit,
+                    segment_bytes: self.options.segment_bytes,
+                },
+                segment: greatest_segment(found).next(),
+                identity: self.env.entropy().nonce(),
+                first_lsn: found.greatest_lsn.next(),
+                closed_through: plan.epoch,
+                predecessor: Predecessor {
+                    segment: SegmentNo(0),
+                    last_lsn: plan.cores[core.index()].keep,
+                    token: self.old.token,
+                },
+            };
+            lives.push(self.begin_core(spec, rebuilt).await?);
+        }
+        Ok(lives)
+    }
+
+    async fn begin_core(&self, spec: LifeSpec, rebuilt: &Rebuilt) -> Result<LifeStart> {
+        let dir = log_dir(&self.options.path, spec.log.core);
+        let entropy = self.env.entropy();
+        let mut segments = OwnSegments::after(spec.segment, move || entropy.nonce());
+        let batch_bytes = self.options.batch_bytes;
+        let mut builder = LifeBuilder::begin(self.vfs.clone(), &dir, spec, batch_bytes).await?;
+        let mut rest = rebuilt.carry.as_slice();
+        while let Some((record, behind)) = Record::decode(rest) {
+            builder.carry(&record, &mut segments).await?;
+            rest = behind;
+        }
+        assert!(rest.is_empty(), "{} bytes of carried records are none", rest.len());
+        builder.finish(&mut segments).await
+    }
+
+    /// The open manifest: the old life ends where the plan says, for all cores at once.
+    fn manifest(
+        &self,
+        old: &Head,
+        token: FencingToken,
+        plan: &Plan,
+        skipped: &[SkippedCheckpoint],
+        lives: &[LifeStart],
+    ) -> Manifest {
+        let mut next = old.manifest.successor(old.crc, self.env.entropy().nonce(), Author::Open);
+        next.token = token;
+        next.cores = self.options.cores;
+        next.recovered_epoch = plan.epoch;
+        next.attempt_floor = 0;
+        if let Some(ended) = next.lives.last_mut() {
+            for (life, planned) in ended.cores.iter_mut().zip(&plan.cores) {
+                life.ceiling = Some(planned.keep);
+            }
+        }
+        next.checkpoints.retain(|checkpoint| skipped.iter().all(|skipped| skipped.epoch != checkpoint.epoch));
+        let cores = lives.iter().map(|life| CoreLife {
+            first_segment: life.first_segment,
+            identity: life.identity,
+            first_lsn: life.first_lsn,
+            carried_through: Lsn(life.next_lsn.0 - 1),
+            ceiling: None,
+        });
+        next.lives.push(Life { token, recovered_epoch: plan.epoch, cores: cores.collect() });
+        next.forget_empty_lives();
+        next.retire_files_of(&old.manifest);
+        next.trim();
+        next
+    }
+
+    /// Step 5.
+    async fn land(&self, manifest: Manifest) -> Result<Head> {
+        let root = &self.options.path;
+        match store::land(self.vfs, root, &manifest).await? {
+            Landing::Landed { crc } => Ok(Head { manifest, crc }),
+            Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
+            Landing::Conflict(found) => {
+                let what = format!(
+                    "manifest {} was landed by another writer, with token {}",
+                    found.seq, found.token
+                );
+                Err(Error::new(ErrorKind::Fenced, what).at(&store::path_of(root, manifest.seq)))
+            }
+        }
+    }
+
+    /// Step 6: best effort, because what stays is removed by the next open.
+    async fn clean(&self, head: &Manifest, findings: &[Findings]) {
+        let root = &self.options.path;
+        let outcome = async {
+            for (core, found) in self.cores().zip(findings) {
+                let dir = log_dir(root, core);
+                let floor = head.wal_floor[core.index()];
+                let mut removed = false;
+                for (number, token) in &found.catalog {
+                    let listed = head.lives.iter().any(|life| life.token == *token);
+                    if *number < floor || !listed {
+                        removed |= self.remove(&segment_path(&dir, *number)).await?;
+                    }
+                }
+                if removed {
+                    retry(|| self.vfs.sync_dir(&dir))
+                        .await
+                        .map_err(|e| Error::io("syncing a log folder", &dir, e))?;
+                }
+            }
+            let listing = gc::listing(self.vfs, root).await?;
+            gc::execute(self.vfs, root, &gc::plan(&listing, head, gc::Moment::Opening)).await
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(target: "highwater::recovery", %error, "not everything could be cleaned up");
+        }
+    }
+
+    async fn remove(&self, path: &Path) -> Result<bool> {
+        match retry(|| self.vfs.remove(path)).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::io("removing a log file of no life", path, error)),
+        }
+    }
+}
+
+fn greatest_segment(found: &Findings) -> SegmentNo {
+    found.catalog.iter().map(|(number, _)| *number).max().unwrap_or(SegmentNo(0))
+}
+
+fn report(
+    plan: &Plan,
+    base: Option<&Checkpoint>,
+    rebuilt: &[Rebuilt],
+    skipped: Vec<SkippedCheckpoint>,
+    token: FencingToken,
+) -> RecoveryReport {
+    let mut offsets = BTreeMap::new();
+    for (index, core) in rebuilt.iter().enumerate() {
+        let id = CoreId(u16::try_from(index).unwrap_or(u16::MAX));
+        offsets.extend(core.offsets.iter().map(|(name, offset)| ((id, name.clone()), offset.clone())));
+    }
+    let watermarks: Option<Vec<i64>> = rebuilt.iter().map(|core| core.watermark).collect();
+    RecoveryReport {
+        epoch: plan.epoch,
+        checkpoint_epoch: base.map_or(Epoch(0), |checkpoint| checkpoint.epoch),
+        token,
+        offsets,
+        watermark: watermarks.and_then(|marks| marks.into_iter().min()),
+        live_records: rebuilt.iter().map(|core| core.state.len() as u64).sum(),
+        replayed_records: rebuilt.iter().map(|core| core.replayed).sum(),
+        discarded_records: plan.cores.iter().map(|core| core.discarded).sum(),
+        carried_records: rebuilt.iter().map(|core| core.carried).sum(),
+        skipped,
+        ..RecoveryReport::default()
+    }
+}

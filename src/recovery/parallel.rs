@@ -1,0 +1,81 @@
+//! The same work for every core at once, each on a thread of its own.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use event_listener::Event;
+
+use crate::env::{Env, Spawn};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The results that have come in, and the means to wait for the rest.
+struct Board<T> {
+    results: Mutex<Vec<Option<Result<T>>>>,
+    changed: Event,
+}
+
+impl<T> Board<T> {
+    fn post(&self, index: usize, result: Result<T>) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(results[index].replace(result).is_none(), "job {index} answered twice");
+        drop(results);
+        self.changed.notify(usize::MAX);
+    }
+
+    fn take_all(&self) -> Option<Result<Vec<T>>> {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        if results.iter().any(Option::is_none) {
+            return None;
+        }
+        Some(results.drain(..).flatten().collect())
+    }
+}
+
+/// Runs every job with a disk of its own and returns their results in order: on threads named `name`, or here when
+/// there is only one.
+///
+/// # Errors
+///
+/// The error of the first job, in order, that has one; all of them run to their end before.
+pub(crate) async fn for_each<E, T, F, Fut>(env: &E, name: &str, jobs: Vec<F>) -> Result<Vec<T>>
+where
+    E: Env,
+    T: Send + 'static,
+    F: FnOnce(E::Vfs) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T>> + 'static,
+{
+    let count = jobs.len();
+    let board =
+        Arc::new(Board { results: Mutex::new((0..count).map(|_| None).collect()), changed: Event::new() });
+    for (index, job) in jobs.into_iter().enumerate() {
+        if count == 1 {
+            board.post(index, run(env.clone(), job).await);
+            break;
+        }
+        let (env_of_job, board_of_job) = (env.clone(), Arc::clone(&board));
+        let started = env.spawn().spawn(&format!("{name}-{index}"), move || async move {
+            board_of_job.post(index, run(env_of_job, job).await);
+        });
+        if let Err(error) = started {
+            let what = format!("starting a thread for core {index}: {error}; free some and open again");
+            board.post(index, Err(Error::new(ErrorKind::Failed, what)));
+        }
+    }
+    loop {
+        let changed = board.changed.listen();
+        if let Some(results) = board.take_all() {
+            return results;
+        }
+        changed.await;
+    }
+}
+
+async fn run<E: Env, T, Fut: Future<Output = Result<T>>>(
+    env: E,
+    job: impl FnOnce(E::Vfs) -> Fut,
+) -> Result<T> {
+    let vfs = env.vfs().map_err(|error| {
+        Error::new(ErrorKind::Failed, format!("opening the disk on a thread of the recovery: {error}"))
+    })?;
+    job(vfs).await
+}

@@ -1,0 +1,156 @@
+//! One core's state: the files of a checkpoint, and the records of the log on top.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::evidence::READ_AHEAD_BYTES;
+use super::plan::CorePlan;
+use crate::checkpoint::load_file;
+use crate::codec::{EpochEnd, Record, RecordKind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn};
+use crate::manifest::CheckpointFile;
+use crate::offset::Offset;
+use crate::state::{CoreState, KeyHasher, StateConfig};
+use crate::vfs::Vfs;
+use crate::wal::{self, LogId, WalReader};
+
+/// What is to be rebuilt.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) database: DatabaseId,
+    pub(super) core: CoreId,
+    pub(super) hash_seed: u64,
+    /// The database's directory, and the log's in it.
+    pub(super) root: PathBuf,
+    pub(super) log_dir: PathBuf,
+    /// The checkpoint's files of this core, oldest first.
+    pub(super) files: Vec<CheckpointFile>,
+    /// Where the log goes on; `None` from its beginning.
+    pub(super) cut: Option<wal::Cut>,
+    /// The lives to replay, oldest first, each with its ceiling.
+    pub(super) lives: Vec<wal::Life>,
+    /// How far the interrupted life counts.
+    pub(super) plan: CorePlan,
+    /// The token of the interrupted life.
+    pub(super) token: FencingToken,
+    /// The epoch that is being recovered.
+    pub(super) epoch: Epoch,
+    /// Offsets and watermark as of the checkpoint.
+    pub(super) offsets: BTreeMap<String, Offset>,
+    pub(super) watermark: Option<i64>,
+}
+
+/// One core, rebuilt.
+#[derive(Debug)]
+pub(super) struct Rebuilt {
+    pub(super) state: CoreState,
+    pub(super) offsets: BTreeMap<String, Offset>,
+    pub(super) watermark: Option<i64>,
+    pub(super) replayed: u64,
+    pub(super) replayed_bytes: u64,
+    /// The encoded records to carry, in order.
+    pub(super) carry: Vec<u8>,
+    /// How many they are.
+    pub(super) carried: u64,
+}
+
+/// Rebuilds the state of one core as of the recovered epoch.
+///
+/// # Errors
+///
+/// `Corrupt` naming the file when a checkpoint file or the log is not what was written; `Failed` when the disk cannot
+/// be read; `Full` when the state is more than a core can hold.
+pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
+    let mut rebuilt = Rebuilt {
+        state: CoreState::new(StateConfig::new(KeyHasher::new(order.hash_seed))),
+        offsets: order.offsets.clone(),
+        watermark: order.watermark,
+        replayed: 0,
+        replayed_bytes: 0,
+        carry: Vec::new(),
+        carried: 0,
+    };
+    // Deltas mostly change keys of the base: the largest file says how many there are.
+    if let Some(largest) = order.files.iter().max_by_key(|file| file.entries) {
+        rebuilt.state.reserve(largest.entries, largest.live_bytes);
+    }
+    for file in &order.files {
+        let state = &mut rebuilt.state;
+        let mut fits = true;
+        load_file(&vfs, &order.root, order.database, file, |record| fits = fits && apply(state, record))
+            .await?;
+        if !fits {
+            return Err(too_large(order.core));
+        }
+    }
+    let log = LogId { database: order.database, core: order.core };
+    let mut reader =
+        WalReader::open(vfs, &order.log_dir, log, order.lives.clone(), order.cut, READ_AHEAD_BYTES).await?;
+    while reader.advance().await? {
+        let mut frame = reader.frame();
+        let carries = frame.token() == order.token;
+        while let Some((lsn, record)) = frame.next_record() {
+            if carries && lsn > order.plan.keep {
+                rebuilt.carry(&record);
+            }
+            rebuilt.replay(&order, lsn, &record)?;
+        }
+    }
+    Ok(rebuilt)
+}
+
+impl Rebuilt {
+    fn replay(&mut self, order: &Order, lsn: Lsn, record: &Record<'_>) -> Result<()> {
+        self.replayed += 1;
+        self.replayed_bytes += record.encoded_bytes() as u64;
+        if record.kind != RecordKind::EpochEnd {
+            return if apply(&mut self.state, record) { Ok(()) } else { Err(too_large(order.core)) };
+        }
+        let end =
+            EpochEnd::decode(record.value).ok_or_else(|| unreadable(&order.log_dir, order.core, lsn))?;
+        assert!(
+            end.epoch <= order.epoch,
+            "replayed epoch {} beyond the recovered {}",
+            end.epoch,
+            order.epoch
+        );
+        self.offsets.extend(end.offsets);
+        self.watermark = end.watermark.or(self.watermark);
+        Ok(())
+    }
+
+    fn carry(&mut self, record: &Record<'_>) {
+        let from = self.carry.len();
+        self.carry.resize(from + record.encoded_bytes(), 0);
+        record.encode(&mut self.carry[from..]);
+        self.carried += 1;
+    }
+}
+
+fn unreadable(dir: &Path, core: CoreId, lsn: Lsn) -> Error {
+    let what =
+        format!("the end of an epoch at LSN {lsn} of core {core} cannot be decoded; restore this directory");
+    Error::corrupt(dir, what)
+}
+
+fn too_large(core: CoreId) -> Error {
+    let what = format!("core {core} has more records than its state can hold: open with more cores");
+    Error::new(ErrorKind::Full, what)
+}
+
+/// Applies a change to the state, if it has room for it.
+#[must_use]
+fn apply(state: &mut CoreState, record: &Record<'_>) -> bool {
+    let hash = state.hash(record.key);
+    match record.kind {
+        RecordKind::Put if !state.has_room_for(hash, record) => return false,
+        RecordKind::Put => state.put(hash, record),
+        RecordKind::Delete => {
+            state.delete(hash, record.key);
+        }
+        RecordKind::Clear => state.clear(),
+        RecordKind::EpochEnd => {}
+    }
+    true
+}

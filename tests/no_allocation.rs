@@ -1,0 +1,98 @@
+//! An overwrite allocates nothing, on the thread that calls: neither for the log nor for the state.
+
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one counts and passes on")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use highwater::{CoreHandle, Engine, EpochMark, ErrorKind, Opened, Options};
+
+const KEYS: u64 = 10_000;
+const PUTS: u64 = 100_000;
+const PUTS_PER_EPOCH: u64 = 5_000;
+
+thread_local! {
+    /// Allocations of this thread while it counts; `None` while it does not.
+    static COUNTED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+struct Counting;
+
+impl Counting {
+    fn count() {
+        COUNTED.with(|counted| counted.set(counted.get().map(|count| count + 1)));
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes to the system's allocator as it came; the counter is a `Cell` without a destructor,
+// so counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`; `memory` is from `System`.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        Self::count();
+        // SAFETY: the caller keeps the contract of `realloc`; `memory` is from `System`.
+        unsafe { System.realloc(memory, layout, new_size) }
+    }
+}
+
+/// What `call` returns, and the allocations of this thread meanwhile.
+fn counted<T>(call: impl FnOnce() -> T) -> (T, u64) {
+    COUNTED.set(Some(0));
+    let result = call();
+    (result, COUNTED.replace(None).expect("it counts"))
+}
+
+/// Puts 100-byte values round the keys, an epoch now and then; the allocations of the puts that were accepted.
+fn overwrite(core: &mut CoreHandle, puts: u64) -> u64 {
+    let mut allocations = 0;
+    for number in 0..puts {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&(number % KEYS).to_le_bytes());
+        let mut value = [7; 100];
+        value[..8].copy_from_slice(&number.to_le_bytes());
+        loop {
+            let (outcome, count) = counted(|| core.put(&key, &value));
+            match outcome {
+                Ok(_) => {
+                    allocations += count;
+                    break;
+                }
+                // A refusal comes with a text, which allocates.
+                Err(error) if error.kind() == ErrorKind::Busy => core.ready().wait().expect("room comes"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if number % PUTS_PER_EPOCH == PUTS_PER_EPOCH - 1 {
+            core.commit_with(EpochMark::new().offset("puts", number)).expect("an epoch closes");
+        }
+    }
+    allocations
+}
+
+#[test]
+fn an_overwrite_allocates_nothing() {
+    assert_eq!(counted(|| vec![1_u8; 100]).1, 1, "the counter counts");
+    for inline in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path().join("data")).inline(inline);
+        let Opened { engine, mut cores, .. } = Engine::open(options).unwrap();
+        let loading = overwrite(&mut cores[0], 2 * KEYS);
+        assert!(loading > 0, "new keys need memory");
+        assert_eq!(overwrite(&mut cores[0], PUTS), 0, "allocations in {PUTS} overwrites, inline: {inline}");
+        assert_eq!(cores[0].len() as u64, KEYS);
+        engine.close(cores).unwrap();
+    }
+}
