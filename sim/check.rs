@@ -1,0 +1,158 @@
+//! The invariants of docs/durability.md that a forward run can see, one function each, under the same number.
+//! (I6 to I9 are the business of the crash fan-out and of later versions.) A violation panics: the run is over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use highwater::sim::SimDisk;
+use highwater::{CoreHandle, Engine, Offset, RecoveryReport};
+
+use crate::load::account_balance;
+use crate::oracle::{CoreModel, Oracle};
+use crate::plan::Plan;
+use crate::shape::DIRECTORY;
+use crate::world::{Run, World, lock};
+
+/// Acknowledged ⊆ recovered.
+pub(crate) fn i1_acknowledged_is_recovered(oracle: &Oracle, epoch: u64) {
+    assert!(
+        epoch >= oracle.floor(),
+        "I1: recovered epoch {epoch}, but epoch {} was acknowledged",
+        oracle.floor()
+    );
+}
+
+/// Nothing is acknowledged that was not appended everywhere, and marks never move back; a failed engine acknowledges
+/// nothing more.
+pub(crate) fn i2_marks_are_in_order(oracle: &mut Oracle, durable: u64, failed: bool) {
+    let ceiling = oracle.ceiling();
+    assert!(
+        durable <= ceiling,
+        "I2: epoch {durable} is called durable, but some core has only ended {ceiling}"
+    );
+    assert!(durable >= oracle.floor(), "I2: epoch {durable} is durable, after {} was", oracle.floor());
+    if failed {
+        let at = *oracle.failed_at.get_or_insert(durable);
+        assert_eq!(durable, at, "I2: acknowledged epoch {durable} after failing at {at}");
+    }
+    oracle.acknowledge(durable);
+}
+
+/// The recovered state is one closed epoch's cut on all cores.
+pub(crate) fn i3_one_cut(
+    oracle: &Oracle,
+    engine: &Engine<World>,
+    cores: &[CoreHandle],
+    report: &RecoveryReport,
+) {
+    let (epoch, ceiling) = (report.epoch.0, oracle.ceiling());
+    assert!(
+        epoch <= ceiling,
+        "I3: recovered epoch {epoch}, but only {ceiling} epochs were ended by all cores"
+    );
+    assert_eq!(engine.durable_epoch(), report.epoch, "I3: the recovered epoch is closed");
+    assert_eq!(engine.token(), report.token, "I3: one token");
+    assert_eq!(cores.len(), oracle.cores(), "I3: every core is back");
+    for (index, core) in cores.iter().enumerate() {
+        assert_eq!(core.id().index(), index, "I3: cores in order");
+        assert_eq!(core.open_epoch().0, epoch + 1, "I3: core {index} goes on behind the recovered epoch");
+    }
+    if let Some(before) = oracle.token {
+        assert!(report.token > before, "I3: token {} after {before}", report.token);
+        assert!(!report.created, "I3: an open created the database anew");
+    }
+    let balances: Vec<Option<u64>> = cores.iter().map(account_balance).collect();
+    let known: Vec<u64> = balances.iter().copied().flatten().collect();
+    assert!(known.is_empty() || known.len() == cores.len(), "I3: half of the accounts: {balances:?}");
+    let total: u64 = known.iter().sum();
+    assert!(
+        known.is_empty() || total == crate::load::DEPOSIT * cores.len() as u64,
+        "I3: money between cores was made or lost: {balances:?}"
+    );
+}
+
+/// Checkpoint and replay together are the model.
+pub(crate) fn i4_state_is_the_model(model: &[CoreModel], cores: &[CoreHandle], report: &RecoveryReport) {
+    let mut offsets: BTreeMap<(usize, String), Offset> = BTreeMap::new();
+    for (index, (core, model)) in cores.iter().zip(model).enumerate() {
+        i4_core_is_the_model(core, model);
+        offsets.extend(model.offsets.iter().map(|(name, offset)| ((index, name.clone()), offset.clone())));
+    }
+    let reported: BTreeMap<_, _> = report
+        .offsets
+        .iter()
+        .map(|((core, name), offset)| ((core.index(), name.clone()), offset.clone()))
+        .collect();
+    assert_eq!(reported, offsets, "I4: source offsets at epoch {}", report.epoch);
+    let watermark = model.iter().map(|core| core.watermark).min().flatten();
+    assert_eq!(report.watermark, watermark, "I4: watermark at epoch {}", report.epoch);
+    let live: u64 = model.iter().map(|core| core.keys.len() as u64).sum();
+    assert_eq!(report.live_records, live, "I4: live records at epoch {}", report.epoch);
+}
+
+/// What a core shows is what its model holds: every key, every value, in order.
+pub(crate) fn i4_core_is_the_model(core: &CoreHandle, model: &CoreModel) {
+    let mut expected = model.keys.iter();
+    for entry in core.scan_prefix(b"") {
+        let (key, value) = entry.unwrap_or_else(|error| panic!("I4: a scan of core {}: {error}", core.id()));
+        match expected.next() {
+            Some((wanted, content)) if wanted[..] == key[..] && content[..] == value[..] => {}
+            other => panic!(
+                "I4: core {} has \"{}\" = {}, the model {}",
+                core.id(),
+                key.escape_ascii(),
+                brief(&value),
+                other.map_or("nothing more".to_owned(), |(key, value)| format!(
+                    "\"{}\" = {}",
+                    key.escape_ascii(),
+                    brief(value)
+                ))
+            ),
+        }
+    }
+    if let Some((key, value)) = expected.next() {
+        panic!("I4: core {} lacks \"{}\" = {}", core.id(), key.escape_ascii(), brief(value));
+    }
+    assert_eq!(core.len(), model.keys.len(), "I4: len of core {}", core.id());
+    assert_eq!(core.bytes(), model.bytes(), "I4: bytes of core {}", core.id());
+}
+
+/// The beginning of a value, which says who wrote it.
+fn brief(value: &[u8]) -> String {
+    format!("\"{}\" ({} bytes)", value[..value.len().min(24)].escape_ascii(), value.len())
+}
+
+/// A recovery that nothing was written after is repeated exactly.
+pub(crate) fn i5_recovery_repeats(oracle: &Oracle, epoch: u64) {
+    if oracle.opened > 0 && oracle.ceiling() == oracle.base() {
+        assert_eq!(epoch, oracle.base(), "I5: a second recovery of the same logs");
+    }
+}
+
+/// State and logs are bounded.
+pub(crate) fn i10_memory_is_bounded(core: &CoreHandle, model: &CoreModel) {
+    // Slots come in size classes, chunks and index tables have a smallest size; neither grows with overwrites.
+    let bound = 4 * (model.bytes() + 32 * model.keys.len() as u64) + MEMORY_SLACK_BYTES;
+    let taken = core.memory_bytes();
+    assert!(taken <= bound, "I10: core {} takes {taken} bytes for {} of state", core.id(), model.bytes());
+}
+
+/// What a nearly empty state may take, and what is left over when a large one has shrunk.
+const MEMORY_SLACK_BYTES: u64 = 16 << 20;
+
+/// Bytes of all log files.
+pub(crate) fn log_bytes(run: &Run) -> u64 {
+    let logs = Path::new(DIRECTORY).join("wal");
+    let disk = lock(&run.disk).as_ref().map(SimDisk::disk);
+    let tree = disk.map(|disk| disk.tree()).unwrap_or_default();
+    tree.iter().filter(|(path, _)| path.starts_with(&logs)).filter_map(|(_, len)| *len).sum()
+}
+
+/// What they may take after enough checkpoints: what the fallback may hold, and per core the open segment, spare ones,
+/// and those around the cut of each checkpoint kept.
+pub(crate) fn log_bytes_max(plan: &Plan) -> u64 {
+    let tunings = plan.lives.iter().map(|life| &life.tuning).chain([&plan.last]);
+    let segment_bytes = tunings.map(|tuning| tuning.segment_bytes).max().unwrap_or(0);
+    let segments = u64::from(plan.shape.cores) * (6 + 2 * plan.last.retain as u64);
+    plan.last.fallback_bytes_max + segments * segment_bytes
+}

@@ -1,0 +1,470 @@
+//! The whole engine: epochs over several cores, checkpoints, retention, reopens. What a recovery finds is also compared
+//! with what the independent decoder says about the same bytes (I3, I4, I6).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use highwater::sim::{
+    Crash, Disk, Executor, FaultClass, FaultPlan, Handle, Latency, Node, Personality, SimDisk, SimEnv,
+    SimVfs, Simulator, Stream, Streams, Trace,
+};
+use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorKind, Offset, Opened, Options, RecoveryReport};
+
+use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
+use crate::decode::{self, CoreState, Database, State};
+
+const EFFORT: Effort =
+    Effort { images: 10, nested_images: 3, nest_one_in: 60, again_one_in: 6, states_max: 2_500 };
+
+const ROOT: &str = "/data";
+
+/// How often an open is tried while the disk fails.
+const OPENS_MAX: u32 = 8;
+
+type World = SimEnv<SimVfs>;
+
+/// I1, I3, I4, I5 and I6 of the engine: every crash of a small workload, and some crashes of its recovery.
+#[test]
+fn fan_out_of_the_engine_passes() {
+    campaign::run("the engine", 10_000, explore);
+}
+
+/// A creation was killed between the link of the first manifest and the sync of its folder, the next open made log
+/// files on the strength of a name in the page cache, and after a power cut there was data without a manifest (0x1009).
+#[test]
+fn a_creation_may_be_crashed_anywhere() {
+    let effort = Effort { images: 8, nested_images: 1, nest_one_in: 6, again_one_in: 1, states_max: 5_000 };
+    for seed in 0..2 {
+        let drawn = Shape::draw(seed);
+        let options = drawn.options.clone().cores(1);
+        let shape = Shape { plan: FaultPlan::none(), lives: 1, operations: 0, cores: 1, options, ..drawn };
+        let (tally, outcome) = explore_shape(seed, &shape, effort);
+        assert_eq!(outcome, Ok(()), "seed {seed}, after {} states", tally.states);
+    }
+}
+
+fn explore(seed: u64) -> (Tally, Result<(), String>) {
+    explore_shape(seed, &Shape::draw(seed), EFFORT)
+}
+
+fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(), String>) {
+    let (moments, outcome) = run(seed, shape);
+    let subject = Whole { options: shape.options.clone(), cores: shape.cores };
+    let mut explorer = Explorer::new(&subject, effort, seed);
+    let outcome = outcome.and_then(|()| explorer.all(&moments));
+    (explorer.tally, outcome.map_err(|why| format!("{why}\n  {shape}")))
+}
+
+/// Everything that a seed decides at the start.
+struct Shape {
+    personality: Personality,
+    plan: FaultPlan,
+    options: Options,
+    cores: u16,
+    value_bytes_max: u64,
+    lives: u64,
+    operations: u64,
+    /// Of so many more than eleven operations, each is a checkpoint.
+    checkpoints: u64,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { personality, plan, options, cores, value_bytes_max, lives, operations, checkpoints } =
+            self;
+        write!(
+            f,
+            "disk: {personality}; faults: {plan}; {cores} cores, values: {value_bytes_max}; lives: {lives} of \
+             {operations} operations, {checkpoints} weighs a checkpoint; {options:?}"
+        )
+    }
+}
+
+impl Shape {
+    fn draw(seed: u64) -> Self {
+        let streams = Streams::new(seed).fork("fanout.engine");
+        let mut draws = streams.stream("shape");
+        let personality = Personality::draw(&mut draws);
+        let mut plan = FaultPlan::none().with_latency(Latency::FLASH);
+        for class in [
+            FaultClass::WriteBack,
+            FaultClass::ShortWrite,
+            FaultClass::SyncErrorOnce,
+            FaultClass::DirSyncError,
+        ] {
+            let rate = *draws.pick(&[0.003, 0.02]);
+            plan = plan.with(class, if draws.chance(0.25) { rate } else { 0.0 });
+        }
+        let cores = *draws.pick(&[1, 2, 2, 3]);
+        let options = Options::new(ROOT)
+            .cores(cores)
+            .segment_bytes(*draws.pick(&[16 << 10, 32 << 10]))
+            .batch_bytes(*draws.pick(&[512, 1024, 2048]))
+            .queue_bytes(16 << 10)
+            .depth(*draws.pick(&[1, 2, 4]))
+            .idle_seal_after(Duration::from_millis(draws.range(1, 20)))
+            .checkpoint_interval(None)
+            .checkpoint_wal_bytes(*draws.pick(&[4 << 10, 1 << 30]))
+            .retain_checkpoints(usize::from(*draws.pick(&[1_u8, 2, 3])))
+            .key_groups(*draws.pick(&[8, 64]))
+            .write_unit_bytes(*draws.pick(&[personality.write_unit, 4096]));
+        // A chain of deltas has to grow before a base replaces it and its files are retired.
+        let checkpoints = *draws.pick(&[1, 1, 12]);
+        Self {
+            personality,
+            plan,
+            options,
+            cores,
+            value_bytes_max: *draws.pick(&[20, 200, 1500]),
+            lives: draws.range(1, 4),
+            operations: draws.range(4, if checkpoints > 1 { 120 } else { 40 }),
+            checkpoints,
+        }
+    }
+}
+
+/// What every core said at each end of an epoch, and how many of these ends were promised on all cores.
+#[derive(Clone, Debug)]
+struct Promise {
+    ends: Vec<Arc<Vec<Arc<CoreState>>>>,
+    acked: u64,
+}
+
+/// What a recovery returned.
+#[derive(Clone, PartialEq)]
+struct Found {
+    epoch: u64,
+    state: Arc<State>,
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: usize = self.state.cores.iter().map(|core| core.values.len()).sum();
+        write!(f, "epoch {} with {keys} keys", self.epoch)
+    }
+}
+
+impl Promise {
+    fn new(cores: u16) -> Self {
+        let beginning = Arc::new(vec![Arc::new(CoreState::default())]);
+        Self { ends: vec![beginning; usize::from(cores)], acked: 0 }
+    }
+
+    /// The state at the end of `epoch`, which every core has ended.
+    fn state_at(&self, epoch: u64) -> Option<State> {
+        let index = usize::try_from(epoch).ok()?;
+        let cores: Option<Vec<CoreState>> =
+            self.ends.iter().map(|ends| ends.get(index).map(|state| (**state).clone())).collect();
+        cores.map(|cores| State { cores })
+    }
+
+    fn keeps(&self, found: &Found) -> Result<(), String> {
+        let Found { epoch, state } = found;
+        if *epoch < self.acked {
+            return Err(format!("recovered epoch {epoch}, and {} was promised", self.acked));
+        }
+        let Some(expected) = self.state_at(*epoch) else {
+            return Err(format!("recovered epoch {epoch}, which no core or not every core has ended"));
+        };
+        if expected == **state {
+            return Ok(());
+        }
+        Err(format!("epoch {epoch} came back changed: {}", expected.difference(state)))
+    }
+}
+
+/// The subject: a database under these options.
+struct Whole {
+    options: Options,
+    cores: u16,
+}
+
+impl Subject for Whole {
+    type Promise = Promise;
+    type Found = Found;
+
+    fn recover(&self, image: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
+        let decoded = decoded(&image)?;
+        let shots = Shots::default();
+        let (of_run, options) = (shots.clone(), self.options.clone());
+        let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
+            let executor: Arc<dyn Executor> = Arc::new(handle);
+            let streams = Streams::new(boot);
+            let disk = SimDisk::new(image, executor.clone(), &streams, FaultPlan::none(), Trace::new());
+            if watch {
+                of_run.watch(&disk);
+            }
+            let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
+            let Opened { cores, report, .. } = Engine::open_in(env, options).await?;
+            let found = Found { epoch: report.epoch.0, state: Arc::new(export(&cores, &report)?) };
+            Ok::<_, Error>(Recovery { found, disk: disk.disk(), moments: of_run.take() })
+        });
+        let recovery = recovered
+            .map_err(|stuck| format!("the recovery is stuck: {stuck}"))?
+            .map_err(|error| error.to_string())?;
+        compare(decoded.as_ref(), &recovery.found, self.cores)?;
+        Ok(recovery)
+    }
+
+    fn judge(&self, promise: &Promise, found: &Found) -> Result<(), String> {
+        promise.keeps(found)
+    }
+}
+
+/// What the independent decoder makes of the bytes; none when the database has not been created yet.
+fn decoded(image: &Disk) -> Result<Option<Database>, String> {
+    let files = decode::files_of(image, ROOT);
+    if !files.keys().any(|path| path.starts_with("m/") && path.rsplit('.').next() != Some("tmp")) {
+        return Ok(None);
+    }
+    Database::read(&files).map(Some).map_err(|why| format!("the decoder: {why}"))
+}
+
+fn compare(decoded: Option<&Database>, found: &Found, cores: u16) -> Result<(), String> {
+    let Some(decoded) = decoded else {
+        return if found.epoch == 0 {
+            Ok(())
+        } else {
+            Err(format!("{found:?} of a database that was not there"))
+        };
+    };
+    if decoded.recovered_epoch() != found.epoch {
+        return Err(format!("recovered {found:?}, the decoder finds epoch {}", decoded.recovered_epoch()));
+    }
+    let mut state = decoded.state_at(found.epoch).map_err(|why| format!("the decoder: {why}"))?;
+    // A database that was created and never opened has no cores yet.
+    state.cores.resize(usize::from(cores), CoreState::default());
+    forget_other_watermarks(&mut state);
+    if state == *found.state {
+        return Ok(());
+    }
+    Err(format!("epoch {}: the decoder finds another state: {}", found.epoch, state.difference(&found.state)))
+}
+
+/// A report has the least watermark only: compare that, as if it were the first core's.
+fn forget_other_watermarks(state: &mut State) {
+    let least = state.watermark();
+    for core in &mut state.cores {
+        core.watermark = None;
+    }
+    if let Some(first) = state.cores.first_mut() {
+        first.watermark = least;
+    }
+}
+
+fn export<'a>(
+    cores: impl IntoIterator<Item = &'a CoreHandle>,
+    report: &RecoveryReport,
+) -> Result<State, Error> {
+    let mut state = State { cores: Vec::new() };
+    for core in cores {
+        let mut values = BTreeMap::new();
+        for entry in core.scan_prefix(b"") {
+            let (key, value) = entry?;
+            values.insert(key.to_vec(), value.to_vec());
+        }
+        let of_core = report.offsets.iter().filter(|((of, _), _)| *of == core.id());
+        let offsets = of_core.map(|((_, name), offset)| (name.clone(), plain(offset))).collect();
+        state.cores.push(CoreState { values, offsets, watermark: None });
+    }
+    state.cores[0].watermark = report.watermark;
+    Ok(state)
+}
+
+fn plain(offset: &Offset) -> decode::Offset {
+    match offset {
+        Offset::Number(number) => decode::Offset::Number(*number),
+        Offset::Opaque(bytes) => decode::Offset::Opaque(bytes.clone()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs the workload of `seed` and returns the moments at which it may crash.
+fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
+    let promise = Arc::new(Mutex::new(Promise::new(shape.cores)));
+    let moments = Arc::new(Mutex::new(Vec::new()));
+    let (of_run, seen) = (Arc::clone(&promise), Arc::clone(&moments));
+    let streams = Streams::new(seed).fork("fanout.engine");
+    let outcome = Simulator::new(seed).steps_max(20_000_000).run(|handle: Handle| async move {
+        let executor: Arc<dyn Executor> = Arc::new(handle.clone());
+        let plan = shape.plan.clone();
+        let disk = SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, Trace::new());
+        let of_hook = Arc::clone(&of_run);
+        watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
+        let node = handle.node("engine");
+        let env = SimEnv::new("engine", Arc::new(node.clone()), disk.vfs(), &streams);
+        let now = vec![CoreState::default(); usize::from(shape.cores)];
+        let draws = streams.stream("workload");
+        Run { shape, handle, executor, disk, node, env, promise: of_run, now, draws }.lives().await
+    });
+    let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
+    let moments = std::mem::take(&mut *lock(&moments));
+    (moments, outcome)
+}
+
+/// One run of the workload.
+struct Run<'a> {
+    shape: &'a Shape,
+    handle: Handle,
+    executor: Arc<dyn Executor>,
+    disk: SimDisk,
+    node: Node,
+    env: World,
+    promise: Arc<Mutex<Promise>>,
+    /// What the cores hold now.
+    now: Vec<CoreState>,
+    draws: Stream,
+}
+
+impl Run<'_> {
+    async fn lives(mut self) -> Result<(), String> {
+        for _ in 0..self.shape.lives {
+            let Some((engine, mut cores)) = self.open().await? else { continue };
+            for _ in 0..self.shape.operations {
+                if !self.operate(&engine, &mut cores).await {
+                    break;
+                }
+            }
+            if self.draws.chance(0.3) {
+                cores.iter_mut().for_each(CoreHandle::discard_open);
+                // A failure or a full disk at close promises nothing.
+                let _ = engine.close_async(&mut cores).await;
+            }
+            drop((engine, cores));
+            self.reboot();
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<Option<(Engine<World>, Vec<CoreHandle>)>, String> {
+        for _ in 0..OPENS_MAX {
+            match Engine::open_in(self.env.clone(), self.shape.options.clone()).await {
+                Ok(Opened { engine, cores, report, .. }) => {
+                    let state = export(&cores, &report).map_err(|error| error.to_string())?;
+                    let found = Found { epoch: report.epoch.0, state: Arc::new(state) };
+                    self.take_stock(&found).map_err(|why| format!("reopened in the run: {why}"))?;
+                    return Ok(Some((engine, cores)));
+                }
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return Err(format!("an open in the run refused: {error}"));
+                }
+                Err(_) => self.reboot(),
+            }
+        }
+        Ok(None)
+    }
+
+    fn take_stock(&mut self, found: &Found) -> Result<(), String> {
+        let mut promise = lock(&self.promise);
+        promise.keeps(found)?;
+        promise.acked = found.epoch;
+        let count = usize::try_from(found.epoch).map_err(|error| error.to_string())? + 1;
+        for ends in &mut promise.ends {
+            Arc::make_mut(ends).truncate(count);
+        }
+        self.now.clone_from(&found.state.cores);
+        Ok(())
+    }
+
+    /// One operation; false when the engine has failed.
+    async fn operate(&mut self, engine: &Engine<World>, cores: &mut [CoreHandle]) -> bool {
+        let done = match self.draws.below(11 + self.shape.checkpoints) {
+            0..=4 => self.change_some(engine, cores),
+            5..=7 => self.end_epoch(cores),
+            8..=9 => self.wait(engine).await,
+            10 => {
+                self.executor.sleep(Duration::from_millis(self.draws.range(1, 40))).await;
+                Ok(())
+            }
+            _ => engine.checkpoint_async().await.map(|_| ()),
+        };
+        match done.map_err(|error| error.kind()) {
+            Ok(()) => true,
+            Err(ErrorKind::Busy | ErrorKind::Full) => {
+                self.executor.sleep(Duration::from_millis(20)).await;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn change_some(&mut self, engine: &Engine<World>, cores: &mut [CoreHandle]) -> Result<(), Error> {
+        for _ in 0..self.draws.range(1, 10) {
+            let key = self.draws.below(24).to_le_bytes();
+            let core = engine.core_of(&key).index();
+            match self.draws.below(40) {
+                0 => {
+                    cores[core].clear()?;
+                    self.now[core].values.clear();
+                }
+                1..=8 => {
+                    cores[core].delete(&key)?;
+                    self.now[core].values.remove(&key[..]);
+                }
+                _ => {
+                    let bytes = self.draws.range(0, self.shape.value_bytes_max);
+                    let mut value = vec![0; usize::try_from(bytes).expect("a few thousand")];
+                    self.draws.fill(&mut value);
+                    cores[core].put(&key, &value)?;
+                    self.now[core].values.insert(key.to_vec(), value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the epoch on all cores, or leaves one behind.
+    fn end_epoch(&mut self, cores: &mut [CoreHandle]) -> Result<(), Error> {
+        let laggard = self.draws.chance(0.1).then(|| self.draws.below(cores.len() as u64));
+        let behind: BTreeSet<_> = laggard.into_iter().collect();
+        for (index, core) in
+            cores.iter_mut().enumerate().filter(|(index, _)| !behind.contains(&(*index as u64)))
+        {
+            let number = self.draws.bits();
+            let mut mark = EpochMark::new().offset("source", number);
+            let watermark = i64::try_from(number >> 2).expect("62 bits");
+            if index == 0 {
+                mark = mark.watermark(watermark);
+            }
+            // What ends may be found from the call on.
+            let mut state = self.now[index].clone();
+            state.offsets.insert("source".to_owned(), decode::Offset::Number(number));
+            if index == 0 && cores_have_one_watermark(self.shape.cores) {
+                state.watermark = Some(watermark);
+            }
+            core.close_epoch(mark)?;
+            self.now[index] = state.clone();
+            Arc::make_mut(&mut lock(&self.promise).ends[index]).push(Arc::new(state));
+        }
+        Ok(())
+    }
+
+    async fn wait(&mut self, engine: &Engine<World>) -> Result<(), Error> {
+        let ended = lock(&self.promise).ends.iter().map(|ends| ends.len() as u64 - 1).min().unwrap_or(0);
+        engine.durable(highwater::Epoch(ended)).await?;
+        let mut promise = lock(&self.promise);
+        promise.acked = promise.acked.max(ended);
+        Ok(())
+    }
+
+    fn reboot(&mut self) {
+        self.node.kill();
+        if self.draws.chance(0.4) {
+            self.disk.crash(Crash::Process);
+        } else {
+            self.disk.power_loss();
+        }
+        self.node = self.handle.node("engine");
+        self.env = self.env.reboot(Arc::new(self.node.clone()), self.disk.vfs());
+    }
+}
+
+/// Only the first core sets a watermark: with others beside it the least one is none.
+fn cores_have_one_watermark(cores: u16) -> bool {
+    cores == 1
+}

@@ -1,0 +1,290 @@
+//! Crash fan-out: one run, and every disk that a crash at any of its calls may leave.
+//!
+//! ```text
+//! run ──┬─────┬─────┬─────►   a moment = one call took effect: a copy-on-write image of the disk, and what had been
+//!       │     │     │         promised by then
+//!     images of a power cut, image of a process crash
+//!       │
+//!     recover ──┬────┬────►   moments of the recovery: nested crashes, up to three deep
+//!               └ judge: promised ⊆ recovered ⊆ issued, exact content; again after one more power cut
+//! ```
+//!
+//! F1. What is recovered from an image holds everything promised at its moment, and is exact ([`Subject::judge`]).
+//! F2. What a recovery returned survives a power cut that loses everything unsynced: it trusts no page cache (I5).
+//! F3. A crash inside a recovery of durable bytes recovers the same again.
+//! F4. A power cut never makes an open refuse.
+//!
+//! An image that was seen before is judged by what was recovered then, and counts once.
+
+mod campaign;
+mod engine;
+mod log;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use highwater::sim::{BoundaryInfo, Crash, Disk, Phase, SimDisk, Stream, Streams};
+
+/// How deep crashes inside recoveries nest.
+const DEPTH_MAX: u32 = 3;
+
+/// A program whose recovery is put to the test.
+pub(crate) trait Subject {
+    /// What the program had promised at some moment.
+    type Promise;
+    /// What a recovery returns.
+    type Found: Clone + PartialEq + fmt::Debug;
+
+    /// Recovers from `disk`, drawing identities from `boot`; watches the recovery's own moments if `watch`.
+    fn recover(&self, disk: Disk, boot: u64, watch: bool) -> Result<Recovery<Self::Found>, String>;
+
+    /// Whether what was found keeps the promise and is exact.
+    fn judge(&self, promise: &Self::Promise, found: &Self::Found) -> Result<(), String>;
+}
+
+/// A recovery that returned.
+pub(crate) struct Recovery<F> {
+    /// What it returned.
+    pub found: F,
+    /// The disk as it returned.
+    pub disk: Disk,
+    /// Its own moments, if they were watched.
+    pub moments: Vec<Shot>,
+}
+
+/// The disk at the moment a call took effect.
+#[derive(Clone)]
+pub(crate) struct Shot {
+    /// The disk.
+    pub disk: Disk,
+    /// The call, for people.
+    pub call: String,
+}
+
+/// A moment of the run, and what had been promised by then.
+pub(crate) struct Moment<P> {
+    /// The disk.
+    pub shot: Shot,
+    /// The promise.
+    pub promise: P,
+}
+
+/// How many images are tried.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Images per moment of the run, beside the corners.
+    pub images: u64,
+    /// Images per moment of a recovery, beside the corners.
+    pub nested_images: u64,
+    /// One state in so many has its recovery crashed.
+    pub nest_one_in: u64,
+    /// One state in so many is recovered twice; process crashes always are.
+    pub again_one_in: u64,
+    /// After so many states the other moments of the run are left out.
+    pub states_max: u64,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Moments of runs.
+    pub moments: u64,
+    /// Crash images judged.
+    pub images: u64,
+    /// Crash states recovered: images that were not seen before, and second recoveries.
+    pub states: u64,
+    /// Those of them inside recoveries.
+    pub nested: u64,
+}
+
+impl Tally {
+    /// Adds what somebody else did.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.moments += other.moments;
+        self.images += other.images;
+        self.states += other.states;
+        self.nested += other.nested;
+    }
+}
+
+/// Explores the crashes of one run.
+pub(crate) struct Explorer<'a, S: Subject> {
+    subject: &'a S,
+    effort: Effort,
+    draws: Stream,
+    seen: BTreeMap<u128, S::Found>,
+    /// What was done so far.
+    pub tally: Tally,
+}
+
+/// How an image came about, for people and for what may be expected of it.
+struct Origin<'a> {
+    path: &'a str,
+    power: bool,
+    depth: u32,
+}
+
+impl<'a, S: Subject> Explorer<'a, S> {
+    /// An explorer whose samples come from `seed`.
+    pub(crate) fn new(subject: &'a S, effort: Effort, seed: u64) -> Self {
+        let draws = Streams::new(seed).stream("fanout.draws");
+        Self { subject, effort, draws, seen: BTreeMap::new(), tally: Tally::default() }
+    }
+
+    /// Tries the crashes at all `moments`, in an order of its own: when the states are used up, no part of the run has
+    /// been left out as a rule.
+    pub(crate) fn all(&mut self, moments: &[Moment<S::Promise>]) -> Result<(), String> {
+        let mut order: Vec<usize> = (0..moments.len()).collect();
+        for last in (1..order.len()).rev() {
+            let other = self.draws.below(last as u64 + 1);
+            order.swap(last, usize::try_from(other).expect("an index"));
+        }
+        for number in order {
+            if self.tally.states >= self.effort.states_max {
+                break;
+            }
+            self.moment(number, &moments[number])?;
+        }
+        Ok(())
+    }
+
+    /// Tries the crashes at `moment`; `number` is for people.
+    fn moment(&mut self, number: usize, moment: &Moment<S::Promise>) -> Result<(), String> {
+        self.tally.moments += 1;
+        let Moment { shot, promise } = moment;
+        for (index, image) in shot.disk.images(self.effort.images, self.draws.bits()).enumerate() {
+            let path = format!("moment {number} ({}), power cut, image {index}", shot.call);
+            self.image(image, promise, None, &Origin { path: &path, power: true, depth: 0 })?;
+        }
+        let mut cached = shot.disk.clone();
+        cached.crash(Crash::Process);
+        let path = format!("moment {number} ({}), process crash", shot.call);
+        self.image(cached, promise, None, &Origin { path: &path, power: false, depth: 0 })
+    }
+
+    /// Recovers from `image` and judges; `expected` is what an earlier recovery of the same bytes returned.
+    fn image(
+        &mut self,
+        image: Disk,
+        promise: &S::Promise,
+        expected: Option<&S::Found>,
+        origin: &Origin<'_>,
+    ) -> Result<(), String> {
+        self.tally.images += 1;
+        let hash = image.hash();
+        // What a process crash leaves differs in what is durable, which the hash does not tell.
+        if let Some(found) = self.seen.get(&hash).filter(|_| origin.power) {
+            return self.check(promise, expected, found, origin);
+        }
+        let nest = origin.depth < DEPTH_MAX && self.draws.below(self.effort.nest_one_in) == 0;
+        let recovery = self.recover(image, nest, origin)?;
+        self.check(promise, expected, &recovery.found, origin)?;
+        if !origin.power || self.draws.below(self.effort.again_one_in) == 0 {
+            self.again(&recovery, origin)?;
+        }
+        for shot in &recovery.moments {
+            self.nested(shot, promise, &recovery.found, origin)?;
+        }
+        if origin.power {
+            self.seen.insert(hash, recovery.found);
+        }
+        Ok(())
+    }
+
+    /// F2.
+    fn again(&mut self, first: &Recovery<S::Found>, origin: &Origin<'_>) -> Result<(), String> {
+        // The images begin with "nothing lost" and "everything lost", which are one when nothing is pending.
+        let lost = first.disk.images(0, 0).take(2).last().ok_or("a power cut leaves nothing at all")?;
+        let path = format!("{}, recovered, then a power cut that loses everything unsynced", origin.path);
+        let second = self.recover(lost, false, &Origin { path: &path, ..*origin })?;
+        if second.found == first.found {
+            return Ok(());
+        }
+        Err(format!("{path}: recovered {:?} at first and then {:?} (F2)", first.found, second.found))
+    }
+
+    /// F3.
+    fn nested(
+        &mut self,
+        shot: &Shot,
+        promise: &S::Promise,
+        found: &S::Found,
+        origin: &Origin<'_>,
+    ) -> Result<(), String> {
+        let expected = origin.power.then_some(found);
+        for (index, image) in shot.disk.images(self.effort.nested_images, self.draws.bits()).enumerate() {
+            let path = format!("{}, in its recovery ({}), image {index}", origin.path, shot.call);
+            let origin = Origin { path: &path, power: true, depth: origin.depth + 1 };
+            self.image(image, promise, expected, &origin)?;
+        }
+        Ok(())
+    }
+
+    fn recover(
+        &mut self,
+        image: Disk,
+        watch: bool,
+        origin: &Origin<'_>,
+    ) -> Result<Recovery<S::Found>, String> {
+        self.tally.states += 1;
+        self.tally.nested += u64::from(origin.depth > 0);
+        let boot = self.draws.bits();
+        let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(image, boot, watch)));
+        recovered
+            .unwrap_or_else(|panic| Err(words_of(panic.as_ref())))
+            .map_err(|why| format!("{}: {why}", origin.path))
+    }
+
+    fn check(
+        &self,
+        promise: &S::Promise,
+        expected: Option<&S::Found>,
+        found: &S::Found,
+        origin: &Origin<'_>,
+    ) -> Result<(), String> {
+        self.subject.judge(promise, found).map_err(|why| format!("{}: {why} (F1)", origin.path))?;
+        match expected {
+            Some(expected) if expected != found => {
+                Err(format!("{}: recovered {found:?}, the recovery before it {expected:?} (F3)", origin.path))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    format!("panic: {}", words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words"))
+}
+
+/// Calls `with` at the moment each call takes effect that may change the disk.
+pub(crate) fn watch(disk: &SimDisk, mut with: impl FnMut(Shot) + Send + 'static) {
+    disk.on_boundary(Box::new(move |disk: &Disk, info: BoundaryInfo| {
+        let looks = ["read_at", "len", "link_count", "list", "lock", "free_space", "open"];
+        if info.phase == Phase::Applied && !looks.contains(&info.operation) {
+            let call = format!("{} {} {}", info.call, info.operation, info.path.display());
+            with(Shot { disk: disk.clone(), call });
+        }
+    }));
+}
+
+/// A list of shots that a hook fills.
+#[derive(Clone, Default)]
+pub(crate) struct Shots(Arc<Mutex<Vec<Shot>>>);
+
+impl Shots {
+    /// Watches `disk`.
+    pub(crate) fn watch(&self, disk: &SimDisk) {
+        let shots = self.clone();
+        watch(disk, move |shot| shots.0.lock().unwrap_or_else(PoisonError::into_inner).push(shot));
+    }
+
+    /// What was seen.
+    pub(crate) fn take(&self) -> Vec<Shot> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

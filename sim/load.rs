@@ -1,0 +1,494 @@
+//! The workload of one life: operations drawn from the plan, done to the engine and to the model alike.
+//!
+//! One task works for all cores: between two awaits nothing else happens anyway. Who waits for an epoch or a
+//! checkpoint in the background is a task of its own.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use highwater::env::{Env, Spawn};
+use highwater::sim::{Executor, Stream};
+use highwater::{CoreHandle, CoreId, Engine, EpochMark, Error, ErrorKind, Health, Offset};
+
+use crate::check;
+use crate::draw::Draw;
+use crate::oracle::{Change, Mark};
+use crate::plan::Op;
+use crate::shape::Tuning;
+use crate::world::{Run, World, lock};
+
+/// What every account begins with.
+pub(crate) const DEPOSIT: u64 = 1_000;
+/// What the key of an account contains, and no other key.
+const ACCOUNT: &str = "acct";
+/// How often an operation that has to be done is tried, with up to [`PATIENCE`] in between.
+const TRIES_MAX: u32 = 2_000;
+/// The longest wait between two tries.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Why a workload ends before its operations are done.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The engine has failed.
+    Failed(Error),
+    /// An operation that had to be done could not be: the open epoch has no room. The life is given up.
+    NoRoom,
+}
+
+/// Somebody who uses an open engine.
+pub(crate) struct User {
+    /// What everybody shares.
+    pub(crate) run: Arc<Run>,
+    /// The engine.
+    pub(crate) engine: Engine<World>,
+    /// Its cores.
+    pub(crate) cores: Vec<CoreHandle>,
+    executor: Arc<dyn Executor>,
+    stream: Stream,
+    tuning: Tuning,
+    life: u64,
+    serial: u64,
+    keys: Vec<Vec<Vec<u8>>>,
+    accounts: Vec<Vec<u8>>,
+}
+
+/// The balance of the account of `core`, if it has one. Which of the keys with this word is its account depends on
+/// the hash, and there is only one.
+pub(crate) fn account_balance(core: &CoreHandle) -> Option<u64> {
+    core.scan_prefix(b"").find_map(|entry| {
+        let (key, value) = entry.unwrap_or_else(|error| panic!("a scan: {error}"));
+        key.windows(ACCOUNT.len()).any(|word| word == ACCOUNT.as_bytes()).then(|| balance(&value))
+    })
+}
+
+/// The balance that a value says.
+fn balance(value: &[u8]) -> u64 {
+    let digits = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let parsed = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    parsed.unwrap_or_else(|| panic!("I4: a balance of \"{}\"", value.escape_ascii()))
+}
+
+/// Completes with the first future, or with `None` when `limit` has passed.
+pub(crate) async fn within<T>(
+    executor: &dyn Executor,
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    let mut sleep = executor.sleep(limit);
+    poll_fn(|context| {
+        if let Poll::Ready(value) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(value));
+        }
+        sleep.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
+
+impl User {
+    /// A user of `engine` in the `life`-th life.
+    pub(crate) fn new(
+        run: &Arc<Run>,
+        (engine, cores): (Engine<World>, Vec<CoreHandle>),
+        executor: Arc<dyn Executor>,
+        (life, tuning): (u64, &Tuning),
+        stream: Stream,
+    ) -> Self {
+        let (run, tuning) = (Arc::clone(run), tuning.clone());
+        let mut user = Self {
+            run,
+            engine,
+            cores,
+            executor,
+            stream,
+            tuning,
+            life,
+            serial: 0,
+            keys: Vec::new(),
+            accounts: Vec::new(),
+        };
+        user.keys = user.owned_keys();
+        user.accounts = (0..user.cores.len()).map(|core| user.owned(ACCOUNT, core)).collect();
+        user
+    }
+
+    /// The keys of the plan, by owner.
+    fn owned_keys(&self) -> Vec<Vec<Vec<u8>>> {
+        let mut keys = vec![Vec::new(); self.cores.len()];
+        for number in 0..self.run.plan.load.keys * self.cores.len() as u64 {
+            let long = if number % 7 == 3 { "/with/a/longer/name" } else { "" };
+            let key = format!("{number:04}{long}").into_bytes();
+            keys[self.engine.core_of(&key).index()].push(key);
+        }
+        keys
+    }
+
+    /// A key of its own for `core`. The route may look at the first four bytes only.
+    fn owned(&self, name: &str, core: usize) -> Vec<u8> {
+        // With a prefix route all keys of one name live on one core: the number comes first there.
+        (0..1_000_000_u32)
+            .flat_map(|number| [format!("{name}{number}"), format!("{number:03}{name}")])
+            .map(String::into_bytes)
+            .find(|key| self.engine.core_of(key).index() == core)
+            .unwrap_or_else(|| panic!("core {core} owns no key"))
+    }
+
+    /// Does up to `operations` operations.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`] when it ended before that.
+    pub(crate) async fn work(&mut self, operations: u64) -> Result<(), Stop> {
+        self.open_accounts().await?;
+        for _ in 0..operations {
+            let core = self.some_core();
+            let op = Op::ALL[self.stream.weighted(&self.run.plan.load.weights)];
+            self.run.count(|tally| tally.operations += 1);
+            self.operate(op, core).await?;
+            self.look();
+            let pause_us = self.run.plan.load.pause_us_max;
+            if pause_us > 0 && self.stream.chance(0.3) {
+                let pause = Duration::from_micros(self.stream.scale(1, pause_us));
+                self.executor.sleep(pause).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn operate(&mut self, op: Op, core: usize) -> Result<(), Stop> {
+        match op {
+            Op::Put => {
+                let Some(key) = self.some_key(core) else { return Ok(()) };
+                let value = self.some_value(key.len());
+                self.attempt(core, Change::Put(key, value)).await
+            }
+            Op::Delete => match self.some_key(core) {
+                Some(key) => self.attempt(core, Change::Delete(key)).await,
+                None => Ok(()),
+            },
+            Op::Get => {
+                self.get(core);
+                Ok(())
+            }
+            Op::Scan => {
+                check::i4_core_is_the_model(&self.cores[core], lock(&self.run.oracle).live(core));
+                Ok(())
+            }
+            Op::Clear => self.clear(core).await,
+            Op::Transfer => self.transfer(core).await,
+            Op::EndOne => self.end(core).await.map(|_| ()),
+            Op::EndAll => self.end_all().await,
+            Op::Await => {
+                self.wait_in_background();
+                Ok(())
+            }
+            Op::Commit => self.commit().await,
+            Op::Checkpoint => {
+                self.checkpoint_in_background();
+                Ok(())
+            }
+        }
+    }
+
+    fn some_core(&mut self) -> usize {
+        let mut weights = vec![1; self.cores.len()];
+        weights[0] = self.run.plan.load.skew;
+        self.stream.weighted(&weights)
+    }
+
+    fn some_key(&mut self, core: usize) -> Option<Vec<u8>> {
+        let at = self.stream.bits();
+        let keys = &self.keys[core];
+        (!keys.is_empty()).then(|| keys[usize::try_from(at % keys.len() as u64).unwrap_or(0)].clone())
+    }
+
+    /// A value that no other operation of the run writes, as far as its length allows.
+    fn some_value(&mut self, key_bytes: usize) -> Arc<[u8]> {
+        self.serial += 1;
+        let (shortest, longest) = self.run.plan.load.values;
+        let mut len = usize::try_from(self.stream.range(shortest, longest)).unwrap_or(0);
+        if self.stream.chance(self.run.plan.load.oversize) {
+            len = self.run.plan.value_bytes_max(key_bytes)
+                - usize::try_from(self.stream.below(64)).unwrap_or(0);
+        }
+        let stamp = format!("{}.{} ", self.life, self.serial);
+        stamp.bytes().cycle().take(len).collect()
+    }
+
+    fn get(&mut self, core: usize) {
+        let Some(key) = self.some_key(core) else { return };
+        let oracle = lock(&self.run.oracle);
+        let found = self.cores[core].get(&key).unwrap_or_else(|error| panic!("I4: get: {error}"));
+        let wanted = oracle.live(core).keys.get(&key);
+        assert_eq!(found.as_deref(), wanted.map(|value| &value[..]), "I4: get \"{}\"", key.escape_ascii());
+    }
+
+    /// Tries to make a change; a core that is not ready is waited for, or left alone.
+    async fn attempt(&mut self, core: usize, change: Change) -> Result<(), Stop> {
+        let tries = *self.stream.pick(&[1, 2, 8]);
+        for _ in 0..tries {
+            match self.change(core, &change) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.make_room(core, error).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a change that has to be made in this epoch.
+    async fn insist(&mut self, core: usize, change: Change) -> Result<(), Stop> {
+        let epoch = self.cores[core].open_epoch();
+        for _ in 0..TRIES_MAX {
+            match self.change(core, &change) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.wait(core, error).await?,
+            }
+            assert_eq!(self.cores[core].open_epoch(), epoch, "nobody else ends epochs");
+        }
+        Err(Stop::NoRoom)
+    }
+
+    fn change(&mut self, core: usize, change: &Change) -> Result<(), Error> {
+        let handle = &mut self.cores[core];
+        let done = match change {
+            Change::Put(key, value) => handle.put(key, value),
+            Change::Delete(key) => handle.delete(key),
+            Change::Clear => handle.clear(),
+        };
+        let lsn = done?;
+        self.run.trace.mix(core as u64, lsn.0);
+        lock(&self.run.oracle).change(core, change.clone());
+        Ok(())
+    }
+
+    /// What a program does about an error of a change: it ends epochs, waits, or stops.
+    async fn make_room(&mut self, core: usize, error: Error) -> Result<(), Stop> {
+        if error.kind() == ErrorKind::Busy && self.stream.chance(0.3) {
+            let slowest = (0..self.cores.len()).min_by_key(|core| self.cores[*core].open_epoch().0);
+            return self.end(slowest.unwrap_or(core)).await.map(|_| ());
+        }
+        self.wait(core, error).await
+    }
+
+    /// Waits a little for `core`, unless `error` says that this is in vain.
+    async fn wait(&mut self, core: usize, error: Error) -> Result<(), Stop> {
+        match error.kind() {
+            ErrorKind::Busy => {
+                if self.tuning.inline {
+                    self.engine.drive().await;
+                }
+                let patience = Duration::from_micros(self.stream.scale(50, 20_000));
+                if self.stream.chance(0.8) {
+                    let ready = self.cores[core].ready();
+                    if let Some(Err(error)) = within(&*self.executor, patience, ready.into_future()).await {
+                        assert!(
+                            matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full),
+                            "ready: {error}"
+                        );
+                    }
+                } else {
+                    self.executor.sleep(patience).await;
+                }
+                Ok(())
+            }
+            ErrorKind::Full => {
+                // Space is looked for again in the background, or by whoever drives.
+                self.executor.sleep(PATIENCE).await;
+                if self.tuning.inline {
+                    self.engine.drive().await;
+                }
+                Ok(())
+            }
+            ErrorKind::Failed => {
+                assert_eq!(self.engine.health(), Health::Failed, "a change said: {error}");
+                Err(Stop::Failed(error))
+            }
+            kind => panic!("a right call got {kind}: {error}"),
+        }
+    }
+
+    async fn clear(&mut self, core: usize) -> Result<(), Stop> {
+        let account = self.accounts[core].clone();
+        let balance = lock(&self.run.oracle).live(core).keys.get(&account).cloned();
+        match balance {
+            None => self.attempt(core, Change::Clear).await,
+            Some(balance) => {
+                // The money comes back in the same epoch, or the epoch never closes.
+                self.insist(core, Change::Clear).await?;
+                self.insist(core, Change::Put(account, balance)).await
+            }
+        }
+    }
+
+    /// Gives every core an account in the same epoch, if they have none.
+    async fn open_accounts(&mut self) -> Result<(), Stop> {
+        if !self.run.plan.load.transfers || account_balance(&self.cores[0]).is_some() {
+            return Ok(());
+        }
+        for core in 0..self.cores.len() {
+            let balance = format!("{DEPOSIT:08} {}.0", self.life);
+            self.insist(core, Change::Put(self.accounts[core].clone(), balance.into_bytes().into())).await?;
+        }
+        Ok(())
+    }
+
+    async fn transfer(&mut self, from: usize) -> Result<(), Stop> {
+        let to = self.some_core();
+        let same_epoch = self.cores[from].open_epoch() == self.cores[to].open_epoch();
+        if !self.run.plan.load.transfers || from == to || !same_epoch {
+            return Ok(());
+        }
+        let (rich, poor) = (self.balance(from), self.balance(to));
+        let amount = self.stream.below(rich + 1).min(100);
+        self.serial += 1;
+        for (core, balance) in [(from, rich - amount), (to, poor + amount)] {
+            let text = format!("{balance:08} {}.{}", self.life, self.serial);
+            self.insist(core, Change::Put(self.accounts[core].clone(), text.into_bytes().into())).await?;
+        }
+        Ok(())
+    }
+
+    fn balance(&self, core: usize) -> u64 {
+        let value =
+            self.cores[core].get(&self.accounts[core]).unwrap_or_else(|error| panic!("I4: get: {error}"));
+        balance(&value.unwrap_or_else(|| panic!("core {core} has lost its account")))
+    }
+
+    fn some_mark(&mut self, core: usize) -> Mark {
+        let mut mark = Mark::default();
+        if self.stream.chance(0.5) {
+            let name = *self.stream.pick(&["orders", "clicks", ""]);
+            let offset = if self.stream.chance(0.7) {
+                Offset::Number(self.stream.bits())
+            } else {
+                let mut bytes = vec![0; usize::try_from(self.stream.below(200)).unwrap_or(0)];
+                self.stream.fill(&mut bytes);
+                Offset::Opaque(bytes)
+            };
+            mark.offsets.push((name.to_owned(), offset));
+        }
+        if self.stream.chance(0.4) {
+            let before = lock(&self.run.oracle).live(core).watermark.unwrap_or(-1_000);
+            let by = i64::try_from(self.stream.below(50)).unwrap_or(0);
+            mark.watermark = Some(before + by);
+        }
+        mark
+    }
+
+    /// Ends the epoch of `core`; whether it did.
+    async fn end(&mut self, core: usize) -> Result<bool, Stop> {
+        let mark = self.some_mark(core);
+        let mut said = EpochMark::new();
+        for (name, offset) in &mark.offsets {
+            said = said.offset(name.clone(), offset.clone());
+        }
+        if let Some(watermark) = mark.watermark {
+            said = said.watermark(watermark);
+        }
+        match self.cores[core].close_epoch(said) {
+            Ok(epoch) => {
+                let mut oracle = lock(&self.run.oracle);
+                assert_eq!(epoch.0, oracle.open_epoch(core), "I3: epochs are counted");
+                let before = oracle.ceiling();
+                oracle.end(core, mark);
+                let closed = oracle.ceiling() - before;
+                drop(oracle);
+                self.run.count(|tally| tally.epochs += closed);
+                self.run.trace.mix(core as u64 | 1 << 32, epoch.0);
+                Ok(true)
+            }
+            Err(error) => {
+                self.wait(core, error).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Ends the requested epoch on every core that has not, slowest first.
+    async fn end_all(&mut self) -> Result<(), Stop> {
+        let wanted = self.engine.request_epoch();
+        for core in 0..self.cores.len() {
+            for _ in 0..TRIES_MAX {
+                match self.cores[core].epoch_requested() {
+                    Some(requested) if requested >= wanted => self.end(core).await?,
+                    _ => break,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_in_background(&mut self) {
+        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        let (durable, run) = (self.engine.durable(epoch), Arc::clone(&self.run));
+        let opened = lock(&run.oracle).opened;
+        let spawned = self.engine.env().spawn().spawn("waiter", move || async move {
+            match durable.await {
+                // A task of this engine may take its step when the next engine is open: its epochs are others.
+                Ok(()) if lock(&run.oracle).opened == opened => lock(&run.oracle).acknowledge(epoch.0),
+                Ok(()) => {}
+                Err(error) => check_background(&error),
+            }
+        });
+        assert!(spawned.is_ok(), "a simulated task starts");
+    }
+
+    fn checkpoint_in_background(&mut self) {
+        let (checkpoint, run) = (self.engine.checkpoint_async(), Arc::clone(&self.run));
+        let spawned = self.engine.env().spawn().spawn("checkpointer", move || async move {
+            match checkpoint.await {
+                Ok(_) => run.count(|tally| tally.checkpoints += 1),
+                Err(error) => check_background(&error),
+            }
+        });
+        assert!(spawned.is_ok(), "a simulated task starts");
+    }
+
+    /// Ends an epoch everywhere and waits for it, in vain if the engine fails.
+    pub(crate) async fn commit(&mut self) -> Result<(), Stop> {
+        self.end_all().await?;
+        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        for _ in 0..TRIES_MAX {
+            if self.tuning.inline {
+                self.engine.drive().await;
+            }
+            match within(&*self.executor, PATIENCE, self.engine.durable(epoch)).await {
+                Some(Ok(())) => {
+                    lock(&self.run.oracle).acknowledge(epoch.0);
+                    return Ok(());
+                }
+                Some(Err(error)) => self.wait(0, error).await?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what the engine says of itself.
+    pub(crate) fn look(&mut self) {
+        let failed = self.engine.health() == Health::Failed;
+        let durable = self.engine.durable_epoch().0;
+        let mut oracle = lock(&self.run.oracle);
+        check::i2_marks_are_in_order(&mut oracle, durable, failed);
+        let core = usize::try_from(self.stream.below(self.cores.len() as u64)).unwrap_or(0);
+        check::i10_memory_is_bounded(&self.cores[core], oracle.live(core));
+    }
+
+    /// Every core shows what the model holds, also after a failure.
+    pub(crate) fn read_everything(&self) {
+        let oracle = lock(&self.run.oracle);
+        for (index, core) in self.cores.iter().enumerate() {
+            check::i4_core_is_the_model(core, oracle.live(index));
+            assert_eq!(self.engine.core_of(&self.accounts[index]), CoreId(u16::try_from(index).unwrap_or(0)));
+        }
+    }
+}
+
+/// Errors that somebody who waits in the background may be told.
+fn check_background(error: &Error) {
+    let expected = matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full | ErrorKind::Invalid);
+    assert!(expected, "a wait in the background: {error}");
+}

@@ -1,0 +1,134 @@
+//! The crate `madsim` as an [`Executor`].
+//!
+//! A1. Its shortest sleep is 1 ms, long for a disk. So virtual time is [`SCALE`] times finer than madsim's: a
+//!     microsecond of the simulation is a millisecond there.
+//! A2. It never frees tasks that are pending when a run ends: every node is killed first, and given a moment.
+//! A3. It runs destructors of a killed node late, perhaps after the next process began. The simulated disk refuses
+//!     handles of the dead.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use highwater::env::Tick;
+use highwater::sim::{Executor, LocalFuture};
+use madsim::runtime::{Handle, NodeHandle, Runtime};
+use madsim::task::NodeId;
+use madsim::time::TimeHandle;
+
+/// How many nanoseconds of madsim are one of the simulation (A1).
+const SCALE: u32 = 1_000;
+
+/// Runs the future that `root` makes, for at most `time_max` of virtual time. Panics when a task does.
+pub(crate) fn run<Fut: Future<Output = ()> + 'static>(
+    seed: u64,
+    time_max: Duration,
+    root: impl FnOnce(MadsimRoot) -> Fut,
+) {
+    let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+    runtime.set_time_limit(time_max * SCALE);
+    runtime.block_on(async move {
+        let handle = MadsimRoot { nodes: Arc::default() };
+        root(handle.clone()).await;
+        for node in lock(&handle.nodes).drain(..) {
+            node.kill();
+        }
+        madsim::time::sleep(Duration::from_millis(5)).await;
+    });
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> Tick {
+    let nanos = TimeHandle::current().elapsed().as_nanos() / u128::from(SCALE);
+    Tick(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+fn sleep(duration: Duration) -> LocalFuture {
+    // A deadline is fixed by the call, not by the first poll.
+    let deadline = Tick(now().0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)));
+    Box::pin(async move { madsim::time::sleep(deadline.since(now()) * SCALE).await })
+}
+
+/// The root task's executor: tasks of a process that is never killed before the run ends.
+#[derive(Clone)]
+pub(crate) struct MadsimRoot {
+    nodes: Arc<Mutex<Vec<MadsimNode>>>,
+}
+
+impl MadsimRoot {
+    /// A new process.
+    pub(crate) fn node(&self, name: &str) -> MadsimNode {
+        let handle = Handle::current().create_node().name(name).build();
+        let node = MadsimNode { id: handle.id(), handle: Arc::new(handle), dead: Arc::default() };
+        lock(&self.nodes).push(node.clone());
+        node
+    }
+}
+
+impl Executor for MadsimRoot {
+    fn now(&self) -> Tick {
+        now()
+    }
+
+    fn sleep(&self, duration: Duration) -> LocalFuture {
+        sleep(duration)
+    }
+
+    fn spawn(&self, name: &str, make: Box<dyn FnOnce() -> LocalFuture + Send>) {
+        self.node(name).spawn(name, make);
+    }
+}
+
+impl fmt::Debug for MadsimRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("madsim")
+    }
+}
+
+/// A process: a madsim node.
+#[derive(Clone)]
+pub(crate) struct MadsimNode {
+    id: NodeId,
+    handle: Arc<NodeHandle>,
+    dead: Arc<AtomicBool>,
+}
+
+impl MadsimNode {
+    /// Ends the process.
+    pub(crate) fn kill(&self) {
+        if !self.dead.swap(true, Ordering::SeqCst) {
+            Handle::current().kill(self.id);
+        }
+    }
+}
+
+impl Executor for MadsimNode {
+    fn now(&self) -> Tick {
+        now()
+    }
+
+    fn sleep(&self, duration: Duration) -> LocalFuture {
+        sleep(duration)
+    }
+
+    fn spawn(&self, _name: &str, make: Box<dyn FnOnce() -> LocalFuture + Send>) {
+        if self.dead.load(Ordering::SeqCst) {
+            return;
+        }
+        // The future is not `Send`: it is made, and stays, on the one thread that a run has.
+        drop(self.handle.spawn(async move {
+            drop(madsim::task::spawn_local(make()));
+        }));
+    }
+}
+
+impl fmt::Debug for MadsimNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "madsim node {}", self.id)
+    }
+}

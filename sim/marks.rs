@@ -1,0 +1,112 @@
+//! Must-hit marks: the engine's own `tracing` events, counted per thread. A sweep that never met one of them proved
+//! less than it seems to.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Write as _};
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// How many of the last events are kept for people.
+const LINES_MAX: usize = 20;
+
+/// What happened on one thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    counts: BTreeMap<String, u64>,
+    lines: VecDeque<String>,
+}
+
+thread_local! {
+    static MARKS: RefCell<Marks> = RefCell::default();
+}
+
+impl Marks {
+    /// How often the event `mark` ("target: message", the target without its prefix) was seen.
+    pub(crate) fn count(&self, mark: &str) -> u64 {
+        self.counts.get(mark).copied().unwrap_or(0)
+    }
+
+    /// Every mark and how often it was seen.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.counts.iter().map(|(mark, count)| (mark.as_str(), *count))
+    }
+
+    /// The last events, with their fields, oldest first.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// Adds what another thread has seen.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mark, count) in &other.counts {
+            *self.counts.entry(mark.clone()).or_default() += count;
+        }
+    }
+}
+
+/// Starts counting on every thread of the process. The first call does it.
+pub(crate) fn install() {
+    // A second call finds the subscriber that the first one installed.
+    let _ = tracing::subscriber::set_global_default(Counter);
+}
+
+/// What this thread has seen since the last call.
+pub(crate) fn take() -> Marks {
+    MARKS.take()
+}
+
+struct Counter;
+
+impl Subscriber for Counter {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && metadata.target().starts_with("highwater::")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let target = event.metadata().target().trim_start_matches("highwater::");
+        let mut text = Text::default();
+        event.record(&mut text);
+        let mark = format!("{target}: {}", text.message);
+        let line = format!("{mark}{}", text.fields);
+        // A thread that is ending has nobody left to tell.
+        let _ = MARKS.try_with(|marks| {
+            let mut marks = marks.borrow_mut();
+            *marks.counts.entry(mark).or_default() += 1;
+            if marks.lines.len() == LINES_MAX {
+                marks.lines.pop_front();
+            }
+            marks.lines.push_back(line);
+        });
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}

@@ -1,0 +1,188 @@
+//! The model of a database: what every core's state is at every epoch that its workload has ended, which of these were
+//! acknowledged, and so which states a recovery may return.
+//!
+//! O1. The floor is the greatest epoch that anybody was told is durable; the ceiling is the greatest that every core
+//!     has ended. A recovery returns an epoch between them, both included.
+//! O2. After a recovery the epochs above it never happened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use highwater::{FencingToken, Offset};
+
+/// The keys of one core.
+pub(crate) type Keys = BTreeMap<Vec<u8>, Arc<[u8]>>;
+
+/// One core's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CoreModel {
+    /// Every key with a value.
+    pub(crate) keys: Keys,
+    /// The last offset of every source.
+    pub(crate) offsets: BTreeMap<String, Offset>,
+    /// The last watermark.
+    pub(crate) watermark: Option<i64>,
+}
+
+/// A change of one core's state.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// A key gets a value.
+    Put(Vec<u8>, Arc<[u8]>),
+    /// A key loses its value.
+    Delete(Vec<u8>),
+    /// Every key loses its value.
+    Clear,
+}
+
+/// What a core says at the end of an epoch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mark {
+    /// Sources and how far they were read.
+    pub(crate) offsets: Vec<(String, Offset)>,
+    /// The core's watermark.
+    pub(crate) watermark: Option<i64>,
+}
+
+impl CoreModel {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(key, value) => {
+                self.keys.insert(key.clone(), Arc::clone(value));
+            }
+            Change::Delete(key) => {
+                self.keys.remove(key);
+            }
+            Change::Clear => self.keys.clear(),
+        }
+    }
+
+    fn mark(&mut self, mark: &Mark) {
+        self.offsets.extend(mark.offsets.iter().cloned());
+        self.watermark = mark.watermark.or(self.watermark);
+    }
+
+    /// Bytes of all keys and values.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.keys.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+}
+
+/// One core: its state at the last recovered epoch, every epoch that it ended since, and its state now.
+#[derive(Clone, Debug, Default)]
+struct CoreHistory {
+    base: CoreModel,
+    ended: Vec<(Vec<Change>, Mark)>,
+    open: Vec<Change>,
+    live: CoreModel,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Oracle {
+    cores: Vec<CoreHistory>,
+    base: u64,
+    floor: u64,
+    /// How often an open returned `Ok`.
+    pub(crate) opened: u64,
+    /// The token of the last open.
+    pub(crate) token: Option<FencingToken>,
+    /// The closed epoch when the present engine was seen to have failed.
+    pub(crate) failed_at: Option<u64>,
+}
+
+impl Oracle {
+    /// The model of a database that does not exist yet.
+    pub(crate) fn new(cores: u16) -> Self {
+        let cores = (0..cores).map(|_| CoreHistory::default()).collect();
+        Self { cores, base: 0, floor: 0, opened: 0, token: None, failed_at: None }
+    }
+
+    /// How many cores there are.
+    pub(crate) fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
+    /// The greatest epoch that must survive.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The greatest epoch that can survive: the last one that every core has ended.
+    pub(crate) fn ceiling(&self) -> u64 {
+        let ended = self.cores.iter().map(|core| core.ended.len()).min().unwrap_or(0);
+        self.base + ended as u64
+    }
+
+    /// The epoch that was recovered last.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The epoch that `core` has open.
+    pub(crate) fn open_epoch(&self, core: usize) -> u64 {
+        self.base + self.cores[core].ended.len() as u64 + 1
+    }
+
+    /// How many changes the open epoch of `core` has.
+    pub(crate) fn open_changes(&self, core: usize) -> usize {
+        self.cores[core].open.len()
+    }
+
+    /// The state of `core` now.
+    pub(crate) fn live(&self, core: usize) -> &CoreModel {
+        &self.cores[core].live
+    }
+
+    /// The engine has accepted `change`.
+    pub(crate) fn change(&mut self, core: usize, change: Change) {
+        let core = &mut self.cores[core];
+        core.live.apply(&change);
+        core.open.push(change);
+    }
+
+    /// The engine has accepted the end of the open epoch of `core`.
+    pub(crate) fn end(&mut self, core: usize, mark: Mark) {
+        let core = &mut self.cores[core];
+        core.live.mark(&mark);
+        let changes = std::mem::take(&mut core.open);
+        core.ended.push((changes, mark));
+    }
+
+    /// Somebody was told that `epoch` is durable.
+    pub(crate) fn acknowledge(&mut self, epoch: u64) {
+        self.floor = self.floor.max(epoch);
+    }
+
+    /// The states of all cores at `epoch`, which lies between the last recovered one and the ceiling.
+    pub(crate) fn at(&self, epoch: u64) -> Vec<CoreModel> {
+        assert!((self.base..=self.ceiling()).contains(&epoch), "the model has no epoch {epoch}");
+        let ended = usize::try_from(epoch - self.base).expect("a count");
+        self.cores
+            .iter()
+            .map(|core| {
+                let mut state = core.base.clone();
+                for (changes, mark) in &core.ended[..ended] {
+                    for change in changes {
+                        state.apply(change);
+                    }
+                    state.mark(mark);
+                }
+                state
+            })
+            .collect()
+    }
+
+    /// An open has recovered `epoch`: everything after it never happened, and it can never be lost again.
+    pub(crate) fn recovered(&mut self, epoch: u64, token: FencingToken) {
+        let states = self.at(epoch);
+        for (core, state) in self.cores.iter_mut().zip(states) {
+            *core = CoreHistory { base: state.clone(), live: state, ..CoreHistory::default() };
+        }
+        self.base = epoch;
+        self.floor = epoch;
+        self.opened += 1;
+        self.token = Some(token);
+        self.failed_at = None;
+    }
+}

@@ -1,0 +1,86 @@
+//! Crashes at moments that matter.
+
+use highwater::EpochMark;
+use highwater::sim::FaultPlan;
+
+use super::{commit, get, options, put, story};
+
+/// S22: the end of an epoch reached half of the cores when the power went. The epoch never was.
+#[test]
+fn an_epoch_that_half_of_the_cores_ended_is_gone_on_all_of_them() {
+    story(FaultPlan::none(), async |mut rig| {
+        let mut opened = rig.recover(options(4)).await;
+        for core in 0..4 {
+            put(&mut opened, core, 1, b"kept").expect("room");
+        }
+        let kept = commit(&mut opened).await.expect("no faults");
+        for core in 0..4 {
+            put(&mut opened, core, 1, b"lost").expect("room");
+        }
+        for core in &mut opened.cores[..2] {
+            core.close_epoch(EpochMark::new()).expect("room");
+        }
+        // Long enough for the two logs to write all of it.
+        rig.host.sleep(std::time::Duration::from_secs(5)).await;
+        rig.kill();
+        drop(opened);
+
+        let opened = rig.recover(options(4)).await;
+        assert_eq!(opened.report.epoch, kept);
+        for core in 0..4 {
+            assert_eq!(get(&opened, core, 1).as_deref(), Some(&b"kept"[..]), "core {core}");
+        }
+        assert!(opened.report.discarded_records > 0);
+    });
+}
+
+/// S17 and S18: recovery is cut off at each of its calls, three times in a row. The state stays what it was.
+#[test]
+fn an_open_that_is_interrupted_at_every_call_recovers_the_same() {
+    for boundaries in 1.. {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        story(FaultPlan::none(), async move |mut rig| {
+            let mut opened = rig.recover(options(2)).await;
+            for round in 0..6_u32 {
+                put(&mut opened, 0, round % 3, &[7; 900]).expect("room");
+                put(&mut opened, 1, round % 3, &round.to_le_bytes()).expect("room");
+                commit(&mut opened).await.expect("no faults");
+            }
+            put(&mut opened, 0, 0, b"open").expect("room");
+            let last = opened.engine.durable_epoch();
+            rig.cut_power();
+            drop(opened);
+
+            let mut done = false;
+            for interruption in 0..3 {
+                done |= rig.open_for(options(2), boundaries).await.is_some();
+                if interruption == 1 { rig.kill() } else { rig.cut_power() }
+            }
+            let opened = rig.recover(options(2)).await;
+            assert_eq!(opened.report.epoch, last);
+            assert_eq!(get(&opened, 0, 0).as_deref(), Some(&[7; 900][..]));
+            assert_eq!(get(&opened, 1, 1).as_deref(), Some(&4_u32.to_le_bytes()[..]));
+            sender.send(done).expect("the test waits");
+        });
+        if receiver.recv().expect("the story was told") {
+            assert!(boundaries > 50, "an open has more calls than {boundaries}");
+            return;
+        }
+    }
+}
+
+/// Acknowledged through many rolls, not a checkpoint in sight: every crash gives back the last commit.
+#[test]
+fn a_commit_survives_the_power_in_every_round() {
+    story(FaultPlan::none(), async |mut rig| {
+        for round in 0..30_u32 {
+            let mut opened = rig.recover(options(1)).await;
+            let before = round.checked_sub(1).map(|before| before.to_le_bytes().to_vec());
+            assert_eq!(get(&opened, 0, 1), before);
+            put(&mut opened, 0, 1, &round.to_le_bytes()).expect("room");
+            commit(&mut opened).await.expect("no faults");
+            put(&mut opened, 0, 1, b"never closed").expect("room");
+            rig.cut_power();
+        }
+    });
+}

@@ -1,0 +1,141 @@
+//! Disks that fail, and disks that are full.
+
+use std::time::Duration;
+
+use highwater::sim::{FaultClass, FaultPlan};
+use highwater::{ErrorKind, Health, Opened};
+
+use super::{Rig, commit, get, options, put, story};
+use crate::world::World;
+
+/// Opens while nothing fails, commits "kept", then lets `class` fire from now on.
+async fn committed(rig: &Rig) -> Opened<World> {
+    let mut opened = rig.recover(options(1)).await;
+    put(&mut opened, 0, 1, b"kept").expect("room");
+    commit(&mut opened).await.expect("no faults yet");
+    opened
+}
+
+/// S4: a sync fails once, and the page cache calls its pages clean. Whoever syncs again and believes it loses.
+#[test]
+fn a_sync_that_failed_is_never_believed_again() {
+    for class in [FaultClass::SyncErrorOnce, FaultClass::SyncError, FaultClass::WriteError] {
+        // Rare enough for the first open to get through, and sure to come.
+        story(FaultPlan::none().with(class, 0.02), async move |mut rig| {
+            let mut acknowledged = None;
+            for round in 0..200_u32 {
+                let Ok(mut opened) = rig.open(options(1)).await else {
+                    rig.cut_power();
+                    continue;
+                };
+                assert!(opened.report.epoch >= acknowledged.unwrap_or_default());
+                put(&mut opened, 0, 1, &round.to_le_bytes()).expect("a fresh engine has room");
+                let outcome = commit(&mut opened).await;
+                match outcome {
+                    Ok(epoch) => acknowledged = Some(epoch),
+                    Err(error) => {
+                        assert_eq!(
+                            (error.kind(), opened.engine.health()),
+                            (ErrorKind::Failed, Health::Failed)
+                        );
+                        // Reading goes on, acknowledging does not.
+                        assert_eq!(get(&opened, 0, 1).as_deref(), Some(&round.to_le_bytes()[..]));
+                        let durable = opened.engine.durable_epoch();
+                        rig.host.sleep(Duration::from_secs(10)).await;
+                        assert_eq!(opened.engine.durable_epoch(), durable);
+                        assert!(put(&mut opened, 0, 1, b"more").is_err());
+                    }
+                }
+                if round % 2 == 0 { rig.kill() } else { rig.cut_power() }
+            }
+            assert!(rig.disk.ledger().count(class) > 0, "{class:?} never came");
+            assert!(acknowledged.is_some());
+        });
+    }
+}
+
+/// S14: the device is full at any write. What was promised is kept, and when space returns the engine goes on by
+/// itself.
+#[test]
+fn a_full_device_costs_time_and_nothing_else() {
+    let mut plan = FaultPlan::none().with(FaultClass::Full, 0.02);
+    plan.full_for = Duration::from_millis(300);
+    story(plan, async |mut rig| {
+        let mut acknowledged = None;
+        for _ in 0..40_u32 {
+            let Ok(mut opened) = rig.open(options(1)).await else {
+                rig.host.sleep(Duration::from_millis(400)).await;
+                continue;
+            };
+            assert!(opened.report.epoch >= acknowledged.unwrap_or_default());
+            for round in 0..20_u32 {
+                if put(&mut opened, 0, round, &[1; 600]).is_ok()
+                    && let Ok(epoch) = commit(&mut opened).await
+                {
+                    acknowledged = Some(epoch);
+                }
+                rig.host.sleep(Duration::from_millis(100)).await;
+            }
+            rig.cut_power();
+        }
+        assert!(rig.disk.ledger().count(FaultClass::Full) > 5);
+        rig.disk.stop_faults();
+        let mut opened = rig.recover(options(1)).await;
+        assert!(opened.report.epoch >= acknowledged.unwrap_or_default());
+        put(&mut opened, 0, 1, b"space").expect("room");
+        commit(&mut opened).await.expect("space");
+        assert_eq!(opened.engine.health(), Health::Healthy);
+    });
+}
+
+/// S3: there is no space for a checkpoint or its manifest, then there is.
+#[test]
+fn a_checkpoint_without_space_harms_nothing_and_works_later() {
+    let mut plan = FaultPlan::none().with(FaultClass::Full, 0.2);
+    plan.full_for = Duration::from_millis(5);
+    plan.site_chance = 1.0;
+    story(plan, async |mut rig| {
+        let mut opened = loop {
+            if let Ok(opened) = rig.open(options(1)).await {
+                break opened;
+            }
+        };
+        let (mut landed, mut refused) = (0, 0);
+        for round in 0..60_u32 {
+            let put = put(&mut opened, 0, round % 5, &round.to_le_bytes());
+            let committed = commit(&mut opened).await;
+            match opened.engine.checkpoint_async().await {
+                Ok(_) => landed += 1,
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Full | ErrorKind::Failed), "{error}");
+                    refused += 1;
+                }
+            }
+            rig.host.sleep(Duration::from_millis(20)).await;
+            if put.is_err() || committed.is_err() || round % 20 == 19 {
+                rig.cut_power();
+                opened = loop {
+                    if let Ok(opened) = rig.open(options(1)).await {
+                        break opened;
+                    }
+                };
+            }
+        }
+        assert!(landed > 0 && refused > 0, "{landed} checkpoints landed, {refused} were refused");
+    });
+}
+
+/// E1: one owner at a time; the second is told so, and harms nothing.
+#[test]
+fn a_second_opener_is_busy_and_the_first_goes_on() {
+    story(FaultPlan::none(), async |mut rig| {
+        let mut first = committed(&rig).await;
+        let second = rig.open(options(1)).await.expect_err("it is open");
+        assert_eq!(second.kind(), ErrorKind::Busy);
+        put(&mut first, 0, 2, b"more").expect("room");
+        commit(&mut first).await.expect("no faults");
+        rig.kill();
+        let third = rig.recover(options(1)).await;
+        assert_eq!(get(&third, 0, 2).as_deref(), Some(&b"more"[..]));
+    });
+}
