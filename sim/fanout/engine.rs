@@ -211,6 +211,10 @@ impl Subject for Whole {
     fn judge(&self, promise: &Promise, found: &Found) -> Result<(), String> {
         promise.keeps(found)
     }
+
+    fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
+        earlier == later
+    }
 }
 
 /// What the independent decoder makes of the bytes; none when the database has not been created yet.

@@ -145,15 +145,21 @@ struct Found {
     hashes: Arc<[u64]>,
 }
 
+impl Found {
+    fn end(&self) -> usize {
+        self.first + self.hashes.len()
+    }
+}
+
 impl fmt::Debug for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "records {}..{}", self.first, self.first + self.hashes.len())
+        write!(f, "records {}..{}", self.first, self.end())
     }
 }
 
 impl Promise {
     fn keeps(&self, found: &Found) -> Result<(), String> {
-        let end = found.first + found.hashes.len();
+        let end = found.end();
         let Self { hashes, acked, trimmed, .. } = self;
         if found.hashes.is_empty() {
             let lost = acked > trimmed;
@@ -201,6 +207,17 @@ impl Subject for Log {
 
     fn judge(&self, promise: &Promise, found: &Found) -> Result<(), String> {
         promise.keeps(found)
+    }
+
+    /// A removed name may come back until a sync of its directory has succeeded, and after a failed one for ever: so
+    /// records that were trimmed may be there again. All others are the same.
+    fn holds(&self, promise: &Promise, earlier: &Found, later: &Found) -> bool {
+        if earlier.hashes.is_empty() {
+            return later.hashes.is_empty() || later.end() <= promise.trimmed;
+        }
+        let Some(back) = earlier.first.checked_sub(later.first) else { return false };
+        earlier.first <= promise.trimmed.max(later.first)
+            && later.hashes.get(back..) == Some(&earlier.hashes[..])
     }
 }
 

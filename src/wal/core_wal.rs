@@ -254,7 +254,8 @@ impl<E: Env> CoreWal<E> {
     }
 
     /// Gives up every segment whose records are all at or below `through`, and returns how many. The caller no
-    /// longer needs those records: nothing of them is read back.
+    /// longer needs those records. They are not read back any more, but for this: after a crash, segments whose
+    /// removal was not durable yet are there again.
     ///
     /// # Errors
     ///
