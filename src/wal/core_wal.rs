@@ -90,6 +90,8 @@ pub struct CoreWal<E: Env> {
     queued: usize,
     next_lsn: Lsn,
     options: WalOptions,
+    /// Why nothing is given up any more.
+    trim_failed: Option<Error>,
     env: E,
     _lock: <E::InlineVfs as Vfs>::Lock,
 }
@@ -148,6 +150,7 @@ impl<E: Env> CoreWal<E> {
             queued: 0,
             next_lsn: start.next_lsn,
             options,
+            trim_failed: None,
             env,
             _lock: lock,
         };
@@ -259,12 +262,25 @@ impl<E: Env> CoreWal<E> {
     ///
     /// # Errors
     ///
-    /// `Failed` when the device fails: some of the segments may be gone; trim again.
+    /// `Failed` when the device fails: some of the segments may be gone, and no more are given up until the log is opened
+    /// again. (If a sync of the directory failed for good, do that after a restart of the machine: a segment whose
+    /// removal was lost would else be found again in front of a gap.)
     ///
     /// # Panics
     ///
     /// When an invariant of the log is broken: a defect of this crate.
     pub async fn trim(&mut self, through: Lsn) -> Result<usize> {
+        if let Some(error) = &self.trim_failed {
+            return Err(error.duplicate());
+        }
+        let outcome = self.give_up(through).await;
+        if let Err(error) = &outcome {
+            self.trim_failed = Some(error.duplicate().with_kind(ErrorKind::Failed));
+        }
+        outcome
+    }
+
+    async fn give_up(&mut self, through: Lsn) -> Result<usize> {
         let mut lives = self.lives.clone();
         let retired = trim::retire(&self.vfs, &self.dir, &mut lives, through.min(self.high_water())).await?;
         self.lives = lives;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::ids::{Lsn, SegmentNo};
+use crate::ids::{Lsn, Nonce, SegmentNo};
 use crate::vfs::{Vfs, retry};
 use crate::wal::frame::FrameHeader;
 use crate::wal::scan::Life;
@@ -100,15 +100,25 @@ pub(crate) async fn leftovers<V: Vfs>(vfs: &V, dir: &Path, lives: &[Life]) -> Re
     Ok(all)
 }
 
-/// Removes a segment, durably.
+/// Removes a segment, durably: its final name first, then the rest, which is a temporary file by then.
+///
+/// After a failed sync the name may be gone in the cache alone, and a later sync proves nothing about it. So the name is
+/// given back and taken once more, which is a new change, and synced again.
 ///
 /// # Errors
 ///
 /// `Failed` when the device fails: whether the segment is there is unknown then.
 pub(crate) async fn remove<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<()> {
-    let path = segment_path(dir, number);
-    retry(|| vfs.remove(&path)).await.map_err(|e| Error::io("removing a segment", &path, e))?;
-    retry(|| vfs.sync_dir(dir)).await.map_err(|e| Error::io("removing a segment", dir, e))
+    let (path, temp) = (segment_path(dir, number), segment::temp_path(dir, number, Nonce(0)));
+    let failed = |e| Error::io("removing a segment", &path, e);
+    retry(|| vfs.rename(&path, &temp)).await.map_err(failed)?;
+    if retry(|| vfs.sync_dir(dir)).await.is_err() {
+        retry(|| vfs.rename(&temp, &path)).await.map_err(failed)?;
+        retry(|| vfs.rename(&path, &temp)).await.map_err(failed)?;
+        retry(|| vfs.sync_dir(dir)).await.map_err(failed)?;
+    }
+    // Nobody reads a temporary file; one that comes back is removed by the next open.
+    retry(|| vfs.remove(&temp)).await.map_err(failed)
 }
 
 /// Turns a retired segment into one that is ready for use, or removes it durably when it cannot be.
