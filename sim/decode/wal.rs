@@ -175,6 +175,10 @@ impl CoreLog {
             if frame.chain != expected || frame.first_lsn != lsn || (frame.kind == 1) != (at == FRAMES) {
                 return Err(format!("{}, offset {at}: chain, LSN or kind do not continue", segment.path));
             }
+            // The manifest has the floor.
+            if frame.floor()?.unwrap_or(0) != 0 {
+                return Err(format!("{}, offset {at}: a floor in the log of a database", segment.path));
+            }
             // Invariant: a frame promises only what was durable before it was submitted.
             if frame.durable_through >= frame.first_lsn {
                 return Err(format!(
@@ -321,7 +325,7 @@ impl<'a> Segment<'a> {
     }
 
     fn start(&self) -> Option<Frame<'a>> {
-        self.frame(FRAMES).filter(|frame| frame.kind == 1 && frame.payload.len() == 24)
+        self.frame(FRAMES).filter(|frame| frame.kind == 1 && frame.payload.len() == 32)
     }
 
     fn follows(&self, number: u64) -> bool {
@@ -376,5 +380,15 @@ impl Frame<'_> {
 
     fn stated_last(&self) -> Result<u64, String> {
         u64_at(self.payload, 8)
+    }
+
+    /// The first segment that is needed, if frames of this kind say so.
+    fn floor(&self) -> Result<Option<u64>, String> {
+        match (self.kind, self.payload.len()) {
+            (1, 32) => u64_at(self.payload, 24).map(Some),
+            (3, 8) => u64_at(self.payload, 0).map(Some),
+            (2, _) | (4, 0) => Ok(None),
+            (kind, bytes) => Err(format!("a frame of kind {kind} with a payload of {bytes} bytes")),
+        }
     }
 }

@@ -72,15 +72,18 @@ struct Shape {
     constant_size: bool,
     lives: u64,
     operations: u64,
+    /// Trims for every five appends and four syncs.
+    trims: u64,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { personality, plan, options, value_bytes_max, constant_size, lives, operations } = self;
+        let Self { personality, plan, options, value_bytes_max, constant_size, lives, operations, trims } =
+            self;
         write!(
             f,
             "disk: {personality}; faults: {plan}; values: {value_bytes_max} constant={constant_size}; lives: {lives} \
-             of {operations} operations; {options:?}"
+             of {operations} operations, trims: {trims}; {options:?}"
         )
     }
 }
@@ -121,6 +124,7 @@ impl Shape {
             constant_size: draws.chance(0.3),
             lives: draws.range(1, 4),
             operations: draws.range(4, 40),
+            trims: *draws.pick(&[1, 1, 4]),
         }
     }
 }
@@ -134,6 +138,8 @@ struct Promise {
     acked: usize,
     /// How many of the oldest were given up.
     trimmed: usize,
+    /// How many of the oldest are never read back again: a trim has returned, or an open without them.
+    gone: usize,
     /// The greatest LSN that a trim named.
     trimmed_through: Lsn,
 }
@@ -160,7 +166,7 @@ impl fmt::Debug for Found {
 impl Promise {
     fn keeps(&self, found: &Found) -> Result<(), String> {
         let end = found.end();
-        let Self { hashes, acked, trimmed, .. } = self;
+        let Self { hashes, acked, trimmed, gone, .. } = self;
         if found.hashes.is_empty() {
             let lost = acked > trimmed;
             return if lost {
@@ -169,9 +175,11 @@ impl Promise {
                 Ok(())
             };
         }
-        if found.first > *trimmed || end < *acked || end > hashes.len() {
+        if found.first > *trimmed || found.first < *gone || end < *acked || end > hashes.len() {
             let issued = hashes.len();
-            return Err(format!("{found:?}, but {trimmed} trimmed, {acked} promised, {issued} appended"));
+            return Err(format!(
+                "{found:?}, but {trimmed} trimmed, {gone} of them gone, {acked} promised, {issued} appended"
+            ));
         }
         match found.hashes.iter().zip(&hashes[found.first..end]).position(|(a, b)| a != b) {
             Some(at) => Err(format!("{found:?}: record {} is not what was appended", found.first + at)),
@@ -209,15 +217,9 @@ impl Subject for Log {
         promise.keeps(found)
     }
 
-    /// A removed name may come back until a sync of its directory has succeeded, and after a failed one for ever: so
-    /// records that were trimmed may be there again. All others are the same.
-    fn holds(&self, promise: &Promise, earlier: &Found, later: &Found) -> bool {
-        if earlier.hashes.is_empty() {
-            return later.hashes.is_empty() || later.end() <= promise.trimmed;
-        }
-        let Some(back) = earlier.first.checked_sub(later.first) else { return false };
-        earlier.first <= promise.trimmed.max(later.first)
-            && later.hashes.get(back..) == Some(&earlier.hashes[..])
+    /// Not even trimmed records come back once an open has returned without them.
+    fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
+        earlier == later
     }
 }
 
@@ -359,6 +361,7 @@ impl Run<'_> {
         let end = if found.hashes.is_empty() { promise.acked } else { found.first + found.hashes.len() };
         Arc::make_mut(&mut promise.hashes).truncate(end);
         promise.acked = end;
+        promise.gone = promise.gone.max(found.first);
         self.lsns.truncate(found.first);
         self.lsns.extend(lsns);
         Ok(())
@@ -366,7 +369,7 @@ impl Run<'_> {
 
     /// One operation; false when the log has failed.
     async fn operate(&mut self, wal: &mut Wal) -> bool {
-        let done = match self.draws.below(10) {
+        let done = match self.draws.below(9 + self.shape.trims) {
             0..=4 => self.append_some(wal),
             5..=8 => self.sync(wal).await,
             _ => self.trim(wal).await,
@@ -423,7 +426,10 @@ impl Run<'_> {
             promise.trimmed_through = promise.trimmed_through.max(self.lsns[last]);
             self.lsns[last]
         };
-        wal.trim(through).await.map(|_| ())
+        wal.trim(through).await?;
+        let begins = wal.lives().first().expect("the live life is never trimmed").first_lsn;
+        lock(&self.promise).gone = self.lsns.partition_point(|lsn| *lsn < begins);
+        Ok(())
     }
 
     /// Ends a life, in one of the ways in which lives end.

@@ -276,6 +276,7 @@ impl<E: Env> Recovery<'_, E> {
                 identity: self.env.entropy().nonce(),
                 first_lsn: found.greatest_lsn.next(),
                 closed_through: plan.epoch,
+                floor: SegmentNo(0),
                 predecessor: Predecessor {
                     segment: SegmentNo(0),
                     last_lsn: plan.cores[core.index()].keep,

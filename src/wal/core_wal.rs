@@ -8,6 +8,7 @@
 //! An open recovers the whole prefix of the log. What the prefix holds above the proven mark is written again under
 //! the new token before the open returns, so such a record comes back with another LSN: (token, LSN) names a record.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::wal::reader::WalReader;
 use crate::wal::record::WalRecord;
 use crate::wal::scan::{Cut, Life, LogId, LogScan, Tail};
 use crate::wal::segment::{self, LogSpec, Prepared, SegmentHeader};
-use crate::wal::trim;
+use crate::wal::trim::{self, Retired};
 
 /// What an open found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub struct WalOpened<E: Env> {
 struct Numbers<N> {
     entropy: N,
     last: SegmentNo,
-    spare: std::collections::VecDeque<Prepared>,
+    spare: VecDeque<Prepared>,
 }
 
 impl<N: Entropy> Segments for Numbers<N> {
@@ -90,8 +91,8 @@ pub struct CoreWal<E: Env> {
     queued: usize,
     next_lsn: Lsn,
     options: WalOptions,
-    /// Why nothing is given up any more.
-    trim_failed: Option<Error>,
+    /// Segments below the floor that are still to be removed or recycled.
+    given_up: VecDeque<Retired>,
     env: E,
     _lock: <E::InlineVfs as Vfs>::Lock,
 }
@@ -116,8 +117,7 @@ impl<E: Env> CoreWal<E> {
         let entropy = env.entropy();
         let id = identify(dir, &options, &found, &entropy)?;
         let scan = read_all(&vfs, dir, id, &found.lives, options.read_ahead_bytes).await?;
-        let mut numbers =
-            Numbers { entropy, last: found.greatest_segment, spare: std::collections::VecDeque::new() };
+        let mut numbers = Numbers { entropy, last: found.greatest_segment, spare: VecDeque::new() };
         let (start, carried) = begin(&vfs, dir, id, &found, &scan, &mut numbers, &options).await?;
         let mut lives = found.lives;
         drop_unproven(&mut lives, scan.proven);
@@ -150,7 +150,7 @@ impl<E: Env> CoreWal<E> {
             queued: 0,
             next_lsn: start.next_lsn,
             options,
-            trim_failed: None,
+            given_up: VecDeque::new(),
             env,
             _lock: lock,
         };
@@ -257,42 +257,34 @@ impl<E: Env> CoreWal<E> {
     }
 
     /// Gives up every segment whose records are all at or below `through`, and returns how many. The caller no
-    /// longer needs those records. They are not read back any more, but for this: after a crash, segments whose
-    /// removal was not durable yet are there again.
+    /// longer needs those records. Once this has returned they are never read back, whatever crash comes: the log states
+    /// durably where it begins before the first of them goes.
     ///
     /// # Errors
     ///
-    /// `Failed` when the device fails: some of the segments may be gone, and no more are given up until the log is opened
-    /// again. (If a sync of the directory failed for good, do that after a restart of the machine: a segment whose
-    /// removal was lost would else be found again in front of a gap.)
+    /// `Full` when the segment in use has no room to state that, and there is no space for the next one: nothing was
+    /// given up; free some space and trim again. `Failed` when the device fails: segments that were given up may still be
+    /// there. Trim again, unless the log has failed; what stays harms nothing, and the next open removes it.
     ///
     /// # Panics
     ///
     /// When an invariant of the log is broken: a defect of this crate.
     pub async fn trim(&mut self, through: Lsn) -> Result<usize> {
-        if let Some(error) = &self.trim_failed {
-            return Err(error.duplicate());
-        }
-        let outcome = self.give_up(through).await;
-        if let Err(error) = &outcome {
-            self.trim_failed = Some(error.duplicate().with_kind(ErrorKind::Failed));
-        }
-        outcome
-    }
-
-    async fn give_up(&mut self, through: Lsn) -> Result<usize> {
         let mut lives = self.lives.clone();
         let retired = trim::retire(&self.vfs, &self.dir, &mut lives, through.min(self.high_water())).await?;
+        let floor = lives.first().expect("the live life is never given up").first_segment;
+        self.log.raise_floor(floor, self.queue.closed_through(), &mut self.numbers).await?;
         self.lives = lives;
-        for one in &retired {
-            assert!(one.number < self.log.cursor().segment, "the segment in use was given up");
+        self.given_up.extend(&retired);
+        while let Some(one) = self.given_up.pop_front() {
+            assert!(one.number < floor, "segment {} was given up, the log begins with {floor}", one.number);
             if self.numbers.spare.len() >= self.options.spare_segments {
                 trim::remove(&self.vfs, &self.dir, one.number).await?;
                 continue;
             }
             let (number, identity) = self.numbers.fresh();
             let header = SegmentHeader { log: *self.log.spec(), number, identity };
-            self.numbers.spare.extend(trim::reuse(&self.vfs, &self.dir, *one, &header).await?);
+            self.numbers.spare.extend(trim::reuse(&self.vfs, &self.dir, one, &header).await?);
         }
         Ok(retired.len())
     }
@@ -481,12 +473,14 @@ async fn begin<V: Vfs>(
     };
     let mut linked = found.lives.clone();
     drop_unproven(&mut linked, scan.proven);
+    let floor = linked.first().map_or(segment, |oldest| oldest.first_segment);
     let spec = LifeSpec {
         log,
         segment,
         identity,
         first_lsn: scan.greatest_lsn.next(),
         closed_through: scan.closed_through,
+        floor,
         predecessor: Predecessor {
             segment: SegmentNo(0),
             last_lsn: linked.last().and_then(|life| life.ceiling).unwrap_or_default(),

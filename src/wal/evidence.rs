@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
+use crate::codec::crc;
 use crate::error::{Error, Result};
-use crate::ids::{Epoch, Lsn};
+use crate::ids::{Epoch, Lsn, SegmentNo};
 use crate::limits::{FRAME_HEADER_BYTES, WRITE_UNIT_BYTES_MAX};
 use crate::vfs::File;
-use crate::wal::frame::FrameHeader;
+use crate::wal::frame::{FrameHeader, FrameKind, SEAL_PAYLOAD_BYTES, seal_floor};
 use crate::wal::window::Window;
 
 /// The greatest marks of the valid headers in a stretch of a segment.
@@ -15,6 +16,8 @@ pub(crate) struct Evidence {
     pub(crate) durable_through: Lsn,
     pub(crate) closed_through: Epoch,
     pub(crate) greatest_lsn: Lsn,
+    /// The greatest floor of the seals.
+    pub(crate) floor: SegmentNo,
     /// Count of valid headers.
     pub(crate) frames: u64,
 }
@@ -24,6 +27,7 @@ impl Evidence {
         self.durable_through = self.durable_through.max(other.durable_through);
         self.closed_through = self.closed_through.max(other.closed_through);
         self.greatest_lsn = self.greatest_lsn.max(other.greatest_lsn);
+        self.floor = self.floor.max(other.floor);
         self.frames += other.frames;
     }
 
@@ -32,6 +36,7 @@ impl Evidence {
             durable_through: header.durable_through,
             closed_through: header.closed_through,
             greatest_lsn: Lsn(header.next_lsn().0 - 1),
+            floor: SegmentNo(0),
             frames: 1,
         });
     }
@@ -47,17 +52,23 @@ pub(crate) async fn scan_evidence<F: File>(
     from: u64,
     limit: u64,
 ) -> Result<Evidence> {
+    let failed = |e| Error::io("reading a segment for evidence", path, e);
     let mut window = Window::new(64 * WRITE_UNIT_BYTES_MAX as usize);
     let mut evidence = Evidence::default();
     let mut offset = from;
     while limit.saturating_sub(offset) >= FRAME_HEADER_BYTES as u64 {
-        let there = window
-            .ensure(file, offset, FRAME_HEADER_BYTES, limit)
-            .await
-            .map_err(|e| Error::io("reading a segment for evidence", path, e))?;
+        let there = window.ensure(file, offset, FRAME_HEADER_BYTES, limit).await.map_err(failed)?;
         let Some(bytes) = window.get(offset, FRAME_HEADER_BYTES).filter(|_| there) else { break };
         if let Ok((header, _)) = FrameHeader::decode(salt, offset, bytes) {
             evidence.add(&header);
+            if header.kind == FrameKind::Seal {
+                let at = offset + FRAME_HEADER_BYTES as u64;
+                window.ensure(file, at, SEAL_PAYLOAD_BYTES, limit).await.map_err(failed)?;
+                let payload =
+                    window.get(at, SEAL_PAYLOAD_BYTES).filter(|it| header.payload_crc == crc(salt, it));
+                let floor = payload.and_then(|payload| seal_floor(&header, payload));
+                evidence.floor = evidence.floor.max(floor.unwrap_or_default());
+            }
         }
         offset += unit;
     }

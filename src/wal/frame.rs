@@ -11,7 +11,9 @@
 //! 2. A length is believed only after the header crc, and only within the segment.
 //! 3. `durable-through` and `closed-through` are true when the frame is submitted, so a valid header alone is
 //!    evidence, whatever became of its payload.
-//! 4. `chain` runs over the header crcs of all earlier frames of the same core and token: a frame that was lost
+//! 4. A floor is true when the frame is submitted: no segment with a lower number is needed. It names a segment that is
+//!    not above the frame's own, so that the frame outlives whatever it gives up.
+//! 5. `chain` runs over the header crcs of all earlier frames of the same core and token: a frame that was lost
 //!    or exchanged breaks it.
 
 use crate::codec::{Reader, crc};
@@ -19,17 +21,20 @@ use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
 
 /// Bytes of the payload of a `SegmentStart` frame.
-pub(crate) const SEGMENT_START_PAYLOAD_BYTES: usize = 24;
+pub(crate) const SEGMENT_START_PAYLOAD_BYTES: usize = 32;
+
+/// Bytes of the payload of a `Seal` frame: the floor.
+pub(crate) const SEAL_PAYLOAD_BYTES: usize = 8;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum FrameKind {
-    /// The first frame of a segment: which segment came before, and how far it reached.
+    /// The first frame of a segment: which segment came before, how far it reached, and the floor.
     SegmentStart = 1,
     /// Records.
     Records = 2,
-    /// Nothing but marks, repeated because the marks on disk were out of date.
+    /// Nothing but marks and the floor, because those on disk were out of date.
     Seal = 3,
     /// Nothing at all: fills space.
     Pad = 4,
@@ -143,7 +148,8 @@ impl FrameHeader {
         let shape_fits = match self.kind {
             FrameKind::SegmentStart => payload_bytes == SEGMENT_START_PAYLOAD_BYTES && self.records == 0,
             FrameKind::Records => payload_bytes > 0 && self.records > 0,
-            FrameKind::Seal | FrameKind::Pad => payload_bytes == 0 && self.records == 0,
+            FrameKind::Seal => payload_bytes == SEAL_PAYLOAD_BYTES && self.records == 0,
+            FrameKind::Pad => payload_bytes == 0 && self.records == 0,
         };
         // A mark covers what was durable before the frame was submitted, so never the frame itself.
         let mark_fits = self.durable_through < self.first_lsn;
@@ -177,21 +183,31 @@ pub(crate) struct Predecessor {
 }
 
 impl Predecessor {
-    pub(crate) fn encode(&self) -> [u8; SEGMENT_START_PAYLOAD_BYTES] {
+    /// The payload of a `SegmentStart` that says this, and which floor holds.
+    pub(crate) fn encode(&self, floor: SegmentNo) -> [u8; SEGMENT_START_PAYLOAD_BYTES] {
         let mut out = [0; SEGMENT_START_PAYLOAD_BYTES];
         out[0..8].copy_from_slice(&self.segment.0.to_le_bytes());
         out[8..16].copy_from_slice(&self.last_lsn.0.to_le_bytes());
         out[16..24].copy_from_slice(&self.token.0.to_le_bytes());
+        out[24..32].copy_from_slice(&floor.0.to_le_bytes());
         out
     }
 
-    pub(crate) fn decode(payload: &[u8]) -> Option<Self> {
+    /// What the `SegmentStart` of segment `number` says, and its floor.
+    pub(crate) fn decode(payload: &[u8], number: SegmentNo) -> Option<(Self, SegmentNo)> {
         let mut fields = Reader(payload);
         let start = Self {
             segment: SegmentNo(fields.u64()?),
             last_lsn: Lsn(fields.u64()?),
             token: FencingToken(fields.u64()?),
         };
-        fields.is_empty().then_some(start)
+        let floor = SegmentNo(fields.u64()?);
+        (fields.is_empty() && floor <= number).then_some((start, floor))
     }
+}
+
+/// The floor that the `Seal` with this header and payload states.
+pub(crate) fn seal_floor(header: &FrameHeader, payload: &[u8]) -> Option<SegmentNo> {
+    let floor = SegmentNo(u64::from_le_bytes(payload.try_into().ok()?));
+    (header.kind == FrameKind::Seal && floor <= header.segment).then_some(floor)
 }

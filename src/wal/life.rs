@@ -10,7 +10,8 @@
 //! 1. Recovery acknowledges nothing that it has not made durable itself: records that it believes without proof are
 //!    carried, that is, written again under the new token.
 //! 2. Until step 3 the segments of the new token count for nothing: no frame of them claims anything durable
-//!    (`durable-through` 0), so that a crash leaves leftovers and never evidence.
+//!    (`durable-through` 0), and none but the first `SegmentStart`, which is step 3, states a floor, so that a crash
+//!    leaves leftovers and never evidence.
 //! 3. From step 4 on every frame claims what is true; a missing `SegmentStart` is damage then.
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub(crate) struct LifeSpec {
     pub(crate) first_lsn: Lsn,
     /// The recovered epoch.
     pub(crate) closed_through: Epoch,
+    /// The first segment that is needed once this life has begun; zero in a database, whose manifest says it.
+    pub(crate) floor: SegmentNo,
     /// The life before: its token and its ceiling, with segment number zero; all zero for the first life.
     pub(crate) predecessor: Predecessor,
 }
@@ -52,6 +55,8 @@ pub(crate) struct LifeStart {
     /// See [`LifeStart::first_segment`].
     pub(crate) identity: Nonce,
     pub(crate) first_lsn: Lsn,
+    /// The floor that its frames state; see [`LifeSpec::floor`].
+    pub(crate) floor: SegmentNo,
     /// The next LSN to be written: everything below, from `first_lsn` on, was carried and is durable.
     pub(crate) next_lsn: Lsn,
     /// What the frames on disk prove durable and closed.
@@ -84,6 +89,7 @@ impl<V: Vfs> LifeBuilder<V> {
     pub(crate) async fn begin(vfs: V, dir: &Path, spec: LifeSpec, batch_bytes: usize) -> Result<Self> {
         assert!(spec.first_lsn > Lsn(0), "LSN 0 means \"none yet\"");
         assert_eq!(spec.predecessor.segment, SegmentNo(0), "the first segment of a token follows none");
+        assert!(spec.floor <= spec.segment, "floor {} above segment {}", spec.floor, spec.segment);
         let header = SegmentHeader { log: spec.log, number: spec.segment, identity: spec.identity };
         let prepared = segment::prepare(&vfs, dir, &header).await?;
         let unwritten = LifeStart {
@@ -91,6 +97,7 @@ impl<V: Vfs> LifeBuilder<V> {
             first_segment: spec.segment,
             identity: spec.identity,
             first_lsn: spec.first_lsn,
+            floor: spec.floor,
             next_lsn: spec.first_lsn,
             proven: Lsn(0),
             proven_epoch: Epoch(0),
@@ -98,7 +105,7 @@ impl<V: Vfs> LifeBuilder<V> {
         };
         let mut log = CoreLog::resume(vfs.clone(), dir, &unwritten, 1).await?;
         log.desk.claims = false;
-        let payload = spec.predecessor.encode();
+        let payload = spec.predecessor.encode(spec.floor);
         let start_frame =
             log.desk.control_frame(FrameKind::SegmentStart, &payload, Lsn(0), spec.closed_through);
         let batch_bytes = batch_bytes.min(record_bytes_max(&spec.log));
@@ -159,6 +166,7 @@ impl<V: Vfs> LifeBuilder<V> {
             first_segment: self.spec.segment,
             identity: self.spec.identity,
             first_lsn: self.spec.first_lsn,
+            floor: self.spec.floor,
             next_lsn,
             proven: Lsn(next_lsn.0 - 1),
             proven_epoch: self.spec.closed_through,

@@ -3,7 +3,8 @@
 //! 1. The live life is that of the greatest token that has begun: its first `SegmentStart` is there, or a frame of
 //!    it claims something durable, which no frame does before (`life`, invariant 2).
 //! 2. The first `SegmentStart` of a life names the life before and its ceiling.
-//! 3. The beginning of a log may have been trimmed, oldest segment first; nothing else may be missing.
+//! 3. Segments below the *floor*, the greatest that any valid frame states, count for nothing: some may be missing, some
+//!    may be back. The segment that it names is the first of the log, and nothing from it on may be missing.
 //! 4. Segments of other tokens are leftovers of opens that were interrupted, or of removals that a crash undid.
 
 use std::path::Path;
@@ -20,6 +21,8 @@ use crate::wal::segment::{self, FRAMES_START, SegmentHeader, segment_path};
 struct Seen {
     header: SegmentHeader,
     start: Option<(FrameHeader, Predecessor)>,
+    /// The greatest floor found in what was read of it; zero for none.
+    floor: SegmentNo,
     claims: bool,
     /// Whether any frame is in it; if not, it was prepared and never used.
     used: bool,
@@ -46,7 +49,8 @@ pub(crate) struct Discovery {
 ///
 /// # Errors
 ///
-/// `Corrupt` for a segment whose header is bad, for a life whose beginning is, and for segments of two databases.
+/// `Corrupt` for a segment whose header is bad, for a life whose beginning is, for segments of two databases, and when
+/// segments from the floor on are missing.
 pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
     let mut seen = Vec::new();
     for number in segment::list(vfs, dir).await? {
@@ -75,22 +79,67 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
         first || one.claims
     };
     let live = seen.iter().filter(begun).map(|one| one.header.log.token).max();
+    let floor = floor_of(vfs, dir, &seen, live).await?;
+    seen.retain(|one| one.header.number >= floor);
     follow_back(&seen, live, dir, &mut found)?;
+    check_beginning(&seen, floor, dir, &found)?;
     Ok(found)
+}
+
+/// The greatest floor. Every life restates it when it begins, and every segment of it when the log rolls, so that beside
+/// the fronts of all segments only the last one of the live life needs to be searched.
+async fn floor_of<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    seen: &[Seen],
+    live: Option<FencingToken>,
+) -> Result<SegmentNo> {
+    let mut floor = seen.iter().map(|one| one.floor).max().unwrap_or_default();
+    let last = seen.iter().rfind(|one| Some(one.header.log.token) == live && one.start.is_some());
+    if let Some(last) = last {
+        let front = segment::read_first_frame(vfs, dir, last.header.number).await?;
+        floor = floor.max(evidence_in(&front).await?.floor);
+    }
+    Ok(floor)
+}
+
+/// The log begins with the segment that the floor names. A log whose frames state none begins with what is there.
+fn check_beginning(seen: &[Seen], floor: SegmentNo, dir: &Path, found: &Discovery) -> Result<()> {
+    let first = found.lives.first();
+    if floor == SegmentNo(0) || first.is_some_and(|life| life.first_segment == floor) {
+        return Ok(());
+    }
+    if let Some(life) = first.filter(|_| seen.iter().any(|one| one.header.number == floor)) {
+        return Err(Error::corrupt(
+            &segment_path(dir, life.first_segment),
+            format!(
+                "offset {FRAMES_START}: token {} follows another one, whose segments are missing, and the log is needed \
+                 from segment {floor} on; nothing was changed: restore them from a backup",
+                life.token
+            ),
+        ));
+    }
+    Err(Error::corrupt(
+        &segment_path(dir, floor),
+        format!(
+            "segment {floor} is missing, and the log is needed from it on; nothing was changed: restore it from a backup"
+        ),
+    ))
 }
 
 async fn see<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<Seen> {
     let front = segment::read_first_frame(vfs, dir, number).await?;
-    let (claims, used) = match &front.start {
-        Some((frame, _)) if frame.durable_through > Lsn(0) => (true, true),
-        Some((_, start)) if start.segment == SegmentNo(0) => (false, true),
+    let (claims, used, floor) = match &front.start {
+        Some((frame, _)) if frame.durable_through > Lsn(0) => (true, true, front.floor),
+        Some((_, start)) if start.segment == SegmentNo(0) => (false, true, front.floor),
         // Carried records may fill a segment whose frames claim nothing; the claim follows them.
         start => {
             let evidence = evidence_in(&front).await?;
-            (evidence.durable_through > Lsn(0), start.is_some() || evidence.frames > 0)
+            let used = start.is_some() || evidence.frames > 0;
+            (evidence.durable_through > Lsn(0), used, front.floor.max(evidence.floor))
         }
     };
-    Ok(Seen { header: front.header, start: front.start, claims, used })
+    Ok(Seen { header: front.header, start: front.start, floor, claims, used })
 }
 
 async fn evidence_in<F: crate::vfs::File>(front: &segment::FirstFrame<F>) -> Result<Evidence> {

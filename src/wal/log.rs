@@ -101,6 +101,8 @@ pub(super) struct Desk {
     pub(super) marks: Marks,
     /// A batch that was taken from the feed and has no frame yet: it did not fit, or the device was full.
     pub(super) held: Option<Batch>,
+    /// No segment below is needed; what the next seal or `SegmentStart` says.
+    floor: SegmentNo,
     /// While a life begins nothing of it counts, so its frames claim nothing (see `life`).
     pub(super) claims: bool,
 }
@@ -130,7 +132,8 @@ impl<V: Vfs> CoreLog<V> {
             .map_err(|e| Error::io("opening a segment", &path, e))?;
         segment::check_unit(&file, &life.spec, &path)?;
         let marks = Marks::at(Lsn(life.next_lsn.0 - 1), life.proven, life.proven_epoch);
-        let desk = Desk { spec: life.spec, cursor: life.cursor, marks, held: None, claims: true };
+        let (spec, cursor, floor) = (life.spec, life.cursor, life.floor);
+        let desk = Desk { spec, cursor, marks, held: None, floor, claims: true };
         Ok(Self { vfs, dir: dir.to_owned(), file, desk, depth, state: State::AtRest })
     }
 
@@ -184,6 +187,36 @@ impl<V: Vfs> CoreLog<V> {
         let sealed = self.write_seal(closed_through).await;
         let outcome = self.leave(sealed.as_ref().map(|_| ()).map_err(Error::duplicate));
         outcome.and(sealed)
+    }
+
+    /// Makes it durable that no segment below `floor` is needed: they may be removed then, in any order, and count for
+    /// nothing if they come back.
+    ///
+    /// # Errors
+    ///
+    /// As [`CoreLog::run`]; the floor is as it was after `Full`.
+    pub(crate) async fn raise_floor(
+        &mut self,
+        floor: SegmentNo,
+        closed_through: Epoch,
+        segments: &mut impl Segments,
+    ) -> Result<()> {
+        assert!(floor >= self.desk.floor, "the floor falls from {} to {floor}", self.desk.floor);
+        assert!(floor <= self.desk.cursor.segment, "floor {floor} above {}", self.desk.cursor.segment);
+        if floor == self.desk.floor {
+            return Ok(());
+        }
+        self.enter()?;
+        let before = std::mem::replace(&mut self.desk.floor, floor);
+        let stated = if self.desk.seal_fits() {
+            self.write_control(FrameKind::Seal, &floor.0.to_le_bytes(), closed_through).await
+        } else {
+            self.roll(closed_through, segments).await
+        };
+        if stated.is_err() {
+            self.desk.floor = before;
+        }
+        self.leave(stated)
     }
 
     pub(super) fn enter(&mut self) -> Result<()> {
@@ -284,7 +317,7 @@ impl<V: Vfs> CoreLog<V> {
         self.desk.cursor.offset = FRAMES_START;
         self.file = file;
         tracing::debug!(target: "highwater::wal", from = from.0, to = next.number.0, "roll");
-        self.write_control(FrameKind::SegmentStart, &predecessor.encode(), closed).await
+        self.write_control(FrameKind::SegmentStart, &predecessor.encode(self.desk.floor()), closed).await
     }
 
     async fn prepare_here(&self, segments: &mut impl Segments) -> Result<Prepared> {
@@ -299,13 +332,13 @@ impl<V: Vfs> CoreLog<V> {
 
     /// Writes a seal if the marks on disk are stale and there is room. The last unit of a segment has no other use.
     async fn write_seal(&mut self, closed: Epoch) -> Result<bool> {
-        let Desk { marks, cursor, spec, claims, .. } = &self.desk;
-        let room = cursor.offset + spec.unit() <= spec.segment_bytes;
-        if !claims || !room || !marks.stale(closed) {
+        let Desk { marks, claims, .. } = &self.desk;
+        if !claims || !self.desk.seal_fits() || !marks.stale(closed) {
             return Ok(false);
         }
         tracing::debug!(target: "highwater::wal", lsn = marks.durable.0, epoch = closed.0, "seal");
-        self.write_control(FrameKind::Seal, &[], closed).await?;
+        let floor = self.desk.floor().0.to_le_bytes();
+        self.write_control(FrameKind::Seal, &floor, closed).await?;
         Ok(true)
     }
 
@@ -325,6 +358,16 @@ impl Desk {
     /// What a frame that is submitted now may claim as durable.
     fn mark(&self) -> Lsn {
         if self.claims { self.marks.durable } else { Lsn(0) }
+    }
+
+    /// The floor that a frame that is submitted now may state.
+    fn floor(&self) -> SegmentNo {
+        if self.claims { self.floor } else { SegmentNo(0) }
+    }
+
+    /// Whether the current segment has room for a seal.
+    fn seal_fits(&self) -> bool {
+        self.cursor.offset + self.spec.unit() <= self.spec.segment_bytes
     }
 
     /// Counts `batch` as appended.

@@ -25,8 +25,8 @@ pub struct WalOptions {
     /// The unit, in bytes, that frames start on, fixed when the log is created: 4,096 suits every device; 512 saves
     /// space on one that overwrites single sectors without touching their neighbours, and is refused on others.
     pub write_unit: u32,
-    /// Through which LSN the caller has trimmed, if it knows: an open then refuses a log whose beginning lacks
-    /// more. Without it a lost first segment looks like a trimmed one.
+    /// Through which LSN the caller has trimmed, if it knows: an open then refuses a log that begins above it, such as
+    /// one that somebody else has trimmed. A lost first segment is refused with and without it.
     pub trimmed_through: Option<Lsn>,
     /// How many trimmed segments are kept to be used again.
     pub spare_segments: usize,

@@ -22,7 +22,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::{OpenMode, Vfs, retry};
 use crate::wal::epoch_end;
 use crate::wal::evidence::{Evidence, scan_evidence};
-use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after};
+use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
 use crate::wal::segment::{self, FRAMES_START, LogSpec, segment_path};
@@ -405,14 +405,16 @@ impl<V: Vfs> WalReader<V> {
         if at.next.is_some_and(|(_, last)| header.next_lsn() > last.next()) {
             return Next::Beyond;
         }
-        if header.kind == FrameKind::Records && !records_are_whole(payload, header.records) {
-            return Next::Foreign;
-        }
-        Next::Valid
+        let whole = match header.kind {
+            FrameKind::Records => records_are_whole(payload, header.records),
+            FrameKind::Seal => seal_floor(header, payload).is_some(),
+            FrameKind::SegmentStart | FrameKind::Pad => true,
+        };
+        if whole { Next::Valid } else { Next::Foreign }
     }
 
     fn follow_start(&self, header: &FrameHeader, payload: &[u8], at: &Reading<V::File>, life: &Life) -> Next {
-        let Some(stated) = Predecessor::decode(payload) else { return Next::Foreign };
+        let Some((stated, _)) = Predecessor::decode(payload, header.segment) else { return Next::Foreign };
         if let Some(expected) = at.predecessor {
             if stated != expected {
                 return Next::Foreign;

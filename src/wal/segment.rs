@@ -391,6 +391,8 @@ pub(crate) struct FirstFrame<F> {
     /// The length of the file.
     pub(crate) bytes: u64,
     pub(crate) start: Option<(FrameHeader, Predecessor)>,
+    /// The floor that it states; zero when it states none.
+    pub(crate) floor: SegmentNo,
 }
 
 /// Reads the front of a segment.
@@ -410,16 +412,24 @@ pub(crate) async fn read_first_frame<V: Vfs>(
     let bytes = retry(|| file.len()).await.map_err(failed)?;
     let want = FRAME_HEADER_BYTES + SEGMENT_START_PAYLOAD_BYTES;
     let (front, count) = read_full_at(&file, FRAMES_START, BytesMut::zeroed(want)).await.map_err(failed)?;
-    let start = decode_start(&header, salt, &front[..count]);
-    Ok(FirstFrame { path, file, header, salt, bytes, start })
+    let (start, floor) = match decode_start(&header, salt, &front[..count]) {
+        Some((frame, start, floor)) => (Some((frame, start)), floor),
+        None => (None, SegmentNo(0)),
+    };
+    Ok(FirstFrame { path, file, header, salt, bytes, start, floor })
 }
 
-fn decode_start(header: &SegmentHeader, salt: u32, front: &[u8]) -> Option<(FrameHeader, Predecessor)> {
+fn decode_start(
+    header: &SegmentHeader,
+    salt: u32,
+    front: &[u8],
+) -> Option<(FrameHeader, Predecessor, SegmentNo)> {
     let (frame, _) = FrameHeader::decode(salt, FRAMES_START, front).ok()?;
     let payload = front.get(FRAME_HEADER_BYTES..)?;
     let ours = (frame.core, frame.token, frame.segment) == (header.log.core, header.log.token, header.number);
     if frame.kind != FrameKind::SegmentStart || !ours || frame.payload_crc != crc(salt, payload) {
         return None;
     }
-    Some((frame, Predecessor::decode(payload)?))
+    let (start, floor) = Predecessor::decode(payload, header.number)?;
+    Some((frame, start, floor))
 }

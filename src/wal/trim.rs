@@ -1,13 +1,15 @@
 //! Giving up segments that nothing needs any more.
 //!
-//! 1. Oldest first, and each removal durable before the next: a crash that undoes one must not leave a hole.
+//! 1. The floor comes first: before a segment is removed, a durable frame of the log says that none below the first one
+//!    that stays is needed (`frame`, invariant 4). From then on nothing reads them, whichever of them are there: removals
+//!    need no order, no sync and no success, and what a crash or a failed sync of the directory brings back is a leftover.
 //! 2. The segment that is being written is never given up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::ids::{Lsn, Nonce, SegmentNo};
+use crate::ids::{Lsn, SegmentNo};
 use crate::vfs::{Vfs, retry};
 use crate::wal::frame::FrameHeader;
 use crate::wal::scan::Life;
@@ -21,7 +23,7 @@ pub(crate) struct Retired {
 }
 
 /// Takes out of `lives` every segment whose records are all at or below `through`, oldest first. The segments are
-/// still there: remove or recycle them in this order.
+/// still there: state the first one of `lives` as the floor, then remove or recycle them.
 ///
 /// # Errors
 ///
@@ -74,7 +76,7 @@ fn from(life: &Life, header: &SegmentHeader, frame: &FrameHeader) -> Life {
 
 /// The segments in `dir` that none of `lives` reaches by the links from its first segment: left by opens that were
 /// interrupted and by removals that a crash undid, or prepared and never used. Remove them only when the open that
-/// names `lives` counts.
+/// names `lives` counts, and its floor with it.
 ///
 /// # Errors
 ///
@@ -100,28 +102,17 @@ pub(crate) async fn leftovers<V: Vfs>(vfs: &V, dir: &Path, lives: &[Life]) -> Re
     Ok(all)
 }
 
-/// Removes a segment, durably: its final name first, then the rest, which is a temporary file by then.
-///
-/// After a failed sync the name may be gone in the cache alone, and a later sync proves nothing about it. So the name is
-/// given back and taken once more, which is a new change, and synced again.
+/// Removes a segment that no log needs any more. A crash may undo it (invariant 1).
 ///
 /// # Errors
 ///
 /// `Failed` when the device fails: whether the segment is there is unknown then.
 pub(crate) async fn remove<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<()> {
-    let (path, temp) = (segment_path(dir, number), segment::temp_path(dir, number, Nonce(0)));
-    let failed = |e| Error::io("removing a segment", &path, e);
-    retry(|| vfs.rename(&path, &temp)).await.map_err(failed)?;
-    if retry(|| vfs.sync_dir(dir)).await.is_err() {
-        retry(|| vfs.rename(&temp, &path)).await.map_err(failed)?;
-        retry(|| vfs.rename(&path, &temp)).await.map_err(failed)?;
-        retry(|| vfs.sync_dir(dir)).await.map_err(failed)?;
-    }
-    // Nobody reads a temporary file; one that comes back is removed by the next open.
-    retry(|| vfs.remove(&temp)).await.map_err(failed)
+    let path = segment_path(dir, number);
+    retry(|| vfs.remove(&path)).await.map_err(|e| Error::io("removing a segment", &path, e))
 }
 
-/// Turns a retired segment into one that is ready for use, or removes it durably when it cannot be.
+/// Turns a retired segment into one that is ready for use, or removes it when it cannot be.
 ///
 /// # Errors
 ///
@@ -136,9 +127,5 @@ pub(crate) async fn reuse<V: Vfs>(
         remove(vfs, dir, retired.number).await?;
         return Ok(None);
     }
-    let prepared = segment::recycle(vfs, dir, retired.number, header).await?;
-    if prepared.is_none() {
-        retry(|| vfs.sync_dir(dir)).await.map_err(|e| Error::io("removing a segment", dir, e))?;
-    }
-    Ok(prepared)
+    segment::recycle(vfs, dir, retired.number, header).await
 }

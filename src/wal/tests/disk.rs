@@ -1,7 +1,7 @@
 //! A disk in memory that forgets what was not synced, fails and fills up where a test says, and completes durable
 //! writes in the order that a test says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -43,6 +43,9 @@ struct State {
     read_fails: bool,
     full: bool,
     creation_full: bool,
+    dir_syncs_fail: bool,
+    /// Names whose change a failed sync of the directory has called clean: no later sync writes it.
+    forgotten: BTreeSet<PathBuf>,
     short: bool,
     /// Durable writes complete only when released.
     hold: bool,
@@ -136,6 +139,11 @@ impl Disk {
     /// No space for new files, while files that have their space go on.
     pub(super) fn set_creation_full(&self, full: bool) {
         self.state().creation_full = full;
+    }
+
+    /// From now on syncs of directories fail, and what they should have written is clean afterwards.
+    pub(super) fn fail_dir_syncs(&self, fail: bool) {
+        self.state().dir_syncs_fail = fail;
     }
 
     pub(super) fn shorten(&self) {
@@ -236,6 +244,17 @@ impl Disk {
     }
 }
 
+impl State {
+    /// Points a name at an inode or takes it away; returns what it pointed at.
+    fn name(&mut self, name: &Path, inode: Option<usize>) -> Option<usize> {
+        self.forgotten.remove(name);
+        match inode {
+            Some(inode) => self.names.insert(name.to_owned(), inode),
+            None => self.names.remove(name),
+        }
+    }
+}
+
 fn not_found() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "no such name")
 }
@@ -260,7 +279,7 @@ impl Vfs for Disk {
         }
         state.inodes.push(Inode::default());
         let inode = state.inodes.len() - 1;
-        state.names.insert(path.to_owned(), inode);
+        state.name(path, Some(inode));
         drop(state);
         Ok(DiskFile { disk: self.clone(), inode })
     }
@@ -279,7 +298,7 @@ impl Vfs for Disk {
         self.change()?;
         let mut state = self.state();
         let inode = *state.names.get(from).ok_or_else(not_found)?;
-        state.names.insert(to.to_owned(), inode);
+        state.name(to, Some(inode));
         Ok(())
     }
 
@@ -290,14 +309,14 @@ impl Vfs for Disk {
             to.clone_into(dir);
             return Ok(());
         }
-        let inode = state.names.remove(from).ok_or_else(not_found)?;
-        state.names.insert(to.to_owned(), inode);
+        let inode = state.name(from, None).ok_or_else(not_found)?;
+        state.name(to, Some(inode));
         Ok(())
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
         self.change()?;
-        self.state().names.remove(path).map(|_| ()).ok_or_else(not_found)
+        self.state().name(path, None).map(|_| ()).ok_or_else(not_found)
     }
 
     async fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -323,11 +342,20 @@ impl Vfs for Disk {
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.change()?;
         let mut state = self.state();
-        let inside = |name: &PathBuf| name.parent() == Some(path);
-        let now: Vec<_> = state.names.iter().filter(|(name, _)| inside(name)).collect();
-        let now: BTreeMap<_, _> = now.into_iter().map(|(name, inode)| (name.clone(), *inode)).collect();
-        state.durable_names.retain(|name, _| !inside(name));
-        state.durable_names.extend(now);
+        let inside = |name: &&PathBuf| name.parent() == Some(path);
+        let changed = state.names.keys().chain(state.durable_names.keys()).filter(inside);
+        let changed = changed.filter(|name| state.names.get(*name) != state.durable_names.get(*name));
+        let changed: BTreeSet<_> = changed.filter(|name| !state.forgotten.contains(*name)).cloned().collect();
+        if state.dir_syncs_fail {
+            state.forgotten.extend(changed);
+            return Err(io::Error::other("the directory was not synced"));
+        }
+        for name in changed {
+            match state.names.get(&name).copied() {
+                Some(inode) => state.durable_names.insert(name, inode),
+                None => state.durable_names.remove(&name),
+            };
+        }
         Ok(())
     }
 }

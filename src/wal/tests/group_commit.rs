@@ -88,6 +88,7 @@ fn log(disk: &Disk, depth: usize) -> CoreLog<Disk> {
             identity: Nonce(77),
             first_lsn: Lsn(1),
             closed_through: Epoch(0),
+            floor: SegmentNo(0),
             predecessor: Predecessor::default(),
         };
         let builder = LifeBuilder::begin(disk.clone(), dir(), life, 4096).await.unwrap();

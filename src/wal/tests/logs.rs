@@ -150,19 +150,42 @@ fn a_recycled_segment_never_replays_its_earlier_records() {
     assert!(matches!(opened.report.tail, Tail::Residue | Tail::Clean), "{:?}", opened.report.tail);
 }
 
+/// The log itself says where it begins; the caller may know it too.
 #[test]
-fn a_missing_beginning_is_refused_when_the_caller_knows_better() {
+fn a_missing_beginning_is_refused() {
     let (disk, mut wal) = fresh();
     for n in 0..200 {
         put(&mut wal, n);
         wal.sync_blocking().unwrap();
     }
+    let whole = disk.image();
+    wal.trim_blocking(Lsn(100)).unwrap();
     drop(wal);
-    disk.delete(&segment_files(&disk)[0]);
-    let options = WalOptions { trimmed_through: Some(Lsn(0)), ..small() };
-    let error = open_with(&disk, options).err().unwrap();
+    for disk in [whole, disk] {
+        let first = segment_files(&disk)[0].clone();
+        disk.delete(&first);
+        for trimmed_through in [None, Some(Lsn(100))] {
+            let error = open_with(&disk, WalOptions { trimmed_through, ..small() }).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert_eq!(error.path(), Some(first.as_path()), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_caller_who_trimmed_less_than_the_log_says_is_told() {
+    let (disk, mut wal) = fresh();
+    for n in 0..200 {
+        put(&mut wal, n);
+        wal.sync_blocking().unwrap();
+    }
+    wal.trim_blocking(Lsn(100)).unwrap();
+    drop(wal);
+    let options = |through| WalOptions { trimmed_through: Some(Lsn(through)), ..small() };
+    let error = open_with(&disk, options(10)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     names_a_file(&error);
+    open_with(&disk, options(100)).unwrap();
 }
 
 #[test]

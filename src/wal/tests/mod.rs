@@ -7,3 +7,4 @@ mod group_commit;
 mod logs;
 mod rig;
 mod table;
+mod trims;
