@@ -9,14 +9,17 @@ test:
 sim *ARGS:
     cargo sim {{ARGS}}
 
-replay SEED TEST="sweep_passes":
-    HIGHWATER_SEED={{SEED}} cargo sim {{TEST}} --nocapture
+replay *ARGS:
+    cargo sim replay {{ARGS}}
+
+shrink *ARGS:
+    cargo sim shrink {{ARGS}}
 
 seeds:
-    cargo sim recorded_seeds_pass
+    cargo sim seeds check
 
 mutants *NAMES:
-    sim/mutants/run.sh {{NAMES}}
+    cargo sim mutants {{NAMES}}
 
 bench *ARGS:
     cargo bench {{ARGS}}

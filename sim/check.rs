@@ -50,16 +50,27 @@ pub(crate) fn i3_one_cut(
         epoch <= ceiling,
         "I3: recovered epoch {epoch}, but only {ceiling} epochs were ended by all cores"
     );
+    i3_cores_agree(oracle, engine, cores, report);
+    if let Some(before) = oracle.token {
+        assert!(report.token > before, "I3: token {} after {before}", report.token);
+        assert!(!report.created, "I3: an open created the database anew");
+    }
+}
+
+/// Whatever epoch was recovered, every core is at its end, and no money was made or lost on the way.
+pub(crate) fn i3_cores_agree(
+    oracle: &Oracle,
+    engine: &Engine<World>,
+    cores: &[CoreHandle],
+    report: &RecoveryReport,
+) {
+    let epoch = report.epoch.0;
     assert_eq!(engine.durable_epoch(), report.epoch, "I3: the recovered epoch is closed");
     assert_eq!(engine.token(), report.token, "I3: one token");
     assert_eq!(cores.len(), oracle.cores(), "I3: every core is back");
     for (index, core) in cores.iter().enumerate() {
         assert_eq!(core.id().index(), index, "I3: cores in order");
         assert_eq!(core.open_epoch().0, epoch + 1, "I3: core {index} goes on behind the recovered epoch");
-    }
-    if let Some(before) = oracle.token {
-        assert!(report.token > before, "I3: token {} after {before}", report.token);
-        assert!(!report.created, "I3: an open created the database anew");
     }
     let balances: Vec<Option<u64>> = cores.iter().map(account_balance).collect();
     let known: Vec<u64> = balances.iter().copied().flatten().collect();
@@ -73,9 +84,22 @@ pub(crate) fn i3_one_cut(
 
 /// Checkpoint and replay together are the model.
 pub(crate) fn i4_state_is_the_model(model: &[CoreModel], cores: &[CoreHandle], report: &RecoveryReport) {
+    if let Some(difference) = difference(model, cores, report) {
+        panic!("I4: at epoch {}: {difference}", report.epoch);
+    }
+}
+
+/// The first thing in which a recovered state is not `model`.
+pub(crate) fn difference(
+    model: &[CoreModel],
+    cores: &[CoreHandle],
+    report: &RecoveryReport,
+) -> Option<String> {
     let mut offsets: BTreeMap<(usize, String), Offset> = BTreeMap::new();
     for (index, (core, model)) in cores.iter().zip(model).enumerate() {
-        i4_core_is_the_model(core, model);
+        if let Some(difference) = difference_of_core(core, model) {
+            return Some(difference);
+        }
         offsets.extend(model.offsets.iter().map(|(name, offset)| ((index, name.clone()), offset.clone())));
     }
     let reported: BTreeMap<_, _> = report
@@ -83,38 +107,43 @@ pub(crate) fn i4_state_is_the_model(model: &[CoreModel], cores: &[CoreHandle], r
         .iter()
         .map(|((core, name), offset)| ((core.index(), name.clone()), offset.clone()))
         .collect();
-    assert_eq!(reported, offsets, "I4: source offsets at epoch {}", report.epoch);
+    if reported != offsets {
+        return Some(format!("source offsets {reported:?}, the model {offsets:?}"));
+    }
     let watermark = model.iter().map(|core| core.watermark).min().flatten();
-    assert_eq!(report.watermark, watermark, "I4: watermark at epoch {}", report.epoch);
     let live: u64 = model.iter().map(|core| core.keys.len() as u64).sum();
-    assert_eq!(report.live_records, live, "I4: live records at epoch {}", report.epoch);
+    let (shown, wanted) = ((report.watermark, report.live_records), (watermark, live));
+    (shown != wanted).then(|| format!("watermark and live records {shown:?}, the model {wanted:?}"))
 }
 
 /// What a core shows is what its model holds: every key, every value, in order.
 pub(crate) fn i4_core_is_the_model(core: &CoreHandle, model: &CoreModel) {
+    if let Some(difference) = difference_of_core(core, model) {
+        panic!("I4: {difference}");
+    }
+}
+
+fn difference_of_core(core: &CoreHandle, model: &CoreModel) -> Option<String> {
     let mut expected = model.keys.iter();
     for entry in core.scan_prefix(b"") {
         let (key, value) = entry.unwrap_or_else(|error| panic!("I4: a scan of core {}: {error}", core.id()));
         match expected.next() {
             Some((wanted, content)) if wanted[..] == key[..] && content[..] == value[..] => {}
-            other => panic!(
-                "I4: core {} has \"{}\" = {}, the model {}",
-                core.id(),
-                key.escape_ascii(),
-                brief(&value),
-                other.map_or("nothing more".to_owned(), |(key, value)| format!(
-                    "\"{}\" = {}",
-                    key.escape_ascii(),
-                    brief(value)
-                ))
-            ),
+            other => {
+                let wanted = other.map_or("nothing more".to_owned(), |(key, value)| {
+                    format!("\"{}\" = {}", key.escape_ascii(), brief(value))
+                });
+                let (id, key) = (core.id(), key.escape_ascii());
+                return Some(format!("core {id} has \"{key}\" = {}, the model {wanted}", brief(&value)));
+            }
         }
     }
     if let Some((key, value)) = expected.next() {
-        panic!("I4: core {} lacks \"{}\" = {}", core.id(), key.escape_ascii(), brief(value));
+        return Some(format!("core {} lacks \"{}\" = {}", core.id(), key.escape_ascii(), brief(value)));
     }
-    assert_eq!(core.len(), model.keys.len(), "I4: len of core {}", core.id());
-    assert_eq!(core.bytes(), model.bytes(), "I4: bytes of core {}", core.id());
+    let (shown, wanted) = ((core.len(), core.bytes()), (model.keys.len(), model.bytes()));
+    (shown != wanted)
+        .then(|| format!("core {} says {shown:?} of its keys and bytes, the model {wanted:?}", core.id()))
 }
 
 /// The beginning of a value, which says who wrote it.

@@ -3,6 +3,7 @@
 //! are never among the outcomes; nor is loss, because a closed database has proven all that it holds.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +14,11 @@ use highwater::sim::{
 };
 use highwater::{Engine, EpochMark, Error, ErrorKind, Opened, Options};
 
+use crate::Test;
 use crate::fanout::words_of;
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![no_damaged_byte_is_ever_believed,];
 
 /// Of the bytes that are zero, most of them behind the last frame, one in so many is damaged.
 const ZEROES_STRIDE: usize = 7;
@@ -47,7 +52,7 @@ fn on<T, F: Future<Output = T>>(
     let ran = Simulator::new(boot).run(|handle: Handle| async move {
         let executor: Arc<dyn Executor> = Arc::new(handle);
         let streams = Streams::new(boot);
-        let disk = SimDisk::new(disk, executor.clone(), &streams, FaultPlan::none(), Trace::new());
+        let disk = SimDisk::new(disk, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
         let result = with(SimEnv::new("flips", executor, disk.vfs(), &streams)).await;
         (result, disk.disk())
     });
@@ -56,30 +61,34 @@ fn on<T, F: Future<Output = T>>(
 
 /// A closed database with a checkpoint and epochs behind it.
 fn sample() -> Disk {
-    let work = async |env| -> Result<(), Error> {
-        let Opened { engine, mut cores, .. } = Engine::open_in(env, options()).await?;
-        for epoch in 1..=EPOCHS {
-            for index in 0..8_u64 {
-                let key = (epoch * 5 + index) % 30;
-                let core = engine.core_of(&key.to_le_bytes()).index();
-                cores[core].put(&key.to_le_bytes(), &[u8::try_from(epoch).expect("a few"); 40])?;
-            }
-            let mut ended = None;
-            for core in &mut cores {
-                ended = Some(core.close_epoch(EpochMark::new().offset("source", epoch))?);
-            }
-            engine.durable(ended.expect("two cores")).await?;
-            if epoch == 4 {
-                engine.checkpoint_async().await?;
-            }
-        }
-        engine.close_async(cores).await
-    };
-    let (worked, mut disk) = on(Disk::new(Personality::default()), 1, work);
-    worked.expect("nothing fails on a healthy disk");
+    // Two lives, so that the head is a manifest without which a life is lost.
+    let (first, disk) = on(Disk::new(Personality::default()), 1, |env| work(env, 1..=EPOCHS - 4));
+    first.expect("nothing fails on a healthy disk");
+    let (second, disk) = on(disk, 4, |env| work(env, EPOCHS - 3..=EPOCHS));
+    second.expect("nothing fails on a healthy disk");
     // Everything that is still pending is on the platter: this is damage at rest and no crash.
-    disk = disk.images(0, 0).next().expect("the image with nothing lost");
-    disk
+    disk.images(0, 0).next().expect("the image with nothing lost")
+}
+
+/// Works in the given epochs, with a checkpoint after the fourth, and closes.
+async fn work(env: SimEnv<highwater::sim::SimVfs>, epochs: RangeInclusive<u64>) -> Result<(), Error> {
+    let Opened { engine, mut cores, .. } = Engine::open_in(env, options()).await?;
+    for epoch in epochs {
+        for index in 0..8_u64 {
+            let key = (epoch * 5 + index) % 30;
+            let core = engine.core_of(&key.to_le_bytes()).index();
+            cores[core].put(&key.to_le_bytes(), &[u8::try_from(epoch).expect("a few"); 40])?;
+        }
+        let mut ended = None;
+        for core in &mut cores {
+            ended = Some(core.close_epoch(EpochMark::new().offset("source", epoch))?);
+        }
+        engine.durable(ended.expect("two cores")).await?;
+        if epoch == 4 {
+            engine.checkpoint_async().await?;
+        }
+    }
+    engine.close_async(cores).await
 }
 
 async fn show(env: SimEnv<highwater::sim::SimVfs>) -> Result<Shown, Error> {
@@ -111,7 +120,6 @@ fn places(disk: &Disk) -> Vec<(PathBuf, usize, u8)> {
     places
 }
 
-#[test]
 fn no_damaged_byte_is_ever_believed() {
     let disk = sample();
     let whole = on(disk.clone(), 2, show).0.expect("the database opens");

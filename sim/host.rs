@@ -1,12 +1,14 @@
 //! The two deterministic schedulers of the harness behind one face: a root task that survives every crash, and
 //! processes that it starts and kills.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater::sim::{Executor, Handle, Node, Simulator, Trace};
+use clap::ValueEnum;
+use highwater::sim::{Executor, Handle, Node, Simulator, Streams, Tape, Trace};
 
 use crate::madsim::{self, MadsimNode, MadsimRoot};
 
@@ -16,7 +18,7 @@ const TIME_MAX: Duration = Duration::from_secs(4 * 3600);
 const STEPS_MAX: u64 = 50_000_000;
 
 /// Which scheduler runs a seed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scheduler {
     /// `highwater::sim::Simulator`.
     BuiltIn,
@@ -39,18 +41,48 @@ impl Scheduler {
     /// Panics when a task does, and when the run cannot end.
     pub(crate) fn run<Fut: Future<Output = ()> + 'static>(
         self,
-        seed: u64,
+        (seed, schedule): (u64, &Schedule),
         trace: &Trace,
         root: impl FnOnce(Host) -> Fut,
     ) {
         match self {
-            Self::BuiltIn => Simulator::new(seed)
+            Self::BuiltIn => schedule
+                .simulator(seed)
                 .trace(trace.clone())
                 .steps_max(STEPS_MAX)
                 .time_max(TIME_MAX)
                 .run(|handle| root(Host::BuiltIn(handle)))
                 .unwrap_or_else(|stuck| panic!("the run is stuck: {stuck}")),
-            Self::Madsim => madsim::run(seed, TIME_MAX, |handle| root(Host::Madsim(handle))),
+            Self::Madsim => madsim::run(seed, TIME_MAX, trace, |handle| root(Host::Madsim(handle))),
+        }
+    }
+}
+
+/// Where the choices of the built-in scheduler come from. Madsim's come from the seed, always.
+#[derive(Clone, Debug)]
+pub(crate) enum Schedule {
+    /// From the seed.
+    Drawn,
+    /// From the seed, and they are written to this tape.
+    Recorded(Tape),
+    /// Whoever was ready first goes first; but the choices with these numbers are others.
+    Tape(BTreeMap<usize, u32>),
+}
+
+impl Schedule {
+    fn simulator(&self, seed: u64) -> Simulator {
+        match self {
+            Self::Drawn => Simulator::new(seed),
+            Self::Recorded(tape) => {
+                Simulator::with_choices(tape.record(Streams::new(seed).stream("schedule")))
+            }
+            Self::Tape(choices) => {
+                let mut tape = vec![0; choices.keys().next_back().map_or(0, |last| last + 1)];
+                for (at, choice) in choices {
+                    tape[*at] = *choice;
+                }
+                Simulator::with_choices(Tape::new(tape).replay())
+            }
         }
     }
 }
@@ -102,6 +134,22 @@ impl Process {
         match self {
             Self::BuiltIn(node) => Arc::new(node.clone()),
             Self::Madsim(node) => Arc::new(node.clone()),
+        }
+    }
+
+    /// Stops it: none of its tasks takes a step until it goes on. Only the built-in scheduler can.
+    pub(crate) fn pause(&self) {
+        match self {
+            Self::BuiltIn(node) => node.pause(),
+            Self::Madsim(_) => panic!("a process of madsim is not paused"),
+        }
+    }
+
+    /// Lets it go on, unaware of the time that passed.
+    pub(crate) fn resume(&self) {
+        match self {
+            Self::BuiltIn(node) => node.resume(),
+            Self::Madsim(_) => panic!("a process of madsim is not paused"),
         }
     }
 

@@ -7,38 +7,50 @@ use highwater::sim::{Executor, Streams};
 use highwater::{Engine, ErrorKind, Health, Opened};
 
 use crate::check;
+use crate::explain::record::{self, Event};
+use crate::lattice;
 use crate::load::{Stop, User};
 use crate::plan::{Ending, LifePlan};
 use crate::shape::Tuning;
+use crate::step::{Moment, Step};
+use crate::story::LAST;
 use crate::world::{News, Run, World, lock};
 
 /// How often an open is tried while an engine that was dropped gives up its lock.
 const LOCK_TRIES_MAX: u32 = 3_000;
 /// The pause between two of them.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// Virtual time in which the writes end that a failed engine had in flight.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Rounds that the last life has for being healthy.
 const ROUNDS_MAX: u32 = 200;
+
+/// Steps between two checkpoints of the last life.
+const DRAIN_STEPS: u64 = 5;
 
 /// Checkpoints after which the logs have to be small: two generations of bases, so that the fallback is young too.
 const DRAINS_MAX: u32 = 30;
 
+/// What the story of an open begins with that was refused because of damage.
+const REFUSED: &str = "refused for damage";
+
 /// Lives the `number`-th life, and tells how it ended.
-pub(crate) async fn live(
-    run: Arc<Run>,
-    env: World,
-    executor: Arc<dyn Executor>,
-    number: u64,
-    plan: LifePlan,
-) {
+pub(crate) async fn live(run: Arc<Run>, env: World, executor: Arc<dyn Executor>, plan: LifePlan) {
+    let number = plan.number;
     let opened = match open(&run, &env, &executor, &plan.tuning).await {
         Ok(opened) => opened,
         Err(story) => return run.tell(News::Over(story)),
     };
-    let stream = Streams::new(run.plan.seed).stream(&format!("load/{number}"));
-    let mut user = User::new(&run, (opened.engine, opened.cores), executor, (number, &plan.tuning), stream);
+    let mut user = User::new(&run, (opened.engine, opened.cores), executor, (number, &plan.tuning));
     run.step(format!("life {number}: working"));
-    let stopped = user.work(plan.operations).await;
+    let stopped = user.work(&plan.steps).await;
+    run.enter(Moment { life: number, step: Moment::END });
     user.look();
+    if matches!(stopped, Err(Stop::Failed(_))) {
+        // What was in flight on other cores completes now, and is not acknowledged any more (I2).
+        user.pause(SETTLE).await;
+        user.look();
+    }
     user.read_everything();
     match (stopped, plan.ending) {
         (Err(Stop::NoRoom), _) | (Ok(()), Ending::Drop) => {
@@ -72,7 +84,11 @@ async fn open(
     tuning: &Tuning,
 ) -> Result<Opened<World>, String> {
     for _ in 0..LOCK_TRIES_MAX {
-        match Engine::open_in(env.clone(), tuning.options(&run.plan.shape)).await {
+        let before = lattice::Before::look(run);
+        run.opening(executor.now());
+        let opened = Engine::open_in(env.clone(), tuning.options(&run.plan.shape)).await;
+        run.opened(executor.now());
+        match opened {
             Ok(opened) => {
                 run.trace.event(
                     env.name(),
@@ -82,7 +98,14 @@ async fn open(
                     executor.now(),
                 );
                 run.count(|tally| tally.opened += 1);
-                check_recovery(run, &opened);
+                record::note(|| {
+                    let (report, oracle) = (Box::new(opened.report.clone()), lock(&run.oracle));
+                    Event::Opened { report, floor: oracle.floor(), ceiling: oracle.ceiling() }
+                });
+                match before {
+                    Some(before) => before.judge_opened(run, &opened),
+                    None => check_recovery(run, &opened),
+                }
                 return Ok(opened);
             }
             Err(error) if error.kind() == ErrorKind::Busy => executor.sleep(LOCK_PAUSE).await,
@@ -95,6 +118,11 @@ async fn open(
                     executor.now(),
                 );
                 run.count(|tally| tally.refused += 1);
+                record::note(|| Event::Refused(error.to_string()));
+                if let Some(before) = before {
+                    let damage = before.judge_refused(run, &error);
+                    return Err(format!("{}: {error}", if damage { REFUSED } else { "not opened" }));
+                }
                 let excused = matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full);
                 assert!(excused, "I7: only faults in contract, and open says: {error}");
                 return Err(format!("not opened: {error}"));
@@ -143,23 +171,28 @@ async fn close(user: &mut User) -> String {
 }
 
 /// The life after the last fault: I11. Everything works, in bounded virtual time, which the root watches.
-pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Executor>, number: u64) {
+pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Executor>) {
     let tuning = run.plan.last.clone();
     run.step("last life: opening");
-    let opened = open(&run, &env, &executor, &tuning).await.unwrap_or_else(|story| panic!("I11: {story}"));
-    let stream = Streams::new(run.plan.seed).stream("load/last");
-    let mut user =
-        User::new(&run, (opened.engine, opened.cores), executor.clone(), (number, &tuning), stream);
+    let opened = match open(&run, &env, &executor, &tuning).await {
+        Ok(opened) => opened,
+        Err(story) => return end_refused(&run, story),
+    };
+    let mut user = User::new(&run, (opened.engine, opened.cores), executor.clone(), (LAST, &tuning));
     run.step("last life: working");
-    user.work(60).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
+    user.work(&run.plan.last_steps).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     for round in 1.. {
-        drain(&mut user).await;
+        if !drain(&mut user).await {
+            break;
+        }
         let log_bytes = check::log_bytes(&run);
         if log_bytes <= check::log_bytes_max(&run.plan) {
             break;
         }
         assert!(round < DRAINS_MAX, "I10: {log_bytes} bytes of logs after {round} checkpoints");
-        user.work(5).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
+        let streams = Streams::new(run.plan.seed).fork(&format!("load/drain/{round}"));
+        let more = Step::draw(streams, &run.plan.load, run.plan.shape.cores, DRAIN_STEPS);
+        user.work(&more).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     }
     run.step("last life: closing");
     user.read_everything();
@@ -167,22 +200,34 @@ pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Ex
     user.engine.close_async(&mut user.cores[..]).await.unwrap_or_else(|error| panic!("I11: close: {error}"));
     drop(user);
     run.step("last life: opening once more");
-    let opened = open(&run, &env, &executor, &tuning).await.unwrap_or_else(|story| panic!("I11: {story}"));
+    let opened = match open(&run, &env, &executor, &tuning).await {
+        Ok(opened) => opened,
+        Err(story) => return end_refused(&run, story),
+    };
     run.tell(News::Over(format!("drained: {}", opened.report)));
     std::future::pending::<()>().await;
 }
 
-/// Ends an epoch, waits until it is durable, takes a checkpoint of it.
-async fn drain(user: &mut User) {
+/// The end of a run whose last open did not succeed: for damage, or it is a bug.
+fn end_refused(run: &Run, story: String) {
+    assert!(story.starts_with(REFUSED), "I11: {story}");
+    run.count(|tally| tally.refused_for_good += 1);
+    run.tell(News::Over(story));
+}
+
+/// Ends an epoch, waits until it is durable, takes a checkpoint of it; false if that is refused for damage.
+async fn drain(user: &mut User) -> bool {
     user.commit().await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     let ceiling = lock(&user.run.oracle).ceiling();
     assert_eq!(user.engine.durable_epoch().0, ceiling, "I11: a commit without faults");
-    let info =
-        user.engine.checkpoint_async().await.unwrap_or_else(|error| panic!("I11: checkpoint: {error}"));
-    assert_eq!(info.epoch.0, ceiling, "I11: a checkpoint holds the last closed epoch");
+    match user.engine.checkpoint_async().await {
+        Ok(info) => assert_eq!(info.epoch.0, ceiling, "I11: a checkpoint holds the last closed epoch"),
+        Err(error) if lattice::excuses_checkpoint(&user.run, &error) => return false,
+        Err(error) => panic!("I11: checkpoint: {error}"),
+    }
     for _ in 0..ROUNDS_MAX {
         if user.engine.health() == Health::Healthy {
-            return;
+            return true;
         }
         user.commit().await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     }

@@ -10,14 +10,17 @@ use std::task::Poll;
 use std::time::Duration;
 
 use highwater::env::{Env, Spawn};
-use highwater::sim::{Executor, Stream};
+use highwater::sim::{Executor, Stream, Streams};
 use highwater::{CoreHandle, CoreId, Engine, EpochMark, Error, ErrorKind, Health, Offset};
 
 use crate::check;
 use crate::draw::Draw;
+use crate::explain::record::{self, Event};
+use crate::lattice;
 use crate::oracle::{Change, Mark};
-use crate::plan::Op;
 use crate::shape::Tuning;
+use crate::step::{Len, Moment, Op, Step};
+use crate::story::LAST;
 use crate::world::{Run, World, lock};
 
 /// What every account begins with.
@@ -49,8 +52,8 @@ pub(crate) struct User {
     executor: Arc<dyn Executor>,
     stream: Stream,
     tuning: Tuning,
-    life: u64,
-    serial: u64,
+    life: u32,
+    step: u32,
     keys: Vec<Vec<Vec<u8>>>,
     accounts: Vec<Vec<u8>>,
 }
@@ -94,10 +97,10 @@ impl User {
         run: &Arc<Run>,
         (engine, cores): (Engine<World>, Vec<CoreHandle>),
         executor: Arc<dyn Executor>,
-        (life, tuning): (u64, &Tuning),
-        stream: Stream,
+        (life, tuning): (u32, &Tuning),
     ) -> Self {
         let (run, tuning) = (Arc::clone(run), tuning.clone());
+        let stream = Streams::new(run.plan.seed).stream(&format!("user/{life}"));
         let mut user = Self {
             run,
             engine,
@@ -106,7 +109,7 @@ impl User {
             stream,
             tuning,
             life,
-            serial: 0,
+            step: Moment::OPEN,
             keys: Vec::new(),
             accounts: Vec::new(),
         };
@@ -136,41 +139,45 @@ impl User {
             .unwrap_or_else(|| panic!("core {core} owns no key"))
     }
 
-    /// Does up to `operations` operations.
+    /// Does these steps, each with a stream of its own.
     ///
     /// # Errors
     ///
     /// [`Stop`] when it ended before that.
-    pub(crate) async fn work(&mut self, operations: u64) -> Result<(), Stop> {
+    pub(crate) async fn work(&mut self, steps: &[Step]) -> Result<(), Stop> {
         self.open_accounts().await?;
-        for _ in 0..operations {
-            let core = self.some_core();
-            let op = Op::ALL[self.stream.weighted(&self.run.plan.load.weights)];
+        let streams = Streams::new(self.run.plan.seed).fork(&format!("user/{}", self.life));
+        for step in steps {
+            self.step = step.number;
+            self.stream = streams.stream(&format!("{}", step.number));
+            self.run.enter(Moment { life: self.life, step: step.number });
             self.run.count(|tally| tally.operations += 1);
-            self.operate(op, core).await?;
+            lock(&self.run.coverage).operation(step.op);
+            self.operate(step).await?;
             self.look();
-            let pause_us = self.run.plan.load.pause_us_max;
-            if pause_us > 0 && self.stream.chance(0.3) {
-                let pause = Duration::from_micros(self.stream.scale(1, pause_us));
-                self.executor.sleep(pause).await;
+            if step.pause_us > 0 {
+                self.executor.sleep(Duration::from_micros(step.pause_us)).await;
             }
         }
         Ok(())
     }
 
-    async fn operate(&mut self, op: Op, core: usize) -> Result<(), Stop> {
-        match op {
+    async fn operate(&mut self, step: &Step) -> Result<(), Stop> {
+        let core = self.core(step.core);
+        match step.op {
             Op::Put => {
-                let Some(key) = self.some_key(core) else { return Ok(()) };
-                let value = self.some_value(key.len());
+                let Some(key) = self.key(core, step.key) else { return Ok(()) };
+                let value = self.value(step.len, key.len());
                 self.attempt(core, Change::Put(key, value)).await
             }
-            Op::Delete => match self.some_key(core) {
+            Op::Delete => match self.key(core, step.key) {
                 Some(key) => self.attempt(core, Change::Delete(key)).await,
                 None => Ok(()),
             },
             Op::Get => {
-                self.get(core);
+                if let Some(key) = self.key(core, step.key) {
+                    self.get(core, &key);
+                }
                 Ok(())
             }
             Op::Scan => {
@@ -178,7 +185,7 @@ impl User {
                 Ok(())
             }
             Op::Clear => self.clear(core).await,
-            Op::Transfer => self.transfer(core).await,
+            Op::Transfer => self.transfer(core, self.core(step.key)).await,
             Op::EndOne => self.end(core).await.map(|_| ()),
             Op::EndAll => self.end_all().await,
             Op::Await => {
@@ -193,36 +200,38 @@ impl User {
         }
     }
 
-    fn some_core(&mut self) -> usize {
-        let mut weights = vec![1; self.cores.len()];
-        weights[0] = self.run.plan.load.skew;
-        self.stream.weighted(&weights)
+    /// The core that a step means.
+    fn core(&self, number: u64) -> usize {
+        usize::try_from(number % self.cores.len() as u64).unwrap_or(0)
     }
 
-    fn some_key(&mut self, core: usize) -> Option<Vec<u8>> {
-        let at = self.stream.bits();
+    /// The key that a step means, if its core has any.
+    fn key(&self, core: usize, number: u64) -> Option<Vec<u8>> {
         let keys = &self.keys[core];
-        (!keys.is_empty()).then(|| keys[usize::try_from(at % keys.len() as u64).unwrap_or(0)].clone())
+        (!keys.is_empty()).then(|| keys[usize::try_from(number % keys.len() as u64).unwrap_or(0)].clone())
     }
 
-    /// A value that no other operation of the run writes, as far as its length allows.
-    fn some_value(&mut self, key_bytes: usize) -> Arc<[u8]> {
-        self.serial += 1;
-        let (shortest, longest) = self.run.plan.load.values;
-        let mut len = usize::try_from(self.stream.range(shortest, longest)).unwrap_or(0);
-        if self.stream.chance(self.run.plan.load.oversize) {
-            len = self.run.plan.value_bytes_max(key_bytes)
-                - usize::try_from(self.stream.below(64)).unwrap_or(0);
-        }
-        let stamp = format!("{}.{} ", self.life, self.serial);
+    /// A value that no other step of the run writes, as far as its length allows.
+    fn value(&self, len: Len, key_bytes: usize) -> Arc<[u8]> {
+        let longest = self.run.plan.value_bytes_max(key_bytes);
+        let len = match len {
+            Len::Bytes(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX).min(longest),
+            Len::Below(bytes) => longest.saturating_sub(usize::try_from(bytes).unwrap_or(0)),
+        };
+        lock(&self.run.coverage).value(len);
+        let stamp = format!("{}.{} ", self.life_name(), self.step);
         stamp.bytes().cycle().take(len).collect()
     }
 
-    fn get(&mut self, core: usize) {
-        let Some(key) = self.some_key(core) else { return };
+    /// The life, as values name it.
+    fn life_name(&self) -> String {
+        if self.life == LAST { "last".to_owned() } else { self.life.to_string() }
+    }
+
+    fn get(&self, core: usize, key: &[u8]) {
         let oracle = lock(&self.run.oracle);
-        let found = self.cores[core].get(&key).unwrap_or_else(|error| panic!("I4: get: {error}"));
-        let wanted = oracle.live(core).keys.get(&key);
+        let found = self.cores[core].get(key).unwrap_or_else(|error| panic!("I4: get: {error}"));
+        let wanted = oracle.live(core).keys.get(key);
         assert_eq!(found.as_deref(), wanted.map(|value| &value[..]), "I4: get \"{}\"", key.escape_ascii());
     }
 
@@ -259,7 +268,8 @@ impl User {
             Change::Clear => handle.clear(),
         };
         let lsn = done?;
-        self.run.trace.mix(core as u64, lsn.0);
+        self.run.trace.mix("change: core, LSN", core as u64, lsn.0);
+        record::note(|| Event::Appended { core, lsn: lsn.0 });
         lock(&self.run.oracle).change(core, change.clone());
         Ok(())
     }
@@ -329,23 +339,21 @@ impl User {
             return Ok(());
         }
         for core in 0..self.cores.len() {
-            let balance = format!("{DEPOSIT:08} {}.0", self.life);
+            let balance = format!("{DEPOSIT:08} {}.0", self.life_name());
             self.insist(core, Change::Put(self.accounts[core].clone(), balance.into_bytes().into())).await?;
         }
         Ok(())
     }
 
-    async fn transfer(&mut self, from: usize) -> Result<(), Stop> {
-        let to = self.some_core();
+    async fn transfer(&mut self, from: usize, to: usize) -> Result<(), Stop> {
         let same_epoch = self.cores[from].open_epoch() == self.cores[to].open_epoch();
         if !self.run.plan.load.transfers || from == to || !same_epoch {
             return Ok(());
         }
         let (rich, poor) = (self.balance(from), self.balance(to));
         let amount = self.stream.below(rich + 1).min(100);
-        self.serial += 1;
         for (core, balance) in [(from, rich - amount), (to, poor + amount)] {
-            let text = format!("{balance:08} {}.{}", self.life, self.serial);
+            let text = format!("{balance:08} {}.{}", self.life_name(), self.step);
             self.insist(core, Change::Put(self.accounts[core].clone(), text.into_bytes().into())).await?;
         }
         Ok(())
@@ -392,12 +400,14 @@ impl User {
             Ok(epoch) => {
                 let mut oracle = lock(&self.run.oracle);
                 assert_eq!(epoch.0, oracle.open_epoch(core), "I3: epochs are counted");
+                lock(&self.run.coverage).epoch(oracle.open_changes(core));
                 let before = oracle.ceiling();
                 oracle.end(core, mark);
                 let closed = oracle.ceiling() - before;
                 drop(oracle);
+                record::note(|| Event::Ended { core, epoch: epoch.0 });
                 self.run.count(|tally| tally.epochs += closed);
-                self.run.trace.mix(core as u64 | 1 << 32, epoch.0);
+                self.run.trace.mix("end: core, epoch", core as u64, epoch.0);
                 Ok(true)
             }
             Err(error) => {
@@ -441,6 +451,7 @@ impl User {
         let spawned = self.engine.env().spawn().spawn("checkpointer", move || async move {
             match checkpoint.await {
                 Ok(_) => run.count(|tally| tally.checkpoints += 1),
+                Err(error) if lattice::excuses_checkpoint(&run, &error) => {}
                 Err(error) => check_background(&error),
             }
         });
@@ -465,6 +476,11 @@ impl User {
             }
         }
         Ok(())
+    }
+
+    /// Lets virtual time pass.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        self.executor.sleep(duration).await;
     }
 
     /// Looks at what the engine says of itself.

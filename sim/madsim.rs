@@ -7,13 +7,13 @@
 //!     handles of the dead.
 
 use std::fmt;
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use highwater::env::Tick;
-use highwater::sim::{Executor, LocalFuture};
+use highwater::sim::{Executor, LocalFuture, Trace};
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use madsim::task::NodeId;
 use madsim::time::TimeHandle;
@@ -25,12 +25,14 @@ const SCALE: u32 = 1_000;
 pub(crate) fn run<Fut: Future<Output = ()> + 'static>(
     seed: u64,
     time_max: Duration,
+    trace: &Trace,
     root: impl FnOnce(MadsimRoot) -> Fut,
 ) {
     let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
     runtime.set_time_limit(time_max * SCALE);
+    let trace = trace.clone();
     runtime.block_on(async move {
-        let handle = MadsimRoot { nodes: Arc::default() };
+        let handle = MadsimRoot { nodes: Arc::default(), trace, tasks: Arc::default() };
         root(handle.clone()).await;
         for node in lock(&handle.nodes).drain(..) {
             node.kill();
@@ -58,13 +60,18 @@ fn sleep(duration: Duration) -> LocalFuture {
 #[derive(Clone)]
 pub(crate) struct MadsimRoot {
     nodes: Arc<Mutex<Vec<MadsimNode>>>,
+    trace: Trace,
+    /// How many tasks were started.
+    tasks: Arc<AtomicU64>,
 }
 
 impl MadsimRoot {
     /// A new process.
     pub(crate) fn node(&self, name: &str) -> MadsimNode {
         let handle = Handle::current().create_node().name(name).build();
-        let node = MadsimNode { id: handle.id(), handle: Arc::new(handle), dead: Arc::default() };
+        let (trace, tasks) = (self.trace.clone(), Arc::clone(&self.tasks));
+        let (id, handle) = (handle.id(), Arc::new(handle));
+        let node = MadsimNode { id, handle, dead: Arc::default(), trace, tasks };
         lock(&self.nodes).push(node.clone());
         node
     }
@@ -96,6 +103,8 @@ pub(crate) struct MadsimNode {
     id: NodeId,
     handle: Arc<NodeHandle>,
     dead: Arc<AtomicBool>,
+    trace: Trace,
+    tasks: Arc<AtomicU64>,
 }
 
 impl MadsimNode {
@@ -116,13 +125,20 @@ impl Executor for MadsimNode {
         sleep(duration)
     }
 
-    fn spawn(&self, _name: &str, make: Box<dyn FnOnce() -> LocalFuture + Send>) {
+    fn spawn(&self, name: &str, make: Box<dyn FnOnce() -> LocalFuture + Send>) {
         if self.dead.load(Ordering::SeqCst) {
             return;
         }
+        let (trace, task) = (self.trace.clone(), self.tasks.fetch_add(1, Ordering::Relaxed));
+        let now = now();
+        trace.event("scheduler", "start", format_args!("{name}"), format_args!("task {task}"), now);
         // The future is not `Send`: it is made, and stays, on the one thread that a run has.
         drop(self.handle.spawn(async move {
-            drop(madsim::task::spawn_local(make()));
+            let mut future = make();
+            drop(madsim::task::spawn_local(poll_fn(move |context| {
+                trace.step(task, self::now());
+                future.as_mut().poll(context)
+            })));
         }));
     }
 }

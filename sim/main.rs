@@ -9,6 +9,11 @@
 //!
 //! `sweep` runs many seeds, on the scheduler of the crate `madsim` and on the built-in one (`host`, `madsim`); `report`
 //! says what happened, `seeds` runs the ones on record. Variables of the environment: `settings`.
+//!
+//! The target has a `main` of its own. It runs the tests that the modules list (`TESTS`) as the standard harness would,
+//! one after the other where they take all cores; what they print is always shown.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a harness reports to people")]
 
 #[cfg(not(madsim))]
 compile_error!(
@@ -16,33 +21,91 @@ compile_error!(
      RUSTFLAGS (it replaces the file's flags), or add `--cfg madsim` to it"
 );
 
+/// A test: its name with its modules, and what runs it. A function that no list names is dead code, which the
+/// compiler reports.
+pub(crate) type Test = (&'static str, fn());
+
+/// The list of tests of a module, each named as the standard harness would.
+macro_rules! tests {
+    ($($name:ident),+ $(,)?) => {
+        &[$((concat!(module_path!(), "::", stringify!($name)), $name)),+]
+    };
+}
+
 mod check;
+mod cli;
+mod coverage;
+mod damage;
 mod decode;
 mod draw;
+mod explain;
 mod fanout;
 mod flips;
 mod host;
+mod job;
+mod lattice;
 mod life;
 mod load;
 mod madsim;
+mod many;
 mod marks;
 mod oracle;
 mod plan;
+mod profile;
+mod recipe;
 mod repeat;
 mod report;
 mod scenario;
 mod seeds;
 mod settings;
 mod shape;
+mod shrink;
+mod step;
 mod story;
 mod sweep;
+mod text;
+mod without;
 mod world;
 
-use host::Scheduler;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::host::Scheduler;
+use crate::profile::Profile;
+
+/// Every list of tests.
+const SUITES: &[&[Test]] = &[
+    TESTS,
+    cli::mutants::TESTS,
+    fanout::engine::TESTS,
+    fanout::log::TESTS,
+    flips::TESTS,
+    many::TESTS,
+    repeat::TESTS,
+    scenario::clocks::TESTS,
+    scenario::cuts::TESTS,
+    scenario::damage::TESTS,
+    scenario::failures::TESTS,
+    scenario::opening::TESTS,
+    scenario::zombies::TESTS,
+    settings::TESTS,
+    shrink::TESTS,
+    text::TESTS,
+];
+
+const TESTS: &[Test] = tests![
+    recorded_seeds_pass,
+    sweep_passes,
+    built_in_sweep_passes,
+    damage_is_named_or_harmless,
+    same_seed_same_trace,
+];
 
 /// Seeds of a sweep of the whole test run: what two cores do in a few minutes.
 const MADSIM_SEEDS: u64 = 2_000;
 const BUILT_IN_SEEDS: u64 = 1_000;
+const DAMAGE_SEEDS: u64 = 2_000;
 
 /// Seeds that are run three times each.
 const REPEATED_SEEDS: u64 = 10;
@@ -67,36 +130,70 @@ const MUST_HIT: &[&str] = &[
     "wal: torn tail cut",
 ];
 
+/// What every sweep of damage must have seen, besides each outcome of the lattice.
+const DAMAGE_MUST_HIT: &[&str] = &[
+    "checkpoint: checkpoint landed",
+    "engine: checkpoint failed",
+    "recovery: fallback",
+    "wal: evidence behind damage",
+    "wal: torn tail cut",
+];
+
+fn main() -> ExitCode {
+    if let Some(exit) = cli::run() {
+        return exit.into();
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
+}
+
+/// Every test under the name that the standard harness would give it.
+fn trials() -> Vec<Trial> {
+    let tests = SUITES.iter().copied().flatten();
+    let trial = |(name, run): &Test| {
+        let run = *run;
+        Trial::test(name.trim_start_matches("sim::"), move || {
+            run();
+            Ok(())
+        })
+    };
+    tests.map(trial).collect()
+}
+
 /// Every bug that a seed found once stays found.
-#[test]
 fn recorded_seeds_pass() {
-    for recorded in seeds::recorded() {
-        let outcome = sweep::one(recorded.scheduler, recorded.seed);
-        if let Some(failure) = &outcome.failure {
-            report::story("recorded_seeds_pass", recorded.scheduler, &outcome);
-            panic!("seeds/{}: {failure}", recorded.file);
+    for (_, recorded) in seeds::all() {
+        let recorded = recorded.unwrap_or_else(|why| panic!("{why}"));
+        let shrunk = recorded.shrunk().unwrap_or_else(|why| panic!("{why}"));
+        for recipe in shrunk.into_iter().chain([recorded.drawn()]) {
+            let ran = recipe.run();
+            if let Some(why) = &ran.why {
+                report::one(recorded.profile, recorded.scheduler, &ran);
+                panic!("seeds/{}: {why}", recorded.file);
+            }
         }
     }
 }
 
 /// Crash after crash, under the scheduler of madsim.
-#[test]
 fn sweep_passes() {
-    sweep::sweep("sweep_passes", Scheduler::Madsim, settings::seeds(MADSIM_SEEDS), MUST_HIT);
+    sweep::sweep(Profile::Forward, Scheduler::Madsim, settings::seeds(MADSIM_SEEDS), MUST_HIT);
 }
 
 /// The same stories under the built-in scheduler, whose choices can be put on a tape.
-#[test]
 fn built_in_sweep_passes() {
-    sweep::sweep("built_in_sweep_passes", Scheduler::BuiltIn, settings::seeds(BUILT_IN_SEEDS), MUST_HIT);
+    sweep::sweep(Profile::Forward, Scheduler::BuiltIn, settings::seeds(BUILT_IN_SEEDS), MUST_HIT);
+}
+
+/// I7: the same on disks that lie, rot, lose sectors and get parts of their past back.
+fn damage_is_named_or_harmless() {
+    sweep::sweep(Profile::Damage, Scheduler::BuiltIn, settings::seeds(DAMAGE_SEEDS), MUST_HIT);
 }
 
 /// I12, without which no seed is worth recording.
-#[test]
 fn same_seed_same_trace() {
     for index in 0..REPEATED_SEEDS {
         let seed = settings::one_seed().unwrap_or(settings::base().wrapping_add(index));
-        repeat::i12_same_seed_same_trace(Scheduler::BuiltIn, "built_in_sweep_passes", seed);
-        repeat::i12_same_seed_same_trace(Scheduler::Madsim, "sweep_passes", seed);
+        repeat::i12_same_seed_same_trace(Scheduler::BuiltIn, seed);
+        repeat::i12_same_seed_same_trace(Scheduler::Madsim, seed);
     }
 }

@@ -3,11 +3,14 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::Interest;
+use tracing::{Level, Metadata, Subscriber};
+
+use crate::explain::record::{self, Event, Told};
 
 /// How many of the last events are kept for people.
 const LINES_MAX: usize = 20;
@@ -62,7 +65,14 @@ struct Counter;
 
 impl Subscriber for Counter {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_event() && metadata.target().starts_with("highwater::")
+        // The marks of every single frame are for a recording only.
+        let frame = *metadata.level() == Level::TRACE && metadata.target() == "highwater::wal";
+        metadata.is_event() && metadata.target().starts_with("highwater::") && (!frame || record::is_on())
+    }
+
+    /// Asked for every event: whether a thread records changes.
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if metadata.target().starts_with("highwater::") { Interest::sometimes() } else { Interest::never() }
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -73,12 +83,14 @@ impl Subscriber for Counter {
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn event(&self, event: &Event<'_>) {
+    fn event(&self, event: &tracing::Event<'_>) {
         let target = event.metadata().target().trim_start_matches("highwater::");
         let mut text = Text::default();
         event.record(&mut text);
         let mark = format!("{target}: {}", text.message);
-        let line = format!("{mark}{}", text.fields);
+        let line =
+            text.fields.iter().fold(mark.clone(), |line, (name, value)| format!("{line} {name}={value}"));
+        record::note(|| Event::Engine(Told { target, message: text.message, fields: text.fields }));
         // A thread that is ending has nobody left to tell.
         let _ = MARKS.try_with(|marks| {
             let mut marks = marks.borrow_mut();
@@ -98,15 +110,14 @@ impl Subscriber for Counter {
 #[derive(Default)]
 struct Text {
     message: String,
-    fields: String,
+    fields: Vec<(&'static str, String)>,
 }
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a string does not fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            name => self.fields.push((name, format!("{value:?}"))),
+        }
     }
 }

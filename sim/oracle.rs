@@ -4,11 +4,15 @@
 //! O1. The floor is the greatest epoch that anybody was told is durable; the ceiling is the greatest that every core
 //!     has ended. A recovery returns an epoch between them, both included.
 //! O2. After a recovery the epochs above it never happened.
+//! O3. Where disks break their word, a recovery may return an older epoch than the floor, but still a closed one, of
+//!     this history or of one that was left behind: the model keeps them all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use highwater::{FencingToken, Offset};
+
+use crate::explain::record::{self, Event};
 
 /// The keys of one core.
 pub(crate) type Keys = BTreeMap<Vec<u8>, Arc<[u8]>>;
@@ -83,6 +87,9 @@ pub(crate) struct Oracle {
     cores: Vec<CoreHistory>,
     base: u64,
     floor: u64,
+    /// Histories that were left behind, each with the epoch that it began with; kept if [`Oracle::keeps`].
+    left: Vec<(u64, Vec<CoreHistory>)>,
+    keeps: bool,
     /// How often an open returned `Ok`.
     pub(crate) opened: u64,
     /// The token of the last open.
@@ -93,9 +100,10 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// The model of a database that does not exist yet.
-    pub(crate) fn new(cores: u16) -> Self {
+    /// It keeps what was left behind if it `keeps` (O3).
+    pub(crate) fn new(cores: u16, keeps: bool) -> Self {
         let cores = (0..cores).map(|_| CoreHistory::default()).collect();
-        Self { cores, base: 0, floor: 0, opened: 0, token: None, failed_at: None }
+        Self { cores, base: 0, floor: 0, left: Vec::new(), keeps, opened: 0, token: None, failed_at: None }
     }
 
     /// How many cores there are.
@@ -110,8 +118,7 @@ impl Oracle {
 
     /// The greatest epoch that can survive: the last one that every core has ended.
     pub(crate) fn ceiling(&self) -> u64 {
-        let ended = self.cores.iter().map(|core| core.ended.len()).min().unwrap_or(0);
-        self.base + ended as u64
+        ceiling(self.base, &self.cores)
     }
 
     /// The epoch that was recovered last.
@@ -151,33 +158,39 @@ impl Oracle {
 
     /// Somebody was told that `epoch` is durable.
     pub(crate) fn acknowledge(&mut self, epoch: u64) {
-        self.floor = self.floor.max(epoch);
+        if epoch > self.floor {
+            self.floor = epoch;
+            record::note(|| Event::Acknowledged(epoch));
+        }
     }
 
     /// The states of all cores at `epoch`, which lies between the last recovered one and the ceiling.
     pub(crate) fn at(&self, epoch: u64) -> Vec<CoreModel> {
-        assert!((self.base..=self.ceiling()).contains(&epoch), "the model has no epoch {epoch}");
-        let ended = usize::try_from(epoch - self.base).expect("a count");
-        self.cores
-            .iter()
-            .map(|core| {
-                let mut state = core.base.clone();
-                for (changes, mark) in &core.ended[..ended] {
-                    for change in changes {
-                        state.apply(change);
-                    }
-                    state.mark(mark);
-                }
-                state
-            })
-            .collect()
+        states(self.base, &self.cores, epoch).unwrap_or_else(|| panic!("the model has no epoch {epoch}"))
+    }
+
+    /// Every state that `epoch` ever had when it was closed, the present history first (O3).
+    pub(crate) fn ever(&self, epoch: u64) -> impl Iterator<Item = Vec<CoreModel>> + use<'_> {
+        let present = states(self.base, &self.cores, epoch);
+        let left = self.left.iter().rev().filter_map(move |(base, cores)| states(*base, cores, epoch));
+        present.into_iter().chain(left)
     }
 
     /// An open has recovered `epoch`: everything after it never happened, and it can never be lost again.
     pub(crate) fn recovered(&mut self, epoch: u64, token: FencingToken) {
-        let states = self.at(epoch);
-        for (core, state) in self.cores.iter_mut().zip(states) {
-            *core = CoreHistory { base: state.clone(), live: state, ..CoreHistory::default() };
+        self.recovered_as(epoch, self.at(epoch), token);
+    }
+
+    /// An open has recovered `epoch`, with these states.
+    pub(crate) fn recovered_as(&mut self, epoch: u64, states: Vec<CoreModel>, token: FencingToken) {
+        let fresh = states.into_iter().map(|state| CoreHistory {
+            base: state.clone(),
+            live: state,
+            ..CoreHistory::default()
+        });
+        let before = std::mem::replace(&mut self.cores, fresh.collect());
+        if self.keeps {
+            self.left.push((self.base, before));
         }
         self.base = epoch;
         self.floor = epoch;
@@ -185,4 +198,29 @@ impl Oracle {
         self.token = Some(token);
         self.failed_at = None;
     }
+}
+
+/// The last epoch that all cores of a history have ended.
+fn ceiling(base: u64, cores: &[CoreHistory]) -> u64 {
+    let ended = cores.iter().map(|core| core.ended.len()).min().unwrap_or(0);
+    base + ended as u64
+}
+
+/// The states of all cores at `epoch`, if it is in the history.
+fn states(base: u64, cores: &[CoreHistory], epoch: u64) -> Option<Vec<CoreModel>> {
+    if !(base..=ceiling(base, cores)).contains(&epoch) {
+        return None;
+    }
+    let ended = usize::try_from(epoch - base).expect("a count");
+    let at_epoch = |core: &CoreHistory| {
+        let mut state = core.base.clone();
+        for (changes, mark) in &core.ended[..ended] {
+            for change in changes {
+                state.apply(change);
+            }
+            state.mark(mark);
+        }
+        state
+    };
+    Some(cores.iter().map(at_epoch).collect())
 }

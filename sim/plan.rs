@@ -1,18 +1,32 @@
 //! Everything that a seed decides: the disk, its faults, the database, its lives and how each ends.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use highwater::sim::{ClockFaults, FaultClass, FaultPlan, Latency, Personality, Stream, Streams};
 
+use serde::{Deserialize, Serialize};
+
+use crate::coverage::Work;
+use crate::damage::{self, DamagePlan};
 use crate::draw::Draw;
-use crate::shape::{Shape, Tuning};
+use crate::host::Schedule;
+use crate::profile::Profile;
+use crate::shape::{DIRECTORY, Shape, Tuning};
+use crate::step::{Moment, Op, Step, in_words};
+use crate::without;
 
 /// One seed's run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// The kind of plan.
+    pub(crate) profile: Profile,
     /// The seed.
     pub(crate) seed: u64,
+    /// Who goes first.
+    pub(crate) schedule: Schedule,
     /// What kind of disk.
     pub(crate) disk: Personality,
     /// Which faults it injects.
@@ -27,10 +41,15 @@ pub(crate) struct Plan {
     pub(crate) lives: Vec<LifePlan>,
     /// The options of the last life.
     pub(crate) last: Tuning,
+    /// What the last life does at first.
+    pub(crate) last_steps: Vec<Step>,
+    /// What is out of contract, if anything is.
+    pub(crate) damage: Option<DamagePlan>,
 }
 
 /// What the workload does, and how often.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Load {
     /// Distinct keys per core: few, so that they are overwritten.
     pub(crate) keys: u64,
@@ -48,57 +67,15 @@ pub(crate) struct Load {
     pub(crate) pause_us_max: u64,
 }
 
-/// An operation of the workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Op {
-    /// A key gets a value.
-    Put,
-    /// A key loses its value.
-    Delete,
-    /// A key is read.
-    Get,
-    /// All keys with a prefix are read.
-    Scan,
-    /// Every key loses its value.
-    Clear,
-    /// Money moves from one core to another within one epoch.
-    Transfer,
-    /// One core ends its epoch.
-    EndOne,
-    /// Every core is asked to end its epoch, and does.
-    EndAll,
-    /// Somebody waits in the background for an epoch.
-    Await,
-    /// The workload itself waits for an epoch.
-    Commit,
-    /// A checkpoint is asked for.
-    Checkpoint,
-}
-
-impl Op {
-    /// Every operation.
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Put,
-        Self::Delete,
-        Self::Get,
-        Self::Scan,
-        Self::Clear,
-        Self::Transfer,
-        Self::EndOne,
-        Self::EndAll,
-        Self::Await,
-        Self::Commit,
-        Self::Checkpoint,
-    ];
-}
-
 /// One life of the database: from an open to its end.
 #[derive(Clone, Debug)]
 pub(crate) struct LifePlan {
+    /// Names its streams, whichever lives are left out.
+    pub(crate) number: u32,
     /// Its options.
     pub(crate) tuning: Tuning,
-    /// How many operations it may do.
-    pub(crate) operations: u64,
+    /// What it does.
+    pub(crate) steps: Vec<Step>,
     /// Crash at the n-th boundary of the calls that match, if they are that many.
     pub(crate) trigger: Option<Trigger>,
     /// What happens when the operations are done.
@@ -106,20 +83,45 @@ pub(crate) struct LifePlan {
     /// What the next life finds, unless this one ended in a crash of its own.
     pub(crate) next: Next,
     /// The crash of this life, if it comes to one.
-    pub(crate) power: bool,
+    pub(crate) fate: Fate,
+}
+
+/// What a crash leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fate {
+    /// The page cache.
+    Cache,
+    /// The platter, and of what was unsynced whatever is drawn.
+    Drawn,
+    /// The platter, and nothing that was unsynced.
+    AllLost,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cache => "process crash",
+            Self::Drawn => "power loss",
+            Self::AllLost => "power loss (all unsynced lost)",
+        })
+    }
 }
 
 /// When a life is cut short.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trigger {
-    /// Only calls of this name count, if one is given.
-    pub(crate) operation: Option<&'static str>,
+    /// Boundaries count from here on; from the beginning of the life if nothing is said.
+    pub(crate) after: Option<Moment>,
+    /// Only calls of this work count, if one is given.
+    pub(crate) work: Option<Work>,
     /// How many boundaries of such calls it waits for.
     pub(crate) boundaries: u64,
 }
 
 /// How a life ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Ending {
     /// It runs until it is crashed.
     Crash,
@@ -130,7 +132,8 @@ pub(crate) enum Ending {
 }
 
 /// How the next life begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Next {
     /// In the same process.
     SameProcess,
@@ -140,13 +143,31 @@ pub(crate) enum Next {
     PowerLoss,
 }
 
-/// Calls at which a crash is worth aiming.
-const TARGETS: [&str; 7] =
-    ["write_at", "write_at_and_sync", "sync_data", "rename", "link", "sync_dir", "create_new"];
+/// Steps of the last life.
+const LAST_STEPS: u64 = 60;
 
 impl Plan {
-    /// The plan of a seed.
-    pub(crate) fn new(seed: u64) -> Self {
+    /// The plan of a seed. Panics when the profile is a fan-out, which draws shapes of its own.
+    pub(crate) fn of(profile: Profile, seed: u64) -> Self {
+        without::adapt(match profile {
+            Profile::Forward => Self::forward(seed),
+            Profile::Damage => Self::damaged(seed),
+            Profile::FanOutLog | Profile::FanOutEngine => panic!("{profile} tells no stories"),
+        })
+    }
+
+    /// A forward plan on a disk that breaks its word.
+    fn damaged(seed: u64) -> Self {
+        let mut plan = Self::forward(seed);
+        let mut stream = Streams::new(seed).stream("plan.damage");
+        plan.profile = Profile::Damage;
+        plan.disk.lying = stream.chance(0.5);
+        plan.faults = damage::faults(&mut stream, plan.faults);
+        plan.damage = Some(DamagePlan::draw(&mut stream, plan.lives.iter().map(|life| life.number)));
+        plan
+    }
+
+    fn forward(seed: u64) -> Self {
         let streams = Streams::new(seed);
         let mut stream = streams.stream("plan.disk");
         let disk = Personality::draw(&mut stream);
@@ -156,11 +177,45 @@ impl Plan {
         let load = Load::draw(&mut streams.stream("plan.load"));
         let mut stream = streams.stream("plan.lives");
         let count = stream.range(1, 7);
-        let lives = (0..count).map(|_| LifePlan::draw(&mut stream)).collect();
+        let draw = |number| LifePlan::draw((&mut stream, &streams), number, &load, shape.cores);
+        let lives = (0..count).map(draw).collect();
         let mut last = Tuning::draw(&mut streams.stream("plan.last"));
         // There the workload has to get to the end of every operation.
         last.epoch_bytes_max = 1 << 30;
-        Self { seed, disk, faults, clock, shape, load, lives, last }
+        let last_steps = Step::draw(streams.fork("load/last"), &load, shape.cores, LAST_STEPS);
+        let (profile, schedule) = (Profile::Forward, Schedule::Drawn);
+        Self {
+            profile,
+            seed,
+            schedule,
+            disk,
+            faults,
+            clock,
+            shape,
+            load,
+            lives,
+            last,
+            last_steps,
+            damage: None,
+        }
+    }
+
+    /// The plainest one: a healthy disk, one life without steps.
+    pub(crate) fn plain(profile: Profile, seed: u64) -> Self {
+        Self {
+            profile,
+            seed,
+            schedule: Schedule::Tape(BTreeMap::new()),
+            disk: tame(),
+            faults: FaultPlan::none(),
+            clock: ClockFaults::default(),
+            shape: Shape::plain(),
+            load: Load::plain(),
+            lives: Vec::new(),
+            last: Tuning::plain(),
+            last_steps: Vec::new(),
+            damage: (profile == Profile::Damage).then(DamagePlan::plain),
+        }
     }
 
     /// The longest value for a key of `key_bytes`: a log is opened with segments that take what it may hold.
@@ -171,6 +226,9 @@ impl Plan {
     }
 }
 
+/// Where the faults of a run may strike alone.
+const FOCUS: [&str; 6] = ["m", "f", "f", "wal", "wal/00000", ""];
+
 /// Faults that a program must survive exactly. A third of the seeds has none but crashes, which lets them go deep.
 fn faults(stream: &mut Stream) -> FaultPlan {
     let mut plan = FaultPlan::none();
@@ -179,6 +237,10 @@ fn faults(stream: &mut Stream) -> FaultPlan {
     plan.stall = Duration::from_millis(stream.scale(20, 5_000));
     plan.full_for = Duration::from_millis(stream.scale(5, 2_000));
     let quiet = stream.chance(0.33);
+    // A tenth of a run's calls are about checkpoints and manifests: a rate for all of them rarely hits these.
+    let focus = *stream.pick(&FOCUS);
+    let focused = stream.chance(0.6);
+    plan.focus = focused.then(|| Path::new(DIRECTORY).join(focus));
     for class in FaultClass::RATED {
         let on = stream.chance(0.4);
         let harmless = matches!(class, FaultClass::WriteBack | FaultClass::Interrupted)
@@ -186,6 +248,8 @@ fn faults(stream: &mut Stream) -> FaultPlan {
         let harmless_rate = *stream.pick(&[0.01, 0.1, 0.5]);
         let rate = *stream.pick(&[0.0003, 0.001, 0.003, 0.01]);
         if class.in_contract() && on && (harmless || !quiet) {
+            // Stalls cost virtual time, of which a life has so much and no more.
+            let rate = if focused && class != FaultClass::Stall { 10.0 * rate } else { rate };
             plan = plan.with(class, if harmless { harmless_rate } else { rate });
         }
     }
@@ -203,7 +267,19 @@ fn clock(stream: &mut Stream) -> ClockFaults {
     }
 }
 
+/// The disk with the fewest outcomes of a crash.
+pub(crate) fn tame() -> Personality {
+    Personality { power_safe_overwrite: true, stale_extension: false, ..Personality::default() }
+}
+
 impl Load {
+    /// The plainest one.
+    pub(crate) fn plain() -> Self {
+        let mut weights = [0; Op::ALL.len()];
+        weights[0] = 1;
+        Self { keys: 4, values: (8, 8), oversize: 0.0, weights, skew: 1, transfers: false, pause_us_max: 0 }
+    }
+
     fn draw(stream: &mut Stream) -> Self {
         let shortest = stream.scale(1, 600);
         let values = if stream.chance(0.5) { (shortest, shortest) } else { (0, shortest) };
@@ -212,7 +288,7 @@ impl Load {
             1 => usual * 8,
             _ => usual,
         };
-        let weights = [
+        let mut weights = [
             weight(40).max(5),
             weight(8),
             weight(6),
@@ -225,6 +301,8 @@ impl Load {
             weight(2),
             weight(1),
         ];
+        // Long epochs, in some.
+        weights[0] *= *stream.pick(&[1, 1, 1, 30]);
         Self {
             keys: stream.scale(1, 60),
             values,
@@ -238,35 +316,59 @@ impl Load {
 }
 
 impl LifePlan {
-    fn draw(stream: &mut Stream) -> Self {
+    fn draw((stream, streams): (&mut Stream, &Streams), number: u64, load: &Load, cores: u16) -> Self {
         let tuning = Tuning::draw(stream);
         let operations = stream.scale(4, 600);
         // Short triggers fall into recovery, also several in a row; long ones into the workload.
         let boundaries = if stream.chance(0.3) { stream.scale(1, 200) } else { stream.scale(60, 6_000) };
-        let aimed = stream.chance(0.4).then_some(*stream.pick(&TARGETS));
-        let boundaries = if aimed.is_some() { boundaries.div_ceil(8) } else { boundaries };
-        let trigger = stream.chance(0.75).then_some(Trigger { operation: aimed, boundaries });
+        // Most calls append: a crash that is not aimed rarely meets anything else.
+        let aimed = stream.chance(0.5).then_some(*stream.pick(&Work::CALLS));
+        let boundaries = if aimed.is_some() { stream.scale(1, 60) } else { boundaries };
+        let trigger = stream.chance(0.75).then_some(Trigger { after: None, work: aimed, boundaries });
         let ending =
             *stream.pick(&[Ending::Crash, Ending::Crash, Ending::Crash, Ending::Close, Ending::Drop]);
         let next = *stream.pick(&[Next::SameProcess, Next::NewProcess, Next::PowerLoss]);
-        Self { tuning, operations, trigger, ending, next, power: stream.chance(0.7) }
+        let fate = if stream.chance(0.7) { Fate::Drawn } else { Fate::Cache };
+        let steps = Step::draw(streams.fork(&format!("load/{number}")), load, cores, operations);
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        Self { number, tuning, steps, trigger, ending, next, fate }
     }
 }
 
 impl fmt::Display for LifePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let crash = if self.power { "power loss" } else { "process crash" };
-        write!(
-            f,
-            "{} operations, then {:?}, next {:?}; {}",
-            self.operations, self.ending, self.next, self.tuning
-        )?;
+        let Self { steps, ending, next, fate, .. } = self;
+        write!(f, "{} steps, then {ending:?}, next {next:?}; {}", steps.len(), self.tuning)?;
         match &self.trigger {
-            Some(Trigger { operation, boundaries }) => {
-                write!(f, "; {crash} at boundary {boundaries} of {}", operation.unwrap_or("any call"))
-            }
-            None => write!(f, "; a crash would be a {crash}"),
+            Some(trigger) => write!(f, "; {fate} at {trigger}")?,
+            None => write!(f, "; a crash would be a {fate}")?,
         }
+        write!(f, "\n        {}", in_words(steps))
+    }
+}
+
+impl LifePlan {
+    /// What happens in this life, without its options.
+    pub(crate) fn in_words(&self) -> String {
+        let Self { number, steps, trigger, ending, next, fate, .. } = self;
+        let crash = trigger.map_or(String::new(), |trigger| format!("; {fate} at {trigger}"));
+        let end = match (trigger, ending) {
+            (Some(_), _) => String::new(),
+            (None, Ending::Crash) => format!("; {fate}"),
+            (None, ending) => format!("; {ending:?}, next {next:?}"),
+        };
+        format!("life {number}: {}{crash}{end}", in_words(steps))
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { after, work, boundaries } = self;
+        match work {
+            Some(work) => write!(f, "boundary {boundaries} of {work:?}")?,
+            None => write!(f, "boundary {boundaries}")?,
+        }
+        after.map_or(Ok(()), |after| write!(f, " since {after}"))
     }
 }
 
@@ -278,9 +380,10 @@ impl fmt::Display for Plan {
         writeln!(f, "clock:  {:?}", self.clock)?;
         writeln!(f, "shape:  {:?}", self.shape)?;
         writeln!(f, "load:   {:?}", self.load)?;
-        for (number, life) in self.lives.iter().enumerate() {
-            writeln!(f, "life {number}: {life}")?;
+        for life in &self.lives {
+            writeln!(f, "life {}: {life}", life.number)?;
         }
-        write!(f, "last life: {}", self.last)
+        write!(f, "last life: {}\n        {}", self.last, in_words(&self.last_steps))?;
+        self.damage.as_ref().map_or(Ok(()), |damage| write!(f, "\n{damage}"))
     }
 }

@@ -1,13 +1,13 @@
 //! What people are told: how to see a failure again, what led to it, and how fast a sweep was.
-#![expect(clippy::print_stdout, reason = "a sweep tells people about its seeds")]
-
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use highwater::sim::{FaultClass, Ledger};
 
+use crate::DAMAGE_MUST_HIT;
+use crate::coverage;
 use crate::host::Scheduler;
-use crate::marks::Marks;
+use crate::job::{Job, Ran, Totals};
+use crate::profile::Profile;
 use crate::repeat;
 use crate::sweep::Outcome;
 use crate::world::{Tally, lock};
@@ -16,23 +16,36 @@ use crate::world::{Tally, lock};
 const LAST: usize = 20;
 /// From this many seeds on, a mark that was never hit is a failure.
 const MARKS_SEEDS_MIN: u64 = 500;
+/// From this many seeds on, a cell of the coverage that was never reached is one: the rarest is met once in a thousand.
+const COVERAGE_SEEDS_MIN: u64 = 10_000;
 
-/// Tells about the seeds that failed: the first in full.
-pub(crate) fn failures(name: &str, scheduler: Scheduler, failures: &[Outcome]) {
-    println!("\n==== {name}: {} seeds failed on the {scheduler} scheduler", failures.len());
-    for outcome in failures {
-        let (seed, step) = (outcome.run.plan.seed, lock(&outcome.run.step));
-        println!("{seed:#x} {step}: {}", outcome.failure.as_deref().unwrap_or("?"));
-    }
-    if let Some(first) = failures.first() {
-        story(name, scheduler, first);
+/// The line that runs a seed again.
+pub(crate) fn replay_line(profile: Profile, scheduler: Scheduler, seed: u64) -> String {
+    match profile.exploration() {
+        None => format!("cargo sim replay {seed:#x} --profile {profile} --scheduler {scheduler}"),
+        Some(_) => format!("cargo sim replay {seed:#x} --profile {profile}"),
     }
 }
 
-/// Tells everything about a run.
-pub(crate) fn story(name: &str, scheduler: Scheduler, outcome: &Outcome) {
+/// Tells everything about a seed's run.
+pub(crate) fn one(profile: Profile, scheduler: Scheduler, ran: &Ran) {
+    println!("\nreplay: {}", replay_line(profile, scheduler, ran.seed));
+    match &ran.outcome {
+        Some(outcome) => story(scheduler, outcome),
+        None => println!("{:?}", ran.explored),
+    }
+    match &ran.why {
+        Some(why) => {
+            println!("seed {:#x} failed: {why}", ran.seed);
+            println!("shrink: {}", replay_line(profile, scheduler, ran.seed).replace("replay", "shrink"));
+        }
+        None => println!("seed {:#x} passes", ran.seed),
+    }
+}
+
+/// Tells everything about a story.
+pub(crate) fn story(scheduler: Scheduler, outcome: &Outcome) {
     let run = &outcome.run;
-    println!("\nreplay: HIGHWATER_SEED={:#x} cargo sim {name} --nocapture", run.plan.seed);
     println!("seed {:#x}, {scheduler} scheduler, at {}\n{}", run.plan.seed, lock(&run.step), run.plan);
     println!("{:?}", lock(&run.tally));
     if let Some(disk) = &*lock(&run.disk) {
@@ -67,28 +80,73 @@ fn faults(ledger: &Ledger) {
     }
 }
 
-/// Tells how fast a sweep was, and what it did.
-pub(crate) fn rates(
-    name: &str,
-    scheduler: Scheduler,
-    count: u64,
-    tally: &Tally,
-    took: Duration,
-    busy: Duration,
-) {
-    #[expect(clippy::cast_precision_loss, reason = "a count of seeds is small")]
-    let per_core = count as f64 / busy.as_secs_f64().max(f64::MIN_POSITIVE);
-    println!(
-        "{name}: {count} seeds on the {scheduler} scheduler in {took:.1?}: {per_core:.1} seeds/s per core"
-    );
-    println!("  {tally:?}");
-}
-
-/// Tells which marks were hit. Panics when one that must be was not, unless there were too few seeds to tell.
-pub(crate) fn marks(marks: &Marks, must_hit: &[&str], count: u64) {
-    for (mark, hits) in marks.counts() {
+/// Tells what a job did and how fast, and about its failures: each in a line, the first in full.
+pub(crate) fn totals(job: &Job, total: &Totals) {
+    let Job { profile, scheduler, .. } = *job;
+    let (seeds_rate, states_rate) = total.rates();
+    for (mark, hits) in total.marks.counts() {
         println!("  {hits:>9} {mark}");
     }
-    let missed: Vec<_> = must_hit.iter().filter(|mark| marks.count(mark) == 0).collect();
-    assert!(missed.is_empty() || count < MARKS_SEEDS_MIN, "marks that {count} seeds never hit: {missed:?}");
+    println!("{profile}: {} seeds from {:#x} on the {scheduler} scheduler", total.seeds, job.base);
+    match profile.exploration() {
+        None => println!("  {:?}\n{}", total.tally, total.coverage),
+        Some(_) => println!("  {:?}", total.explored),
+    }
+    println!(
+        "  {} crash states in {:.1?}: {seeds_rate:.1} seeds/s and {states_rate:.0} crash states/s per core",
+        total.states(),
+        total.took
+    );
+    let Some(first) = total.failures.first() else { return };
+    println!("\n==== {} seeds failed", total.failures.len());
+    for ran in &total.failures {
+        println!(
+            "{}\n  {}",
+            replay_line(profile, scheduler, ran.seed),
+            ran.why.as_deref().unwrap_or_default()
+        );
+    }
+    one(profile, scheduler, first);
+}
+
+/// What stories had to see and did not, if there were enough seeds to tell: marks of `must_hit`, and cells of the
+/// coverage.
+pub(crate) fn missed(total: &Totals, profile: Profile, must_hit: &[&str]) -> Vec<String> {
+    if profile.exploration().is_some() {
+        return Vec::new();
+    }
+    if profile == Profile::Damage {
+        return missed_outcomes(total);
+    }
+    missing(total.seeds, must_hit, |mark| total.marks.count(mark) > 0, &total.coverage.named())
+}
+
+/// [`missed`] of damage: marks, and outcomes of the lattice.
+fn missed_outcomes(total: &Totals) -> Vec<String> {
+    let Tally { exact, typed, tail_lost, .. } = total.tally;
+    let outcomes = [("exact", exact), ("typed error", typed), ("unproven tail lost", tail_lost)];
+    let mut missed = Vec::new();
+    if total.seeds >= MARKS_SEEDS_MIN {
+        let marks = DAMAGE_MUST_HIT.iter().filter(|mark| total.marks.count(mark) == 0);
+        missed.extend(marks.map(|mark| (*mark).to_owned()));
+        missed.extend(outcomes.iter().filter(|(_, count)| *count == 0).map(|(name, _)| (*name).to_owned()));
+    }
+    missed
+}
+
+/// [`missed`] of `seeds` stories that have hit these marks and named cells.
+pub(crate) fn missing(
+    seeds: u64,
+    must_hit: &[&str],
+    is_hit: impl Fn(&str) -> bool,
+    reached: &BTreeMap<String, u64>,
+) -> Vec<String> {
+    let mut missed = Vec::new();
+    if seeds >= MARKS_SEEDS_MIN {
+        missed.extend(must_hit.iter().filter(|mark| !is_hit(mark)).map(|mark| (*mark).to_owned()));
+    }
+    if seeds >= COVERAGE_SEEDS_MIN {
+        missed.extend(coverage::cold(reached));
+    }
+    missed
 }

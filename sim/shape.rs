@@ -6,25 +6,35 @@ use std::time::Duration;
 use highwater::sim::{Personality, Stream};
 use highwater::{Options, Route};
 
+use serde::{Deserialize, Serialize};
+
 use crate::draw::Draw;
+use crate::text::{maybe_millis, millis, route};
 
 /// Where the database lies on the simulated disk.
 pub(crate) const DIRECTORY: &str = "db";
 
 /// What is fixed when the database is created.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Shape {
     /// Cores.
     pub(crate) cores: u16,
     /// Key groups.
     pub(crate) key_groups: u16,
     /// The part of a key that decides its core.
+    #[serde(with = "route")]
     pub(crate) route: Route,
     /// Never less than the device's.
     pub(crate) write_unit: u32,
 }
 
 impl Shape {
+    /// The plainest one.
+    pub(crate) fn plain() -> Self {
+        Self { cores: 1, key_groups: 64, route: Route::WholeKey, write_unit: 512 }
+    }
+
     /// Draws one for a disk.
     pub(crate) fn draw(stream: &mut Stream, disk: &Personality) -> Self {
         let cores = *stream.pick(&[1, 1, 2, 2, 2, 3, 4, 8]);
@@ -36,7 +46,8 @@ impl Shape {
 }
 
 /// What each life may choose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Tuning {
     /// Who writes the log: the caller, or a task of its own.
     pub(crate) inline: bool,
@@ -53,8 +64,10 @@ pub(crate) struct Tuning {
     /// Epochs that a core may be ahead.
     pub(crate) epoch_skew_max: u64,
     /// Time to the seal of an idle log.
+    #[serde(with = "millis")]
     pub(crate) idle_seal_after: Duration,
     /// Time between checkpoints.
+    #[serde(with = "maybe_millis")]
     pub(crate) checkpoint_interval: Option<Duration>,
     /// Log bytes between checkpoints.
     pub(crate) checkpoint_wal_bytes: u64,
@@ -67,6 +80,25 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
+    /// The plainest one: nothing happens unless it is asked for, and little fits.
+    pub(crate) fn plain() -> Self {
+        Self {
+            inline: false,
+            segment_bytes: 16 << 10,
+            batch_bytes: 1024,
+            queue_bytes: 8192,
+            depth: 1,
+            epoch_bytes_max: 1 << 30,
+            epoch_skew_max: 16,
+            idle_seal_after: Duration::from_secs(60),
+            checkpoint_interval: None,
+            checkpoint_wal_bytes: 1 << 30,
+            checkpoint_memory_bytes: 1 << 20,
+            retain: 2,
+            fallback_bytes_max: 0,
+        }
+    }
+
     /// Draws one.
     pub(crate) fn draw(stream: &mut Stream) -> Self {
         let segment_bytes = *stream.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10]);

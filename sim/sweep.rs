@@ -1,16 +1,21 @@
-//! Many seeds on all cores, and what is told about them.
+//! One plan's run, and the tests that run many.
 //!
-//! Each seed runs on a thread of its own: what the last seed left in thread-locals (madsim seeds hashers there) is
+//! Each plan runs on a thread of its own: what the last one left in thread-locals (madsim seeds hashers there) is
 //! no part of the next.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use highwater::env::Tick;
+
+use crate::explain::record::{self, Recording};
 use crate::host::Scheduler;
+use crate::job::{self, Budget, Job, Ran};
 use crate::marks::{self, Marks};
+use crate::plan::Plan;
+use crate::profile::Profile;
+use crate::recipe::Recipe;
 use crate::report;
 use crate::settings;
 use crate::story;
@@ -22,8 +27,13 @@ const STACK_BYTES: usize = 8 << 20;
 /// A sweep with so many failures is not continued.
 const FAILURES_MAX: usize = 20;
 
-/// Sweeps take all cores: one at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// What takes all cores takes turns.
+static ALL_CORES: Mutex<()> = Mutex::new(());
+
+/// Waits until nobody else has all cores, and has them until the guard is dropped.
+pub(crate) fn all_cores() -> MutexGuard<'static, ()> {
+    lock(&ALL_CORES)
+}
 
 /// What one seed's run came to.
 pub(crate) struct Outcome {
@@ -35,17 +45,33 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<String>,
 }
 
-/// Runs `seed` on a fresh thread.
-pub(crate) fn one(scheduler: Scheduler, seed: u64) -> Outcome {
+/// Runs `plan` on a fresh thread.
+pub(crate) fn one(scheduler: Scheduler, plan: Plan) -> Outcome {
+    prepared(scheduler, Run::new(plan))
+}
+
+/// Runs what was prepared, on a fresh thread.
+pub(crate) fn prepared(scheduler: Scheduler, run: Arc<Run>) -> Outcome {
+    on_fresh_thread(move || tell(scheduler, run))
+}
+
+/// Runs `plan` on a fresh thread and records what happens.
+pub(crate) fn recorded(scheduler: Scheduler, plan: Plan) -> (Outcome, Recording) {
+    on_fresh_thread(move || {
+        record::begin();
+        let outcome = tell(scheduler, Run::new(plan));
+        (outcome, record::take())
+    })
+}
+
+fn tell(scheduler: Scheduler, run: Arc<Run>) -> Outcome {
     marks::install();
-    let run = story::of_seed(seed);
-    let shared = Arc::clone(&run);
-    let body = move || {
-        let told = panic::catch_unwind(AssertUnwindSafe(|| story::tell(scheduler, &shared)));
-        (told.err().map(|payload| message(&*payload)), marks::take())
-    };
-    let (failure, marks) = on_fresh_thread(body);
-    Outcome { run, marks, failure }
+    let told = panic::catch_unwind(AssertUnwindSafe(|| story::tell(scheduler, &run)));
+    let failure = told.err().map(|payload| message(&*payload));
+    if let Some(failure) = &failure {
+        run.trace.event("root", "panic", format_args!(""), format_args!("{failure}"), Tick(0));
+    }
+    Outcome { run, marks: marks::take(), failure }
 }
 
 fn message(payload: &(dyn std::any::Any + Send)) -> String {
@@ -60,67 +86,23 @@ fn on_fresh_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static)
     thread.join().unwrap_or_else(|_| panic!("a seed's thread died outside its run"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "rates are of the real clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// Runs `count` fresh seeds from `name`'s part of the seed space, or the one that was asked for. Panics with the
-/// first failure, and when a mark of `must_hit` was missed by 500 seeds or more.
-pub(crate) fn sweep(name: &str, scheduler: Scheduler, count: u64, must_hit: &[&str]) {
+/// Runs `count` fresh seeds, or the one that was asked for. Panics with the first failure, and when 500 seeds or more
+/// missed a mark of `must_hit`.
+pub(crate) fn sweep(profile: Profile, scheduler: Scheduler, count: u64, must_hit: &[&str]) {
+    let budget = Budget { seeds: count, ..Budget::UNLIMITED };
+    let job = Job { profile, scheduler, base: settings::base(), budget, failures_max: FAILURES_MAX };
     if let Some(seed) = settings::one_seed() {
-        return replay(name, scheduler, seed);
+        let ran = Recipe::of(profile, scheduler, seed).run();
+        report::one(profile, scheduler, &ran);
+        return assert_eq!(ran.why, None, "seed {seed:#x}");
     }
-    let _alone = lock(&ONE_AT_A_TIME);
-    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let total = Mutex::new((Tally::default(), Marks::default(), Duration::ZERO, Vec::new()));
-    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let begun = now();
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count {
-                        return;
-                    }
-                    let seed = settings::base().wrapping_add(index);
-                    let from = now();
-                    let outcome = one(scheduler, seed);
-                    let mut total = lock(&total);
-                    total.0.add(&lock(&outcome.run.tally));
-                    total.1.add(&outcome.marks);
-                    total.2 += from.elapsed();
-                    if outcome.failure.is_some() {
-                        total.3.push(outcome);
-                        stop.store(total.3.len() >= FAILURES_MAX, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let (tally, marks, busy, mut failures) =
-        total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    failures.sort_by_key(|outcome| outcome.run.plan.seed);
-    if let Some(failure) = failures.first() {
-        report::failures(name, scheduler, &failures);
-        panic!(
-            "{name}: seed {:#x} failed: {}",
-            failure.run.plan.seed,
-            failure.failure.as_deref().unwrap_or("?")
-        );
+    let total = job::run(&job, &|_| {});
+    report::totals(&job, &total);
+    if let Some(Ran { seed, why: Some(why), .. }) = total.failures.first() {
+        panic!("seed {seed:#x} failed: {why}");
     }
-    report::rates(name, scheduler, count, &tally, begun.elapsed(), busy);
-    report::marks(&marks, must_hit, count);
-}
-
-/// Runs one seed and tells everything about it.
-fn replay(name: &str, scheduler: Scheduler, seed: u64) {
-    let outcome = one(scheduler, seed);
-    report::story(name, scheduler, &outcome);
-    if let Some(failure) = &outcome.failure {
-        panic!("{name}: seed {seed:#x} failed: {failure}");
-    }
+    let missed = report::missed(&total, profile, must_hit);
+    assert!(missed.is_empty(), "{count} seeds never saw: {missed:?}");
 }
 
 impl Tally {
@@ -135,5 +117,12 @@ impl Tally {
         self.epochs += other.epochs;
         self.checkpoints += other.checkpoints;
         self.failed += other.failed;
+        self.exact += other.exact;
+        self.typed += other.typed;
+        self.tail_lost += other.tail_lost;
+        self.checkpoints_refused += other.checkpoints_refused;
+        self.refused_for_good += other.refused_for_good;
+        self.restored += other.restored;
+        self.damaged += other.damaged;
     }
 }

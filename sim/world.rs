@@ -1,13 +1,18 @@
 //! What a run's root task, its processes and the thread that watches it share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_listener::Event;
+use highwater::env::Tick;
 use highwater::sim::{BoundaryInfo, SimDisk, SimEnv, SimVfs, Trace};
 
+use crate::coverage::{Coverage, Work};
+use crate::damage::Images;
+use crate::explain::record;
 use crate::oracle::Oracle;
 use crate::plan::{Plan, Trigger};
+use crate::step::Moment;
 
 /// The environment of the simulated processes.
 pub(crate) type World = SimEnv<SimVfs>;
@@ -49,6 +54,20 @@ pub(crate) struct Tally {
     pub(crate) checkpoints: u64,
     /// Engines that failed.
     pub(crate) failed: u64,
+    /// With damage, here and below. Opens that gave exactly a closed epoch, and none that was acknowledged is missing.
+    pub(crate) exact: u64,
+    /// Opens that were refused with a place that the ledger knows.
+    pub(crate) typed: u64,
+    /// Opens that gave exactly an older closed epoch, and no surviving mark speaks of a later one.
+    pub(crate) tail_lost: u64,
+    /// Checkpoints that were refused with a place that the ledger knows.
+    pub(crate) checkpoints_refused: u64,
+    /// Runs that ended with a refusal.
+    pub(crate) refused_for_good: u64,
+    /// Disks that were put back to before the damage, after a refusal.
+    pub(crate) restored: u64,
+    /// Files damaged at rest.
+    pub(crate) damaged: u64,
 }
 
 /// A run as seen by everybody.
@@ -61,31 +80,56 @@ pub(crate) struct Run {
     pub(crate) oracle: Mutex<Oracle>,
     /// What happened how often.
     pub(crate) tally: Mutex<Tally>,
+    /// What was tried.
+    pub(crate) coverage: Mutex<Coverage>,
+    /// When opens began and ended; the end of one that goes on is the end of time.
+    pub(crate) opens: Mutex<Vec<(Tick, Tick)>>,
+    /// What the engine was doing at the boundary of the last trigger.
+    pub(crate) interrupted: Mutex<Option<Work>>,
     /// Where the run stands, for people.
     pub(crate) step: Mutex<String>,
     /// The disk, once there is one.
     pub(crate) disk: Mutex<Option<SimDisk>>,
+    /// Earlier images of the disk, of which parts may come back.
+    pub(crate) images: Mutex<Images>,
     news: Mutex<Option<News>>,
     changed: Event,
-    trigger: Mutex<Option<Trigger>>,
-    boundaries: AtomicU64,
+    aim: Mutex<Aim>,
+    aimed: AtomicBool,
+}
+
+/// The crash that a life waits for.
+#[derive(Default)]
+struct Aim {
+    trigger: Option<Trigger>,
+    moment: Option<Moment>,
+    /// Boundaries that count, since the life began.
+    in_life: u64,
+    /// And since the moment began.
+    in_moment: u64,
+    /// Where the lives were cut short: the moment, and the boundaries since it began.
+    fired: Vec<(Moment, u64)>,
 }
 
 impl Run {
     /// Before the first life.
     pub(crate) fn new(plan: Plan) -> Arc<Self> {
-        let oracle = Mutex::new(Oracle::new(plan.shape.cores));
+        let oracle = Mutex::new(Oracle::new(plan.shape.cores, plan.damage.is_some()));
         Arc::new(Self {
             plan,
             trace: Trace::new(),
             oracle,
             tally: Mutex::default(),
+            coverage: Mutex::default(),
+            opens: Mutex::default(),
+            interrupted: Mutex::default(),
             step: Mutex::new("before the first life".to_owned()),
             disk: Mutex::default(),
+            images: Mutex::default(),
             news: Mutex::default(),
             changed: Event::new(),
-            trigger: Mutex::default(),
-            boundaries: AtomicU64::new(0),
+            aim: Mutex::default(),
+            aimed: AtomicBool::new(false),
         })
     }
 
@@ -99,11 +143,43 @@ impl Run {
         count(&mut lock(&self.tally));
     }
 
+    /// An open begins; it ends with [`Self::opened`], or with the next crash.
+    pub(crate) fn opening(&self, now: Tick) {
+        lock(&self.opens).push((now, Tick(u64::MAX)));
+    }
+
+    /// The open that went on, if one did, has ended.
+    pub(crate) fn opened(&self, now: Tick) {
+        if let Some((_, to)) = lock(&self.opens).last_mut()
+            && *to == Tick(u64::MAX)
+        {
+            *to = now;
+        }
+    }
+
     /// Begins a life whose crash, if any, comes at `trigger`.
     pub(crate) fn begin(&self, trigger: Option<Trigger>) {
         *lock(&self.news) = None;
-        self.boundaries.store(trigger.as_ref().map_or(0, |trigger| trigger.boundaries), Ordering::SeqCst);
-        *lock(&self.trigger) = trigger;
+        self.aimed.store(trigger.is_some(), Ordering::SeqCst);
+        let mut aim = lock(&self.aim);
+        (aim.in_life, aim.in_moment) = (0, 0);
+        aim.trigger = trigger;
+    }
+
+    /// Goes on to the next moment of a life: faults and the boundaries of the crash count from here.
+    pub(crate) fn enter(&self, moment: Moment) {
+        let mut aim = lock(&self.aim);
+        aim.moment = Some(moment);
+        aim.in_moment = 0;
+        drop(aim);
+        if let Some(disk) = &*lock(&self.disk) {
+            disk.enter(moment.scope());
+        }
+    }
+
+    /// Where the lives were cut short: the moment, and the boundaries since it began.
+    pub(crate) fn fired(&self) -> Vec<(Moment, u64)> {
+        lock(&self.aim).fired.clone()
     }
 
     /// Tells the root. The first news of a life counts, except that an end is always heard.
@@ -129,13 +205,29 @@ impl Run {
 
     /// Every boundary of every call of the disk comes through here.
     pub(crate) fn boundary(&self, info: &BoundaryInfo) {
-        if self.boundaries.load(Ordering::SeqCst) == 0 {
+        record::boundary(info);
+        if !self.aimed.load(Ordering::SeqCst) {
             return;
         }
-        let counts = lock(&self.trigger)
-            .as_ref()
-            .is_some_and(|trigger| trigger.operation.is_none_or(|operation| operation == info.operation));
-        if counts && self.boundaries.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let mut aim = lock(&self.aim);
+        let Some(Trigger { after, work: wanted, boundaries }) = aim.trigger else { return };
+        let opening = lock(&self.opens).last().is_some_and(|(_, to)| *to == Tick(u64::MAX));
+        let work = Work::of(info.operation, &info.path, opening);
+        if wanted.is_some_and(|wanted| wanted != work) {
+            return;
+        }
+        aim.in_life += 1;
+        aim.in_moment += 1;
+        let reached = match after {
+            None => aim.in_life == boundaries,
+            Some(_) => aim.moment == after && aim.in_moment == boundaries,
+        };
+        if reached {
+            let fired = aim.moment.map(|moment| (moment, aim.in_moment));
+            aim.fired.extend(fired);
+            drop(aim);
+            self.aimed.store(false, Ordering::SeqCst);
+            *lock(&self.interrupted) = Some(work);
             self.tell(News::Triggered);
         }
     }

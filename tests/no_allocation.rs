@@ -87,7 +87,9 @@ fn an_overwrite_allocates_nothing() {
     assert_eq!(counted(|| vec![1_u8; 100]).1, 1, "the counter counts");
     for inline in [false, true] {
         let dir = tempfile::tempdir().unwrap();
+        // Four buffers, so that loading has used all of them, however busy the machine is: they are made when needed.
         let options = Options::new(dir.path().join("data")).inline(inline);
+        let options = options.batch_bytes(64 << 10).queue_bytes(256 << 10);
         let Opened { engine, mut cores, .. } = Engine::open(options).unwrap();
         let loading = overwrite(&mut cores[0], 2 * KEYS);
         assert!(loading > 0, "new keys need memory");

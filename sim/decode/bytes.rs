@@ -8,7 +8,7 @@ pub(super) fn crc(seed: u32, bytes: &[u8]) -> u32 {
 /// `count` bytes at `at`.
 pub(super) fn slice(bytes: &[u8], at: usize, count: usize) -> Result<&[u8], String> {
     let end = at.checked_add(count).ok_or("an offset overflows")?;
-    bytes.get(at..end).ok_or(format!("{count} bytes at {at} of {}", bytes.len()))
+    bytes.get(at..end).ok_or_else(|| format!("{count} bytes at {at} of {}", bytes.len()))
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], String> {

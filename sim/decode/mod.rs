@@ -16,15 +16,43 @@ mod wal;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::{crc, u32_at, u64_at, u128_at};
 use highwater::sim::Disk;
 use manifest::Manifest;
 pub(crate) use state::{CoreState, Offset, State};
 use wal::CoreLog;
+pub(crate) use wal::{Marked, marks};
 
 /// The files of a directory by their path in it, with `/` between the parts.
-pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Arc<Vec<u8>>>;
+
+/// The bytes of files by their digest: most files of one image are those of the next.
+#[derive(Debug, Default)]
+pub(crate) struct FileCache {
+    files: BTreeMap<u128, Arc<Vec<u8>>>,
+    bytes: usize,
+}
+
+/// What a cache holds before it is emptied.
+const CACHE_BYTES_MAX: usize = 64 << 20;
+
+impl FileCache {
+    fn file(&mut self, disk: &Disk, path: &Path) -> Arc<Vec<u8>> {
+        let digest = disk.file_digest(path).unwrap_or_default();
+        if let Some(bytes) = self.files.get(&digest) {
+            return Arc::clone(bytes);
+        }
+        let bytes = Arc::new(disk.read_file(path).unwrap_or_default());
+        self.bytes += bytes.len();
+        if self.bytes > CACHE_BYTES_MAX {
+            *self = Self { bytes: bytes.len(), ..Self::default() };
+        }
+        self.files.insert(digest, Arc::clone(&bytes));
+        bytes
+    }
+}
 
 /// A file that the head manifest needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,15 +77,14 @@ pub(crate) struct Database {
 }
 
 /// The files below `root` on a simulated disk, as a reader finds them.
-pub(crate) fn files_of(disk: &Disk, root: &str) -> Files {
+pub(crate) fn files_of(disk: &Disk, root: &str, cache: &mut FileCache) -> Files {
     let root = Path::new(root.trim_start_matches('/'));
     let mut files = Files::new();
     for (path, len) in disk.tree() {
         let absolute = Path::new("/").join(&path);
         let relative = path.strip_prefix("/").unwrap_or(&path).strip_prefix(root).map(Path::to_owned);
         if let (Some(_), Ok(relative)) = (len, relative) {
-            let bytes = disk.read_file(&absolute).unwrap_or_default();
-            files.insert(relative.to_string_lossy().into_owned(), bytes);
+            files.insert(relative.to_string_lossy().into_owned(), cache.file(disk, &absolute));
         }
     }
     files
@@ -113,7 +140,7 @@ impl Database {
                 Some(_) => {}
             }
         }
-        first.map(|(_, state)| state).ok_or(format!("nothing leads to the state of epoch {epoch}"))
+        first.map(|(_, state)| state).ok_or_else(|| format!("nothing leads to the state of epoch {epoch}"))
     }
 
     fn ways(&self, epoch: u64) -> Result<Vec<(String, State)>, String> {
@@ -180,7 +207,7 @@ impl Database {
 
     fn check_needed(&self, files: &Files) -> Result<(), String> {
         for Needed { path, bytes, crc: expected } in self.needed_files() {
-            let file = files.get(path).ok_or(format!("{path} is needed and missing (I6)"))?;
+            let file = files.get(path).ok_or_else(|| format!("{path} is needed and missing (I6)"))?;
             let whole = bytes.is_none_or(|bytes| {
                 if expected.is_some() { bytes == file.len() as u64 } else { bytes <= file.len() as u64 }
             });
@@ -210,7 +237,7 @@ impl Database {
                 let mut state = CoreState::default();
                 for file in checkpoint.files.iter().filter(|file| file.core == core) {
                     let path = file.path();
-                    let bytes = files.get(&path).ok_or(format!("{path} is missing"))?;
+                    let bytes = files.get(&path).ok_or_else(|| format!("{path} is missing"))?;
                     checkpoint::load(bytes, file, self.id, &mut state)
                         .map_err(|why| format!("{path}: {why}"))?;
                 }

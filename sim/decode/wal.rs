@@ -130,8 +130,8 @@ impl CoreLog {
         let mut chain = if whole { Some(0) } else { None };
         let mut before = 0;
         loop {
-            let segment = segments.get(&at).ok_or(format!("segment {at} vanished"))?;
-            let start = segment.start().ok_or(format!("{}: no SegmentStart", segment.path))?;
+            let segment = segments.get(&at).ok_or_else(|| format!("segment {at} vanished"))?;
+            let start = segment.start().ok_or_else(|| format!("{}: no SegmentStart", segment.path))?;
             let begins_life = at == life.first_segment;
             let states = (start.predecessor()?, start.stated_last()?);
             if begins_life != (states.0 == 0) || (at != first && states.0 != before) {
@@ -262,7 +262,8 @@ fn begin(
     // Below the floor nothing counts: a crash may have undone the removal of one segment and not of the next.
     if floor <= life.first_segment {
         let first = segments.get(&life.first_segment).filter(|first| first.token == token);
-        let first = first.ok_or(format!("segment {} is needed and missing (I6)", life.first_segment))?;
+        let first =
+            first.ok_or_else(|| format!("segment {} is needed and missing (I6)", life.first_segment))?;
         if first.identity != life.identity {
             return Err(format!("{}: another identity than the manifest names", first.path));
         }
@@ -296,11 +297,52 @@ fn segments_of(
     Ok(segments)
 }
 
+/// The greatest mark in a segment of a directory, whatever else is wrong there.
+#[derive(Clone, Debug)]
+pub(crate) struct Marked {
+    /// The segment's path.
+    pub(crate) path: String,
+    /// Its identity.
+    pub(crate) identity: u128,
+    /// The greatest epoch that a frame of it calls closed on all cores; zero when nothing says that its life has
+    /// begun, because then it may repeat what an interrupted open had found in a page cache.
+    pub(crate) closed_through: u64,
+}
+
+/// What the frames of every segment that has a sound header say.
+pub(crate) fn marks(files: &Files) -> Vec<Marked> {
+    let database = files.get("IDENT").and_then(|ident| u128_at(ident, 16).ok());
+    let sound = files.iter().filter(|(path, _)| path.starts_with("wal/")).filter_map(|(path, bytes)| {
+        let number = path.rsplit('/').next()?.parse().ok()?;
+        let theirs = database.is_none_or(|database| u128_at(bytes, 16) == Ok(database));
+        Segment::read(path, bytes, number).ok().filter(|_| theirs)
+    });
+    let sound: Vec<Segment<'_>> = sound.collect();
+    // Of each life of each core: the least and the greatest epoch called closed, and whether records came after that.
+    let mut lives: BTreeMap<(u16, u64), (u64, u64, bool)> = BTreeMap::new();
+    for segment in &sound {
+        for frame in segment.frames() {
+            let life = lives.entry((segment.core, segment.token)).or_insert((u64::MAX, 0, false));
+            life.0 = life.0.min(frame.closed_through);
+            life.1 = life.1.max(frame.closed_through);
+            life.2 |= frame.kind == 2 && frame.durable_through > 0;
+        }
+    }
+    let greatest = sound.iter().map(|segment| {
+        let life = lives.get(&(segment.core, segment.token));
+        let begun = life.is_some_and(|(least, greatest, records)| *records || greatest > least);
+        let marks = segment.frames().map(|frame| frame.closed_through);
+        let closed_through = marks.max().filter(|_| begun).unwrap_or(0);
+        Marked { path: segment.path.clone(), identity: segment.identity, closed_through }
+    });
+    greatest.collect()
+}
+
 impl<'a> Segment<'a> {
     fn read(path: &str, bytes: &'a [u8], number: u64) -> Result<Self, String> {
         let header = slice(bytes, 0, FRAMES)?;
         let salt = crc(0, &header[..124]);
-        let rest = header[74..124].iter().chain(&header[128..]).all(|byte| *byte == 0);
+        let rest = header[74..124] == [0; 50] && header[128..] == [0; FRAMES - 128];
         if &header[..8] != b"HWALSEG\0" || u32_at(header, 124)? != salt || u32_at(header, 8)? != 1 || !rest {
             return Err("a bad segment header".into());
         }
@@ -318,6 +360,11 @@ impl<'a> Segment<'a> {
             core: u16_at(header, 72)?,
             salt,
         })
+    }
+
+    /// Every frame with a valid header, wherever it stands.
+    fn frames(&self) -> impl Iterator<Item = Frame<'a>> + '_ {
+        (FRAMES..self.bytes.len()).step_by(self.unit.max(512)).filter_map(|at| self.header(at))
     }
 
     fn stated_bytes(&self) -> Result<u64, String> {

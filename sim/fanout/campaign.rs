@@ -1,14 +1,13 @@
 //! Many runs, until enough crash states were recovered; and what is said about it.
 
-#![expect(clippy::print_stdout, reason = "a harness reports to people")]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Tally, words_of};
 use crate::settings;
+use crate::sweep;
 
 /// The seeds and states of a campaign.
 struct Campaign {
@@ -16,6 +15,8 @@ struct Campaign {
     next: AtomicU64,
     states: u64,
     total: Mutex<(Tally, u64)>,
+    /// Nanoseconds on processors, of all threads together.
+    busy_ns: AtomicU64,
     failure: Mutex<Option<String>>,
 }
 
@@ -29,39 +30,61 @@ pub(crate) fn run(name: &'static str, default_states: u64, explore: fn(u64) -> (
         next: AtomicU64::new(settings::base()),
         states: states(default_states),
         total: Mutex::default(),
+        busy_ns: AtomicU64::new(0),
         failure: Mutex::default(),
     };
     #[expect(clippy::disallowed_methods, reason = "the rate is measured in real time")]
     let began = Instant::now();
     if let Some(seed) = settings::one_seed() {
-        campaign.seed(seed, explore);
+        campaign.timed(|| campaign.seed(seed, explore));
     } else {
+        let _alone = sweep::all_cores();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    while campaign.goes_on() {
-                        campaign.seed(campaign.next.fetch_add(1, Ordering::Relaxed), explore);
-                    }
+                    campaign.timed(|| {
+                        while campaign.goes_on() {
+                            campaign.seed(campaign.next.fetch_add(1, Ordering::Relaxed), explore);
+                        }
+                    });
                 });
             }
         });
     }
-    let (tally, seeds) = *campaign.total.lock().unwrap_or_else(PoisonError::into_inner);
-    let took = began.elapsed();
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
-    let rate = tally.states as f64 / took.as_secs_f64();
-    println!(
-        "fan-out of {name}: {seeds} seeds, {} moments, {} images, {} crash states recovered ({} nested) in {took:.1?}: \
-         {rate:.0} states/s",
-        tally.moments, tally.images, tally.states, tally.nested
-    );
+    campaign.report(began.elapsed());
     if let Some(failure) = campaign.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         panic!("{failure}");
     }
 }
 
 impl Campaign {
+    /// Runs `work` on this thread and counts the time that a processor spent on it: other tests run beside this one.
+    fn timed(&self, work: impl FnOnce()) {
+        #[expect(clippy::disallowed_methods, reason = "the rate is measured in real time")]
+        let began = Instant::now();
+        let before = on_processor_ns();
+        work();
+        let ns = match (before, on_processor_ns()) {
+            (Some(before), Some(after)) => after - before,
+            _ => u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        };
+        self.busy_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn report(&self, took: Duration) {
+        let (tally, seeds) = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        let Tally { moments, images, states, nested, distinct } = tally;
+        let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
+        let (rate, each) = (states as f64 / busy.as_secs_f64(), distinct as f64 / seeds.max(1) as f64);
+        println!(
+            "fan-out of {}: {seeds} seeds, {moments} moments, {images} images, {states} crash states recovered ({nested} \
+             nested), {distinct} distinct, {each:.0} of them per seed; {took:.1?}, {rate:.0} states/s per core",
+            self.name
+        );
+    }
+
     fn goes_on(&self) -> bool {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         !failed && self.total.lock().unwrap_or_else(PoisonError::into_inner).0.states < self.states
@@ -80,8 +103,10 @@ impl Campaign {
             failure.get_or_insert_with(|| {
                 format!(
                     "fan-out of {}, seed {seed:#x}, after {} seeds and {states} states:\n  {why}\n  \
-                     again: HIGHWATER_SEED={seed:#x} cargo test --features sim --test sim fan_out",
-                    self.name, total.1
+                     again: cargo sim replay {seed:#x} --profile fan-out-{}",
+                    self.name,
+                    total.1,
+                    self.name.trim_start_matches("the ")
                 )
             });
         }
@@ -92,4 +117,11 @@ impl Campaign {
 fn states(default: u64) -> u64 {
     let Ok(text) = std::env::var("HIGHWATER_STATES") else { return default };
     settings::parse(&text).unwrap_or_else(|| panic!("HIGHWATER_STATES={text}: a number is needed"))
+}
+
+/// How long this thread has been on a processor, where the system tells.
+#[expect(clippy::disallowed_methods, reason = "the rate is measured in real time")]
+fn on_processor_ns() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok()
 }

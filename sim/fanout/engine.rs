@@ -12,11 +12,25 @@ use highwater::sim::{
 };
 use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorKind, Offset, Opened, Options, RecoveryReport};
 
+use super::{Cut, Explored, Seen};
 use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
-use crate::decode::{self, CoreState, Database, State};
+use crate::Test;
+use crate::decode::{self, CoreState, Database, FileCache, State};
+use crate::plan::Fate;
+use crate::step::Moment as Scope;
+use crate::without;
 
-const EFFORT: Effort =
-    Effort { images: 10, nested_images: 3, nest_one_in: 60, again_one_in: 6, states_max: 2_500 };
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_engine_passes, a_creation_may_be_crashed_anywhere,];
+
+const EFFORT: Effort = Effort {
+    images: 24,
+    nested_images: 3,
+    nest_one_in: 60,
+    again_one_in: 6,
+    states_max: 3_000,
+    nested_max: 300,
+};
 
 const ROOT: &str = "/data";
 
@@ -26,16 +40,21 @@ const OPENS_MAX: u32 = 8;
 type World = SimEnv<SimVfs>;
 
 /// I1, I3, I4, I5 and I6 of the engine: every crash of a small workload, and some crashes of its recovery.
-#[test]
 fn fan_out_of_the_engine_passes() {
     campaign::run("the engine", 10_000, explore);
 }
 
 /// A creation was killed between the link of the first manifest and the sync of its folder, the next open made log
 /// files on the strength of a name in the page cache, and after a power cut there was data without a manifest (0x1009).
-#[test]
 fn a_creation_may_be_crashed_anywhere() {
-    let effort = Effort { images: 8, nested_images: 1, nest_one_in: 6, again_one_in: 1, states_max: 5_000 };
+    let effort = Effort {
+        images: 8,
+        nested_images: 1,
+        nest_one_in: 6,
+        again_one_in: 1,
+        states_max: 5_000,
+        nested_max: u64::MAX,
+    };
     for seed in 0..2 {
         let drawn = Shape::draw(seed);
         let options = drawn.options.clone().cores(1);
@@ -46,12 +65,26 @@ fn a_creation_may_be_crashed_anywhere() {
 }
 
 fn explore(seed: u64) -> (Tally, Result<(), String>) {
-    explore_shape(seed, &Shape::draw(seed), EFFORT)
+    let Explored { tally, result, .. } = explore_cut(seed, &Cut::default());
+    (tally, result)
+}
+
+/// Every crash of what is left of the run of `seed`.
+pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
+    let mut shape = Shape { cut: cut.clone(), ..Shape::draw(seed) };
+    cut.disk(&mut shape.personality, &mut shape.plan);
+    if cut.short {
+        shape.value_bytes_max = 20;
+    }
+    let states_max = cut.states_max.unwrap_or(EFFORT.states_max);
+    let seen = Arc::clone(&shape.seen);
+    let (tally, result) = explore_shape(seed, &shape, Effort { states_max, ..EFFORT });
+    Explored { tally, seen: lock(&seen).clone(), result }
 }
 
 fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(), String>) {
     let (moments, outcome) = run(seed, shape);
-    let subject = Whole { options: shape.options.clone(), cores: shape.cores };
+    let subject = Whole { options: shape.options.clone(), cores: shape.cores, cache: Mutex::default() };
     let mut explorer = Explorer::new(&subject, effort, seed);
     let outcome = outcome.and_then(|()| explorer.all(&moments));
     (explorer.tally, outcome.map_err(|why| format!("{why}\n  {shape}")))
@@ -68,12 +101,17 @@ struct Shape {
     operations: u64,
     /// Of so many more than eleven operations, each is a checkpoint.
     checkpoints: u64,
+    /// What happens of all that.
+    cut: Cut,
+    /// What has happened.
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { personality, plan, options, cores, value_bytes_max, lives, operations, checkpoints } =
-            self;
+        let Self {
+            personality, plan, options, cores, value_bytes_max, lives, operations, checkpoints, ..
+        } = self;
         write!(
             f,
             "disk: {personality}; faults: {plan}; {cores} cores, values: {value_bytes_max}; lives: {lives} of \
@@ -109,18 +147,21 @@ impl Shape {
             .checkpoint_wal_bytes(*draws.pick(&[4 << 10, 1 << 30]))
             .retain_checkpoints(usize::from(*draws.pick(&[1_u8, 2, 3])))
             .key_groups(*draws.pick(&[8, 64]))
-            .write_unit_bytes(*draws.pick(&[personality.write_unit, 4096]));
+            .write_unit_bytes(*draws.pick(&[personality.write_unit, 4096]))
+            .fallback_bytes_max(*streams.stream("shape.fallback").pick(&[0, 0, 64 << 10, 1 << 30]));
         // A chain of deltas has to grow before a base replaces it and its files are retired.
         let checkpoints = *draws.pick(&[1, 1, 12]);
         Self {
             personality,
-            plan,
+            plan: without::restrict(plan),
             options,
             cores,
             value_bytes_max: *draws.pick(&[20, 200, 1500]),
             lives: draws.range(1, 4),
             operations: draws.range(4, if checkpoints > 1 { 120 } else { 40 }),
             checkpoints,
+            cut: Cut::default(),
+            seen: Arc::default(),
         }
     }
 }
@@ -153,11 +194,9 @@ impl Promise {
     }
 
     /// The state at the end of `epoch`, which every core has ended.
-    fn state_at(&self, epoch: u64) -> Option<State> {
+    fn state_at(&self, epoch: u64) -> Option<Vec<&CoreState>> {
         let index = usize::try_from(epoch).ok()?;
-        let cores: Option<Vec<CoreState>> =
-            self.ends.iter().map(|ends| ends.get(index).map(|state| (**state).clone())).collect();
-        cores.map(|cores| State { cores })
+        self.ends.iter().map(|ends| ends.get(index).map(|state| &**state)).collect()
     }
 
     fn keeps(&self, found: &Found) -> Result<(), String> {
@@ -168,9 +207,10 @@ impl Promise {
         let Some(expected) = self.state_at(*epoch) else {
             return Err(format!("recovered epoch {epoch}, which no core or not every core has ended"));
         };
-        if expected == **state {
+        if expected.iter().copied().eq(&state.cores) {
             return Ok(());
         }
+        let expected = State { cores: expected.into_iter().cloned().collect() };
         Err(format!("epoch {epoch} came back changed: {}", expected.difference(state)))
     }
 }
@@ -179,6 +219,7 @@ impl Promise {
 struct Whole {
     options: Options,
     cores: u16,
+    cache: Mutex<FileCache>,
 }
 
 impl Subject for Whole {
@@ -186,13 +227,13 @@ impl Subject for Whole {
     type Found = Found;
 
     fn recover(&self, image: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
-        let decoded = decoded(&image)?;
+        let decoded = decoded(&image, &mut lock(&self.cache))?;
         let shots = Shots::default();
         let (of_run, options) = (shots.clone(), self.options.clone());
         let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
             let executor: Arc<dyn Executor> = Arc::new(handle);
             let streams = Streams::new(boot);
-            let disk = SimDisk::new(image, executor.clone(), &streams, FaultPlan::none(), Trace::new());
+            let disk = SimDisk::new(image, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
             if watch {
                 of_run.watch(&disk);
             }
@@ -218,8 +259,8 @@ impl Subject for Whole {
 }
 
 /// What the independent decoder makes of the bytes; none when the database has not been created yet.
-fn decoded(image: &Disk) -> Result<Option<Database>, String> {
-    let files = decode::files_of(image, ROOT);
+fn decoded(image: &Disk, cache: &mut FileCache) -> Result<Option<Database>, String> {
+    let files = decode::files_of(image, ROOT, cache);
     if !files.keys().any(|path| path.starts_with("m/") && path.rsplit('.').next() != Some("tmp")) {
         return Ok(None);
     }
@@ -297,14 +338,16 @@ fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
     let outcome = Simulator::new(seed).steps_max(20_000_000).run(|handle: Handle| async move {
         let executor: Arc<dyn Executor> = Arc::new(handle.clone());
         let plan = shape.plan.clone();
-        let disk = SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, Trace::new());
+        let disk =
+            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, Trace::silent());
         let of_hook = Arc::clone(&of_run);
         watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
         let node = handle.node("engine");
         let env = SimEnv::new("engine", Arc::new(node.clone()), disk.vfs(), &streams);
         let now = vec![CoreState::default(); usize::from(shape.cores)];
         let draws = streams.stream("workload");
-        Run { shape, handle, executor, disk, node, env, promise: of_run, now, draws }.lives().await
+        let run = Run { shape, handle, executor, disk, node, env, promise: of_run, now, streams, draws };
+        run.lives().await
     });
     let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
     let moments = std::mem::take(&mut *lock(&moments));
@@ -322,19 +365,22 @@ struct Run<'a> {
     promise: Arc<Mutex<Promise>>,
     /// What the cores hold now.
     now: Vec<CoreState>,
+    streams: Streams,
     draws: Stream,
 }
 
 impl Run<'_> {
     async fn lives(mut self) -> Result<(), String> {
-        for _ in 0..self.shape.lives {
+        for life in (0..self.shape.lives).filter(|life| self.shape.cut.keeps_life(*life)) {
+            self.enter(life, Scope::OPEN);
             let Some((engine, mut cores)) = self.open().await? else { continue };
-            for _ in 0..self.shape.operations {
-                if !self.operate(&engine, &mut cores).await {
+            for number in 1..=u32::try_from(self.shape.operations).unwrap_or(Scope::END - 1) {
+                if self.enter(life, number) && !self.operate(&engine, &mut cores).await {
                     break;
                 }
             }
-            if self.draws.chance(0.3) {
+            self.enter(life, Scope::END);
+            if self.draws.chance(0.3) || without::crash(Fate::Drawn).is_none() {
                 cores.iter_mut().for_each(CoreHandle::discard_open);
                 // A failure or a full disk at close promises nothing.
                 let _ = engine.close_async(&mut cores).await;
@@ -343,6 +389,21 @@ impl Run<'_> {
             self.reboot();
         }
         Ok(())
+    }
+
+    /// Goes on to an operation, if it happens. Each has draws of its own, and faults are counted from there.
+    fn enter(&mut self, life: u64, step: u32) -> bool {
+        let moment = Scope { life: u32::try_from(life).unwrap_or(0), step };
+        let is_operation = step != Scope::OPEN && step != Scope::END;
+        if is_operation && !self.shape.cut.keeps(moment) {
+            return false;
+        }
+        self.draws = self.streams.stream(&format!("workload/{moment}"));
+        self.disk.enter(moment.scope());
+        let mut seen = lock(&self.shape.seen);
+        seen.operations.extend(is_operation.then_some(moment));
+        seen.faults = self.disk.ledger().entries().iter().filter_map(|fault| fault.firing).collect();
+        true
     }
 
     async fn open(&mut self) -> Result<Option<(Engine<World>, Vec<CoreHandle>)>, String> {
@@ -377,7 +438,15 @@ impl Run<'_> {
 
     /// One operation; false when the engine has failed.
     async fn operate(&mut self, engine: &Engine<World>, cores: &mut [CoreHandle]) -> bool {
-        let done = match self.draws.below(11 + self.shape.checkpoints) {
+        let draw = self.draws.below(11 + self.shape.checkpoints);
+        lock(&self.shape.seen).names.push(match draw {
+            0..=4 => "change",
+            5..=7 => "end-epoch",
+            8..=9 => "wait",
+            10 => "pause",
+            _ => "checkpoint",
+        });
+        let done = match draw {
             0..=4 => self.change_some(engine, cores),
             5..=7 => self.end_epoch(cores),
             8..=9 => self.wait(engine).await,
@@ -458,10 +527,12 @@ impl Run<'_> {
 
     fn reboot(&mut self) {
         self.node.kill();
-        if self.draws.chance(0.4) {
+        // With all crashes off a process ends after a close, and what it left in the cache stays there.
+        let drawn = if self.draws.chance(0.4) { Fate::Cache } else { Fate::Drawn };
+        if without::crash(drawn).unwrap_or(Fate::Cache) == Fate::Cache {
             self.disk.crash(Crash::Process);
         } else {
-            self.disk.power_loss();
+            self.disk.crash(Crash::Power(&mut self.draws));
         }
         self.node = self.handle.node("engine");
         self.env = self.env.reboot(Arc::new(self.node.clone()), self.disk.vfs());

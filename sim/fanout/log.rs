@@ -15,11 +15,26 @@ use highwater::sim::{
 };
 use highwater::wal::{CoreWal, WalOptions, WalRecord};
 use highwater::{Epoch, Error, ErrorKind, Lsn};
+use xxhash_rust::xxh3::Xxh3;
 
+use super::{Cut, Explored, Seen};
 use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
+use crate::Test;
+use crate::plan::Fate;
+use crate::step::Moment as Scope;
+use crate::without;
 
-const EFFORT: Effort =
-    Effort { images: 24, nested_images: 6, nest_one_in: 24, again_one_in: 3, states_max: 2_500 };
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_log_passes, a_first_open_may_be_crashed_anywhere,];
+
+const EFFORT: Effort = Effort {
+    images: 96,
+    nested_images: 6,
+    nest_one_in: 16,
+    again_one_in: 3,
+    states_max: 6_000,
+    nested_max: 400,
+};
 
 const DIR: &str = "/log";
 
@@ -29,16 +44,21 @@ const OPENS_MAX: u32 = 8;
 type Wal = CoreWal<SimEnv<SimVfs>>;
 
 /// I1, I3 and I5 of the log: every crash of a small workload, and every crash of its recovery.
-#[test]
 fn fan_out_of_the_log_passes() {
     campaign::run("the log", 50_000, explore);
 }
 
 /// An open was killed before the sync of its first frame, the next one built on that frame, which was in the page cache
 /// only, and after a power cut every later open refused the log (0x5eed0000, before shapes were drawn as they are now).
-#[test]
 fn a_first_open_may_be_crashed_anywhere() {
-    let effort = Effort { images: 64, nested_images: 4, nest_one_in: 1, again_one_in: 1, states_max: 5_000 };
+    let effort = Effort {
+        images: 64,
+        nested_images: 4,
+        nest_one_in: 1,
+        again_one_in: 1,
+        states_max: 5_000,
+        nested_max: u64::MAX,
+    };
     for seed in 0..4 {
         let mut shape = Shape { plan: FaultPlan::none(), lives: 1, operations: 0, ..Shape::draw(seed) };
         shape.options.write_unit = 4096;
@@ -48,7 +68,21 @@ fn a_first_open_may_be_crashed_anywhere() {
 }
 
 fn explore(seed: u64) -> (Tally, Result<(), String>) {
-    explore_shape(seed, &Shape::draw(seed), EFFORT)
+    let Explored { tally, result, .. } = explore_cut(seed, &Cut::default());
+    (tally, result)
+}
+
+/// Every crash of what is left of the run of `seed`.
+pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
+    let mut shape = Shape { cut: cut.clone(), ..Shape::draw(seed) };
+    cut.disk(&mut shape.personality, &mut shape.plan);
+    if cut.short {
+        shape.value_bytes_max = 20;
+    }
+    let states_max = cut.states_max.unwrap_or(EFFORT.states_max);
+    let seen = Arc::clone(&shape.seen);
+    let (tally, result) = explore_shape(seed, &shape, Effort { states_max, ..EFFORT });
+    Explored { tally, seen: lock(&seen).clone(), result }
 }
 
 fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(), String>) {
@@ -74,12 +108,17 @@ struct Shape {
     operations: u64,
     /// Trims for every five appends and four syncs.
     trims: u64,
+    /// What happens of all that.
+    cut: Cut,
+    /// What has happened.
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { personality, plan, options, value_bytes_max, constant_size, lives, operations, trims } =
-            self;
+        let Self {
+            personality, plan, options, value_bytes_max, constant_size, lives, operations, trims, ..
+        } = self;
         write!(
             f,
             "disk: {personality}; faults: {plan}; values: {value_bytes_max} constant={constant_size}; lives: {lives} \
@@ -115,15 +154,20 @@ impl Shape {
         options.read_ahead_bytes = *draws.pick(&[4 << 10, 64 << 10]);
         // 512 on a device of 4,096 is refused, and nothing happens.
         options.write_unit = *draws.pick(&[personality.write_unit, personality.write_unit, 4096, 512]);
+        if streams.stream("shape.unit").chance(0.25) {
+            options.write_unit = 512;
+        }
         options.spare_segments = *draws.pick(&[0, 1, 2]);
         Self {
             personality,
-            plan,
+            plan: without::restrict(plan),
             options,
             value_bytes_max: *draws.pick(&[40, 300, 1500, 3000]),
             constant_size: draws.chance(0.3),
             lives: draws.range(1, 4),
             operations: draws.range(4, 40),
+            cut: Cut::default(),
+            seen: Arc::default(),
             trims: *draws.pick(&[1, 1, 4]),
         }
     }
@@ -199,7 +243,7 @@ impl Subject for Log {
 
     fn recover(&self, disk: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
         let (streams, executor) = (Streams::new(boot), Arc::new(Still));
-        let disk = SimDisk::new(disk, executor.clone(), &streams, FaultPlan::none(), Trace::new());
+        let disk = SimDisk::new(disk, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
         let shots = Shots::default();
         if watch {
             shots.watch(&disk);
@@ -277,8 +321,20 @@ fn number_of(record: &WalRecord<'_>) -> usize {
 }
 
 fn hash_of(record: &WalRecord<'_>) -> u64 {
-    let words = format!("{record:?}");
-    xxhash_rust::xxh3::xxh3_64(words.as_bytes())
+    // The lengths keep a byte at the end of a key apart from one at the front of its value.
+    let (kind, key, value): (u8, &[u8], &[u8]) = match record {
+        WalRecord::Put { key, value } => (0, key, value),
+        WalRecord::Delete { key } => (1, key, &[]),
+        WalRecord::Clear => (2, &[], &[]),
+        WalRecord::EpochEnd { epoch } => (3, &epoch.0.to_le_bytes(), &[]),
+        _ => panic!("the workload makes no {record:?}"),
+    };
+    let mut hasher = Xxh3::new();
+    hasher.update(&[kind]);
+    hasher.update(&(key.len() as u64).to_le_bytes());
+    hasher.update(key);
+    hasher.update(value);
+    hasher.digest()
 }
 
 /// One run of the workload.
@@ -289,6 +345,7 @@ struct Run<'a> {
     env: SimEnv<SimVfs>,
     promise: Arc<Mutex<Promise>>,
     lsns: Vec<Lsn>,
+    streams: Streams,
     draws: Stream,
 }
 
@@ -301,12 +358,14 @@ fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
     let outcome = Simulator::new(seed).run(|handle: Handle| async move {
         let executor: Arc<dyn Executor> = Arc::new(handle);
         let plan = shape.plan.clone();
-        let disk = SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, Trace::new());
+        let disk =
+            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, Trace::silent());
         let of_hook = Arc::clone(&of_run);
         watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
         let env = SimEnv::new("log", executor.clone(), disk.vfs(), &streams);
         let draws = streams.stream("workload");
-        Run { shape, disk, executor, env, promise: of_run, lsns: Vec::new(), draws }.lives().await
+        let run = Run { shape, disk, executor, env, promise: of_run, lsns: Vec::new(), streams, draws };
+        run.lives().await
     });
     let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
     let moments = std::mem::take(&mut *lock(&moments));
@@ -319,16 +378,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Run<'_> {
     async fn lives(mut self) -> Result<(), String> {
-        for life in 0..self.shape.lives {
+        for life in (0..self.shape.lives).filter(|life| self.shape.cut.keeps_life(*life)) {
+            self.enter(life, Scope::OPEN);
             let Some(mut wal) = self.open().await? else { continue };
-            for _ in 0..self.shape.operations {
-                if !self.operate(&mut wal).await {
+            for number in 1..=u32::try_from(self.shape.operations).unwrap_or(Scope::END - 1) {
+                if self.enter(life, number) && !self.operate(&mut wal).await {
                     break;
                 }
             }
+            self.enter(life, Scope::END);
             self.end(wal, life + 1 == self.shape.lives).await;
         }
         Ok(())
+    }
+
+    /// Goes on to an operation, if it happens. Each has draws of its own, and faults are counted from there.
+    fn enter(&mut self, life: u64, step: u32) -> bool {
+        let moment = Scope { life: u32::try_from(life).unwrap_or(0), step };
+        let is_operation = step != Scope::OPEN && step != Scope::END;
+        if is_operation && !self.shape.cut.keeps(moment) {
+            return false;
+        }
+        self.draws = self.streams.stream(&format!("workload/{moment}"));
+        self.disk.enter(moment.scope());
+        let mut seen = lock(&self.shape.seen);
+        seen.operations.extend(is_operation.then_some(moment));
+        seen.faults = self.disk.ledger().entries().iter().filter_map(|fault| fault.firing).collect();
+        true
     }
 
     /// Opens the log and takes stock; `None` when the disk fails too often.
@@ -358,18 +434,26 @@ impl Run<'_> {
     fn take_stock(&mut self, found: &Found, lsns: &[Lsn]) -> Result<(), String> {
         let mut promise = lock(&self.promise);
         promise.keeps(found)?;
-        let end = if found.hashes.is_empty() { promise.acked } else { found.first + found.hashes.len() };
+        // Of a log that is empty all was trimmed.
+        let first = if found.hashes.is_empty() { promise.acked } else { found.first };
+        let end = first + found.hashes.len();
         Arc::make_mut(&mut promise.hashes).truncate(end);
         promise.acked = end;
-        promise.gone = promise.gone.max(found.first);
-        self.lsns.truncate(found.first);
+        promise.gone = promise.gone.max(first);
+        self.lsns.truncate(first);
         self.lsns.extend(lsns);
         Ok(())
     }
 
     /// One operation; false when the log has failed.
     async fn operate(&mut self, wal: &mut Wal) -> bool {
-        let done = match self.draws.below(9 + self.shape.trims) {
+        let draw = self.draws.below(9 + self.shape.trims);
+        lock(&self.shape.seen).names.push(match draw {
+            0..=4 => "append",
+            5..=8 => "sync",
+            _ => "trim",
+        });
+        let done = match draw {
             0..=4 => self.append_some(wal),
             5..=8 => self.sync(wal).await,
             _ => self.trim(wal).await,
@@ -435,7 +519,7 @@ impl Run<'_> {
     /// Ends a life, in one of the ways in which lives end.
     async fn end(&mut self, mut wal: Wal, last: bool) {
         match self.draws.below(4) {
-            0 => {
+            way if way == 0 || without::crash(Fate::Drawn).is_none() => {
                 let all = lock(&self.promise).hashes.len();
                 if wal.close().await.is_ok() {
                     lock(&self.promise).acked = all;
@@ -457,10 +541,12 @@ impl Run<'_> {
     }
 
     fn reboot(&mut self) {
-        if self.draws.chance(0.4) {
+        // With all crashes off a process ends after a close, and what it left in the cache stays there.
+        let drawn = if self.draws.chance(0.4) { Fate::Cache } else { Fate::Drawn };
+        if without::crash(drawn).unwrap_or(Fate::Cache) == Fate::Cache {
             self.disk.crash(Crash::Process);
         } else {
-            self.disk.power_loss();
+            self.disk.crash(Crash::Power(&mut self.draws));
         }
         self.env = self.env.reboot(Arc::clone(&self.executor), self.disk.vfs());
     }

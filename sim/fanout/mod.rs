@@ -17,8 +17,9 @@
 //! An image that was seen before is judged by what was recovered then, and counts once.
 
 mod campaign;
-mod engine;
-mod log;
+mod cut;
+pub(crate) mod engine;
+pub(crate) mod log;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -26,7 +27,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use highwater::sim::{BoundaryInfo, Crash, Disk, Phase, SimDisk, Stream, Streams};
+pub(crate) use cut::{Cut, Seen};
+use highwater::sim::{BoundaryInfo, Crash, Disk, Images, Phase, SimDisk, Stream, Streams};
+
+use crate::explain;
+use crate::without;
 
 /// How deep crashes inside recoveries nest.
 const DEPTH_MAX: u32 = 3;
@@ -88,6 +93,8 @@ pub(crate) struct Effort {
     pub again_one_in: u64,
     /// After so many states the other moments of the run are left out.
     pub states_max: u64,
+    /// After so many states the other moments of one recovery are left out, and of the recoveries inside it.
+    pub nested_max: u64,
 }
 
 /// What was done.
@@ -101,6 +108,8 @@ pub(crate) struct Tally {
     pub states: u64,
     /// Those of them inside recoveries.
     pub nested: u64,
+    /// Crash states that differ in what a program can read, within their seed; all were recovered.
+    pub distinct: u64,
 }
 
 impl Tally {
@@ -110,7 +119,32 @@ impl Tally {
         self.images += other.images;
         self.states += other.states;
         self.nested += other.nested;
+        self.distinct += other.distinct;
     }
+}
+
+/// What explores all crashes of a seed's run, or of what is left of it.
+pub(crate) type Exploration = fn(u64, &Cut) -> Explored;
+
+/// What was explored.
+#[derive(Debug)]
+pub(crate) struct Explored {
+    /// How much it was.
+    pub tally: Tally,
+    /// What the run did.
+    pub seen: Seen,
+    /// The first rule that was broken.
+    pub result: Result<(), String>,
+}
+
+/// Explores `seed`; a panic is a failure like any other.
+pub(crate) fn caught(explore: Exploration, seed: u64, cut: &Cut) -> Explored {
+    let explored = catch_unwind(AssertUnwindSafe(|| explore(seed, cut)));
+    explored.unwrap_or_else(|panic| Explored {
+        tally: Tally::default(),
+        seen: Seen::default(),
+        result: Err(words_of(panic.as_ref())),
+    })
 }
 
 /// Explores the crashes of one run.
@@ -125,9 +159,34 @@ pub(crate) struct Explorer<'a, S: Subject> {
 
 /// How an image came about, for people and for what may be expected of it.
 struct Origin<'a> {
-    path: &'a str,
+    within: Option<&'a Origin<'a>>,
+    step: Step<'a>,
     power: bool,
     depth: u32,
+}
+
+/// The last part of how an image came about. Its text is made when somebody has to read it.
+enum Step<'a> {
+    Cut { moment: usize, call: &'a str, image: usize },
+    Process { moment: usize, call: &'a str },
+    Again,
+    Nested { call: &'a str, image: usize },
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(within) = self.within {
+            write!(f, "{within}, ")?;
+        }
+        match self.step {
+            Step::Cut { moment, call, image } => {
+                write!(f, "moment {moment} ({call}), power cut, image {image}")
+            }
+            Step::Process { moment, call } => write!(f, "moment {moment} ({call}), process crash"),
+            Step::Again => f.write_str("recovered, then a power cut that loses everything unsynced"),
+            Step::Nested { call, image } => write!(f, "in its recovery ({call}), image {image}"),
+        }
+    }
 }
 
 impl<'a, S: Subject> Explorer<'a, S> {
@@ -140,12 +199,17 @@ impl<'a, S: Subject> Explorer<'a, S> {
     /// Tries the crashes at all `moments`, in an order of its own: when the states are used up, no part of the run has
     /// been left out as a rule.
     pub(crate) fn all(&mut self, moments: &[Moment<S::Promise>]) -> Result<(), String> {
-        let mut order: Vec<usize> = (0..moments.len()).collect();
-        for last in (1..order.len()).rev() {
-            let other = self.draws.below(last as u64 + 1);
-            order.swap(last, usize::try_from(other).expect("an index"));
-        }
-        for number in order {
+        let order = self.shuffled(moments.len());
+        // Few calls are about names, and most of what a recovery relies on is decided between two of them: they take
+        // turns with the others.
+        let (names, others): (Vec<usize>, Vec<usize>) =
+            order.into_iter().partition(|number| is_about_names(&moments[*number].shot.call));
+        let (mut names, mut others) = (names.into_iter(), others.into_iter());
+        let turns = std::iter::from_fn(|| {
+            let turn = [names.next(), others.next()];
+            turn.iter().any(Option::is_some).then_some(turn)
+        });
+        for number in turns.flatten().flatten() {
             if self.tally.states >= self.effort.states_max {
                 break;
             }
@@ -154,18 +218,36 @@ impl<'a, S: Subject> Explorer<'a, S> {
         Ok(())
     }
 
+    fn shuffled(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        for last in (1..count).rev() {
+            let other = self.draws.below(last as u64 + 1);
+            order.swap(last, usize::try_from(other).expect("an index"));
+        }
+        order
+    }
+
     /// Tries the crashes at `moment`; `number` is for people.
     fn moment(&mut self, number: usize, moment: &Moment<S::Promise>) -> Result<(), String> {
         self.tally.moments += 1;
         let Moment { shot, promise } = moment;
-        for (index, image) in shot.disk.images(self.effort.images, self.draws.bits()).enumerate() {
-            let path = format!("moment {number} ({}), power cut, image {index}", shot.call);
-            self.image(image, promise, None, &Origin { path: &path, power: true, depth: 0 })?;
+        let (count, call) = (if without::power_loss() { 0 } else { usize::MAX }, &shot.call);
+        let (mut images, mut index) = (shot.disk.images(self.effort.images, self.draws.bits()), 0);
+        while index < count
+            && let Some(image) = images.next()
+        {
+            let step = Step::Cut { moment: number, call, image: index };
+            index += 1;
+            self.image(image, promise, None, &Origin { within: None, step, power: true, depth: 0 })
+                .map_err(|why| explained(why, &images))?;
+        }
+        if without::process_crash() {
+            return Ok(());
         }
         let mut cached = shot.disk.clone();
         cached.crash(Crash::Process);
-        let path = format!("moment {number} ({}), process crash", shot.call);
-        self.image(cached, promise, None, &Origin { path: &path, power: false, depth: 0 })
+        let step = Step::Process { moment: number, call };
+        self.image(cached, promise, None, &Origin { within: None, step, power: false, depth: 0 })
     }
 
     /// Recovers from `image` and judges; `expected` is what an earlier recovery of the same bytes returned.
@@ -182,17 +264,22 @@ impl<'a, S: Subject> Explorer<'a, S> {
         if let Some(found) = self.seen.get(&hash).filter(|_| origin.power) {
             return self.check(promise, expected, found, origin);
         }
-        let nest = origin.depth < DEPTH_MAX && self.draws.below(self.effort.nest_one_in) == 0;
+        let cuts = !without::power_loss();
+        let nest = cuts && origin.depth < DEPTH_MAX && self.draws.below(self.effort.nest_one_in) == 0;
         let recovery = self.recover(image, nest, origin)?;
         self.check(promise, expected, &recovery.found, origin)?;
-        if !origin.power || self.draws.below(self.effort.again_one_in) == 0 {
+        if cuts && (!origin.power || self.draws.below(self.effort.again_one_in) == 0) {
             self.again(promise, &recovery, origin)?;
         }
-        for shot in &recovery.moments {
-            self.nested(shot, promise, &recovery.found, origin)?;
+        let states_max = self.tally.states.saturating_add(self.effort.nested_max);
+        for number in self.shuffled(recovery.moments.len()) {
+            if self.tally.states >= states_max {
+                break;
+            }
+            self.nested(&recovery.moments[number], promise, &recovery.found, origin)?;
         }
-        if origin.power {
-            self.seen.insert(hash, recovery.found);
+        if origin.power && self.seen.insert(hash, recovery.found).is_none() {
+            self.tally.distinct += 1;
         }
         Ok(())
     }
@@ -206,12 +293,12 @@ impl<'a, S: Subject> Explorer<'a, S> {
     ) -> Result<(), String> {
         // The images begin with "nothing lost" and "everything lost", which are one when nothing is pending.
         let lost = first.disk.images(0, 0).take(2).last().ok_or("a power cut leaves nothing at all")?;
-        let path = format!("{}, recovered, then a power cut that loses everything unsynced", origin.path);
-        let second = self.recover(lost, false, &Origin { path: &path, ..*origin })?;
+        let again = Origin { within: Some(origin), step: Step::Again, ..*origin };
+        let second = self.recover(lost, false, &again)?;
         if self.subject.holds(promise, &first.found, &second.found) {
             return Ok(());
         }
-        Err(format!("{path}: recovered {:?} at first and then {:?} (F2)", first.found, second.found))
+        Err(format!("{again}: recovered {:?} at first and then {:?} (F2)", first.found, second.found))
     }
 
     /// F3.
@@ -223,10 +310,12 @@ impl<'a, S: Subject> Explorer<'a, S> {
         origin: &Origin<'_>,
     ) -> Result<(), String> {
         let expected = origin.power.then_some(found);
-        for (index, image) in shot.disk.images(self.effort.nested_images, self.draws.bits()).enumerate() {
-            let path = format!("{}, in its recovery ({}), image {index}", origin.path, shot.call);
-            let origin = Origin { path: &path, power: true, depth: origin.depth + 1 };
-            self.image(image, promise, expected, &origin)?;
+        let (mut images, mut index) = (shot.disk.images(self.effort.nested_images, self.draws.bits()), 0);
+        while let Some(image) = images.next() {
+            let step = Step::Nested { call: &shot.call, image: index };
+            index += 1;
+            let origin = Origin { within: Some(origin), step, power: true, depth: origin.depth + 1 };
+            self.image(image, promise, expected, &origin).map_err(|why| explained(why, &images))?;
         }
         Ok(())
     }
@@ -243,7 +332,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
         let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(image, boot, watch)));
         recovered
             .unwrap_or_else(|panic| Err(words_of(panic.as_ref())))
-            .map_err(|why| format!("{}: {why}", origin.path))
+            .map_err(|why| format!("{origin}: {why}"))
     }
 
     fn check(
@@ -253,10 +342,10 @@ impl<'a, S: Subject> Explorer<'a, S> {
         found: &S::Found,
         origin: &Origin<'_>,
     ) -> Result<(), String> {
-        self.subject.judge(promise, found).map_err(|why| format!("{}: {why} (F1)", origin.path))?;
+        self.subject.judge(promise, found).map_err(|why| format!("{origin}: {why} (F1)"))?;
         match expected {
             Some(expected) if !self.subject.holds(promise, expected, found) => {
-                Err(format!("{}: recovered {found:?}, the recovery before it {expected:?} (F3)", origin.path))
+                Err(format!("{origin}: recovered {found:?}, the recovery before it {expected:?} (F3)"))
             }
             _ => Ok(()),
         }
@@ -267,6 +356,12 @@ impl<'a, S: Subject> Explorer<'a, S> {
 pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     format!("panic: {}", words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words"))
+}
+
+/// Whether a call, as [`watch`] words it, gives, takes or syncs names.
+fn is_about_names(call: &str) -> bool {
+    let operation = call.split(' ').nth(1).unwrap_or_default();
+    ["create_new", "link", "rename", "remove", "sync_dir"].contains(&operation)
 }
 
 /// Calls `with` at the moment each call takes effect that may change the disk.
@@ -295,4 +390,10 @@ impl Shots {
     pub(crate) fn take(&self) -> Vec<Shot> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// A finding, with what the power cut took that left its image. Of nested ones the innermost comes first.
+fn explained(why: String, images: &Images) -> String {
+    let Some((_, aftermath)) = images.latest() else { return why };
+    format!("{why}\nthe power cut left:\n{}", explain::image(&aftermath))
 }

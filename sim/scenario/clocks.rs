@@ -5,10 +5,13 @@ use std::time::Duration;
 use highwater::sim::{ClockFaults, FaultPlan, Streams};
 
 use super::{commit, get, options, put, story};
+use crate::Test;
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![a_wall_clock_that_lies_changes_nothing,];
 
 /// S16: the wall clock jumps ten years at every reading, stands still, repeats itself; the machine is suspended.
 /// Nothing that is stored depends on it.
-#[test]
 fn a_wall_clock_that_lies_changes_nothing() {
     story(FaultPlan::none(), async |mut rig| {
         let always = ClockFaults {

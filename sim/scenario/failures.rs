@@ -6,7 +6,16 @@ use highwater::sim::{FaultClass, FaultPlan};
 use highwater::{ErrorKind, Health, Opened};
 
 use super::{Rig, commit, get, options, put, story};
+use crate::Test;
 use crate::world::World;
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![
+    a_sync_that_failed_is_never_believed_again,
+    a_full_device_costs_time_and_nothing_else,
+    a_checkpoint_without_space_harms_nothing_and_works_later,
+    a_second_opener_is_busy_and_the_first_goes_on,
+];
 
 /// Opens while nothing fails, commits "kept", then lets `class` fire from now on.
 async fn committed(rig: &Rig) -> Opened<World> {
@@ -17,7 +26,6 @@ async fn committed(rig: &Rig) -> Opened<World> {
 }
 
 /// S4: a sync fails once, and the page cache calls its pages clean. Whoever syncs again and believes it loses.
-#[test]
 fn a_sync_that_failed_is_never_believed_again() {
     for class in [FaultClass::SyncErrorOnce, FaultClass::SyncError, FaultClass::WriteError] {
         // Rare enough for the first open to get through, and sure to come.
@@ -56,7 +64,6 @@ fn a_sync_that_failed_is_never_believed_again() {
 
 /// S14: the device is full at any write. What was promised is kept, and when space returns the engine goes on by
 /// itself.
-#[test]
 fn a_full_device_costs_time_and_nothing_else() {
     let mut plan = FaultPlan::none().with(FaultClass::Full, 0.02);
     plan.full_for = Duration::from_millis(300);
@@ -89,7 +96,6 @@ fn a_full_device_costs_time_and_nothing_else() {
 }
 
 /// S3: there is no space for a checkpoint or its manifest, then there is.
-#[test]
 fn a_checkpoint_without_space_harms_nothing_and_works_later() {
     let mut plan = FaultPlan::none().with(FaultClass::Full, 0.2);
     plan.full_for = Duration::from_millis(5);
@@ -126,7 +132,6 @@ fn a_checkpoint_without_space_harms_nothing_and_works_later() {
 }
 
 /// E1: one owner at a time; the second is told so, and harms nothing.
-#[test]
 fn a_second_opener_is_busy_and_the_first_goes_on() {
     story(FaultPlan::none(), async |mut rig| {
         let mut first = committed(&rig).await;

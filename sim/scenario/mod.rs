@@ -1,11 +1,12 @@
 //! Scenarios with names: what must survive, each as one sentence. They run on the built-in scheduler with one seed;
 //! the sweeps do the same things at moments that nobody chose.
 
-mod clocks;
-mod cuts;
-mod damage;
-mod failures;
-mod opening;
+pub(crate) mod clocks;
+pub(crate) mod cuts;
+pub(crate) mod damage;
+pub(crate) mod failures;
+pub(crate) mod opening;
+pub(crate) mod zombies;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use highwater::sim::{
 };
 use highwater::{Engine, Epoch, EpochMark, Error, Opened, Options};
 
-use crate::host::{Host, Process, Scheduler};
+use crate::host::{Host, Process, Schedule, Scheduler};
 use crate::shape::DIRECTORY;
 use crate::world::World;
 
@@ -32,7 +33,7 @@ struct Rig {
 /// Runs the story that `body` makes of a rig whose disk has the faults of `plan`.
 fn story<Fut: Future<Output = ()> + 'static>(plan: FaultPlan, body: impl FnOnce(Rig) -> Fut) {
     let trace = Trace::new();
-    Scheduler::BuiltIn.run(0x5eed, &trace, |host| {
+    Scheduler::BuiltIn.run((0x5eed, &Schedule::Drawn), &trace, |host| {
         let (streams, executor) = (Streams::new(0x5eed), host.executor());
         let disk = Disk::new(Personality::default());
         let plan = plan.with_latency(Latency::FLASH);
@@ -68,6 +69,11 @@ impl Rig {
 
     /// Opens until the disk has seen `boundaries` boundaries of calls; `None` when open was not done by then.
     async fn open_for(&self, options: Options, boundaries: u64) -> Option<Result<Opened<World>, Error>> {
+        self.run_for(self.open(options), boundaries).await
+    }
+
+    /// Does `work` until the disk has seen `boundaries` boundaries of calls; `None` when it was not done by then.
+    async fn run_for<T>(&self, work: impl Future<Output = T>, boundaries: u64) -> Option<T> {
         let (left, reached) = (Arc::new(AtomicU64::new(boundaries)), Arc::new(Event::new()));
         let listener = reached.listen();
         self.disk.on_boundary(Box::new(move |_, _| {
@@ -75,12 +81,12 @@ impl Rig {
                 reached.notify(usize::MAX);
             }
         }));
-        let (mut open, mut listener) = (Box::pin(self.open(options)), Box::pin(listener));
+        let (mut work, mut listener) = (Box::pin(work), Box::pin(listener));
         std::future::poll_fn(|context| {
             if listener.as_mut().poll(context).is_ready() {
                 return std::task::Poll::Ready(None);
             }
-            open.as_mut().poll(context).map(Some)
+            work.as_mut().poll(context).map(Some)
         })
         .await
     }

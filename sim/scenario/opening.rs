@@ -4,10 +4,17 @@ use highwater::ErrorKind;
 use highwater::sim::FaultPlan;
 
 use super::{commit, options, put, story};
+use crate::Test;
 use crate::shape::DIRECTORY;
 
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![
+    a_creation_that_is_interrupted_at_every_call_is_finished_by_the_next_open,
+    data_without_its_identity_is_refused_and_left_alone,
+    another_count_of_cores_is_refused,
+];
+
 /// Creation is cut off at each of its calls, by a power loss: the next open goes on with it.
-#[test]
 fn a_creation_that_is_interrupted_at_every_call_is_finished_by_the_next_open() {
     for boundaries in 1.. {
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -28,7 +35,6 @@ fn a_creation_that_is_interrupted_at_every_call_is_finished_by_the_next_open() {
 }
 
 /// The identity is gone or damaged, the data is not: open refuses and changes nothing.
-#[test]
 fn data_without_its_identity_is_refused_and_left_alone() {
     for damaged in [false, true] {
         story(FaultPlan::none(), async move |mut rig| {
@@ -50,7 +56,6 @@ fn data_without_its_identity_is_refused_and_left_alone() {
 }
 
 /// What belongs to the data is fixed at creation: another count of cores is refused, in words.
-#[test]
 fn another_count_of_cores_is_refused() {
     story(FaultPlan::none(), async |mut rig| {
         drop(rig.recover(options(2)).await);

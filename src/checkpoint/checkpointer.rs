@@ -348,7 +348,8 @@ impl<V: Vfs, N: Entropy> Checkpointer<V, N> {
         let seq = manifest.seq;
         match store::land(&self.vfs, &self.spec.root, &manifest).await? {
             Landing::Landed { crc } => {
-                tracing::debug!(target: "highwater::checkpoint", seq = seq.0, "checkpoint landed");
+                let epoch = manifest.newest_checkpoint().map_or(0, |checkpoint| checkpoint.epoch.0);
+                tracing::debug!(target: "highwater::checkpoint", seq = seq.0, epoch, "checkpoint landed");
                 self.next_seq = ManifestSeq(seq.0 + 1);
                 Ok(std::mem::replace(&mut self.head, Head { manifest, crc }).manifest)
             }

@@ -81,6 +81,8 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
     let root = &options.path;
     let survey = survey(vfs, root).await?;
     let action = survey.decide(root)?;
+    let head = survey.head.as_ref().map_or(0, |head| head.manifest.seq.0);
+    tracing::debug!(target: "highwater::engine", ?action, manifest = head, "directory read");
     if let (Action::Recover, Some(ident), Some(head)) = (action, survey.ident, survey.head) {
         check_fixed(options, &ident, &head.manifest)?;
         ident::make_folders(vfs, root, options.cores).await?;

@@ -172,7 +172,9 @@ pub(crate) async fn head<V: Vfs>(vfs: &V, root: &Path, database: DatabaseId) -> 
         let other = head.manifest.database;
         return Err(Error::corrupt(
             &path,
-            format!("the manifest of database {other} among those of {database}"),
+            format!(
+                "the manifest is of database {other}, IDENT of {database}: one of them is from elsewhere"
+            ),
         ));
     }
     Ok(Some(head))

@@ -1,14 +1,15 @@
 //! What the log of one core shows of the life that was interrupted: the first pass over it.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::plan::CoreEvidence;
 use super::report::Tail;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::{CoreLife, Cut};
 use crate::vfs::Vfs;
-use crate::wal::{self, LogId, WalReader, catalog};
+use crate::wal::{self, Evidence, LogId, WalReader, catalog, evidence_in, read_first_frame};
 
 /// Bytes read at once.
 pub(super) const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -24,6 +25,8 @@ pub(super) struct Question {
     pub(super) cut: Option<Cut>,
     /// Epochs through this one are decided.
     pub(super) base_epoch: Epoch,
+    /// The folder of manifests, for those who must be told that one is missing.
+    pub(super) manifests: PathBuf,
 }
 
 /// What one core's directory and log show.
@@ -44,6 +47,7 @@ pub(super) struct Findings {
 /// `Corrupt` when proven records are missing; `Failed` when the disk cannot be read.
 pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Result<Findings> {
     let catalog = catalog(&vfs, dir).await?;
+    check_beyond(&vfs, dir, &question, &catalog).await?;
     let Some((token, life)) = question.life else {
         let nothing = Lsn(0);
         let evidence = CoreEvidence {
@@ -83,6 +87,43 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
         ends,
     };
     Ok(Findings { evidence, tail, greatest_lsn: scan.greatest_lsn.max(end), catalog })
+}
+
+/// No segment of this log is of a life that has begun and that the head does not know: then a later manifest is missing,
+/// and what that names must not be taken for leftovers.
+///
+/// An open that was interrupted before its manifest landed leaves segments too. Their records claim nothing, and they
+/// call closed only what that open had recovered: perhaps from the page cache, so that it proves nothing.
+async fn check_beyond<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    question: &Question,
+    catalog: &[(SegmentNo, FencingToken)],
+) -> Result<()> {
+    let known = question.life.map_or(FencingToken(0), |(token, _)| token);
+    let mut lives: BTreeMap<FencingToken, Evidence> = BTreeMap::new();
+    for &(segment, token) in catalog.iter().filter(|(_, token)| *token > known) {
+        let front = read_first_frame(vfs, dir, segment).await?;
+        let log = &front.header.log;
+        if (log.database, log.core) != (question.database, question.core) {
+            continue;
+        }
+        let evidence = lives.entry(token).or_default();
+        evidence.merge(&evidence_in(&front).await?);
+        let Evidence { closed_through, least_closed_through, records_durable_through, .. } = *evidence;
+        let closed_more = least_closed_through.is_some_and(|least| closed_through > least);
+        if records_durable_through > Lsn(0) || closed_more {
+            let what = format!(
+                "{} is of token {token}, which has begun: its frames say that LSN {} is durable and epoch {closed_through} \
+                 closed; yet the greatest manifest knows no token above {known}: a later one is missing; nothing was \
+                 changed, restore this folder from a backup",
+                front.path.display(),
+                evidence.durable_through,
+            );
+            return Err(Error::corrupt(&question.manifests, what));
+        }
+    }
+    Ok(())
 }
 
 /// A life as the log's reader wants it.

@@ -142,6 +142,7 @@ impl<E: Env> Recovery<'_, E> {
                 life: life.map(|life| (life.token, life.cores[core.index()])),
                 cut,
                 base_epoch: self.base_epoch(),
+                manifests: self.options.path.join("m"),
             };
             move |vfs: E::Vfs| async move { look(vfs, &dir, question).await }
         });
@@ -151,7 +152,7 @@ impl<E: Env> Recovery<'_, E> {
     /// Step 2.
     fn decide(&self, findings: &[Findings]) -> Result<Plan> {
         let evidence: Vec<_> = findings.iter().map(|found| found.evidence.clone()).collect();
-        plan(self.base_epoch(), &evidence).map_err(|loss| {
+        let decided = plan(self.base_epoch(), &evidence).map_err(|loss| {
             let core = CoreId(u16::try_from(loss.core).unwrap_or(u16::MAX));
             let found = &findings[loss.core].evidence;
             let what = format!(
@@ -160,7 +161,21 @@ impl<E: Env> Recovery<'_, E> {
                 found.end, loss.reaches, loss.closed
             );
             Error::corrupt(&log_dir(&self.options.path, core), what)
-        })
+        })?;
+        for (core, (found, planned)) in self.cores().zip(evidence.iter().zip(&decided.cores)) {
+            tracing::debug!(
+                target: "highwater::recovery",
+                core = core.0,
+                epoch = decided.epoch.0,
+                carried_before = found.base.0,
+                proven = found.proven.0,
+                keep = planned.keep.0,
+                cut = planned.cut.0,
+                end = found.end.0,
+                "decided",
+            );
+        }
+        Ok(decided)
     }
 
     /// Step 3: the newest checkpoint that reads back, and the log on top of it.
@@ -247,8 +262,12 @@ impl<E: Env> Recovery<'_, E> {
         for (core, found) in self.cores().zip(findings) {
             let dir = log_dir(&self.options.path, core);
             for (number, _) in found.catalog.iter().filter(|(_, token)| *token > self.old.token) {
-                if let Err(error) = self.remove(&segment_path(&dir, *number)).await {
-                    tracing::debug!(target: "highwater::recovery", %error, "leftover stays");
+                match self.remove(&segment_path(&dir, *number)).await {
+                    Ok(removed) => {
+                        let (core, segment) = (core.0, number.0);
+                        tracing::debug!(target: "highwater::recovery", core, segment, removed, "leftover removed");
+                    }
+                    Err(error) => tracing::debug!(target: "highwater::recovery", %error, "leftover stays"),
                 }
             }
         }
@@ -341,7 +360,11 @@ impl<E: Env> Recovery<'_, E> {
     async fn land(&self, manifest: Manifest) -> Result<Head> {
         let root = &self.options.path;
         match store::land(self.vfs, root, &manifest).await? {
-            Landing::Landed { crc } => Ok(Head { manifest, crc }),
+            Landing::Landed { crc } => {
+                let (seq, token, lives) = (manifest.seq.0, manifest.token.0, manifest.lives.len());
+                tracing::debug!(target: "highwater::recovery", seq, token, lives, "open manifest landed");
+                Ok(Head { manifest, crc })
+            }
             Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
             Landing::Conflict(found) => {
                 let what = format!(

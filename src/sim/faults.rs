@@ -3,8 +3,12 @@
 //! A class has a rate from never (0) to always (1). A *site* is a class at one directory: before its rate counts, a
 //! site must be active, which is decided once per run. So a run concentrates on few places, and two faults in one
 //! place become likely.
+//!
+//! A fault that happened is a [`Firing`]: the how-many-eth question "does this class fire?" since the run entered a
+//! scope was answered with yes. What a firing does is drawn from a stream of its own. So a plan can name the firings
+//! that happen ([`FaultPlan::only`]), and leaving one out changes nothing about the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -53,10 +57,14 @@ pub enum FaultClass {
     ProcessCrash,
     /// The power went.
     PowerLoss,
+    /// At rest, a file or a directory became that of an earlier boot or of another disk. Out of contract.
+    Exchanged,
+    /// The locks that processes held are gone, and the processes are not. Out of contract.
+    LostLock,
 }
 
 impl FaultClass {
-    /// Every class with a rate, in the order of [`FaultClass`]: crashes are the caller's to make.
+    /// Every class with a rate, in the order of [`FaultClass`]: the others are the caller's to make.
     pub const RATED: [Self; 16] = [
         Self::WriteBack,
         Self::SyncError,
@@ -85,6 +93,8 @@ impl FaultClass {
                 | Self::MisdirectedWrite
                 | Self::MisdirectedRead
                 | Self::LatentSector
+                | Self::Exchanged
+                | Self::LostLock
         )
     }
 
@@ -121,12 +131,26 @@ pub struct FaultPlan {
     rates: [f64; FaultClass::RATED.len()],
     /// The chance that a site is active.
     pub site_chance: f64,
+    /// Where faults strike: at this path and below. Nowhere else, if given.
+    pub focus: Option<PathBuf>,
     /// How long calls take.
     pub latency: Latency,
     /// How much longer a stalled call takes.
     pub stall: Duration,
     /// How long the device stays full once [`FaultClass::Full`] fired.
     pub full_for: Duration,
+    only: Option<BTreeSet<Firing>>,
+}
+
+/// One answer "yes" to the question whether a class of faults fires: what a run's faults are named by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Firing {
+    /// The scope that the run was in: [`SimDisk::enter`](super::SimDisk::enter).
+    pub scope: u64,
+    /// What fires.
+    pub class: FaultClass,
+    /// How many times the question had been asked of this class in this scope.
+    pub number: u64,
 }
 
 impl FaultPlan {
@@ -136,9 +160,11 @@ impl FaultPlan {
         Self {
             rates: [0.0; FaultClass::RATED.len()],
             site_chance: 1.0,
+            focus: None,
             latency: Latency::NONE,
             stall: Duration::from_secs(2),
             full_for: Duration::from_millis(500),
+            only: None,
         }
     }
 
@@ -164,13 +190,35 @@ impl FaultPlan {
     ///
     /// # Panics
     ///
-    /// When the rate is no probability, or the class is one that the caller makes (a crash).
+    /// When the rate is no probability, or the class is one that the caller makes (a crash, damage at rest).
     #[must_use]
     pub fn with(mut self, class: FaultClass, rate: f64) -> Self {
         assert!((0.0..=1.0).contains(&rate), "{rate} is no probability");
         assert!(class.index() < self.rates.len(), "{class:?} has no rate");
         self.rates[class.index()] = rate;
         self
+    }
+
+    /// The same plan with these faults and no others, whatever the rates say. They do what they do in the run that they
+    /// are from ([`Injected::firing`]), as far as the calls are the same: a plan of fewer faults is a simpler story of the
+    /// same bug.
+    ///
+    /// ```
+    /// use highwater::sim::{FaultClass, FaultPlan, Firing};
+    ///
+    /// // The fourth sync of a file since the run began fails, and nothing else does.
+    /// let plan = FaultPlan::none().only([Firing { scope: 0, class: FaultClass::SyncError, number: 3 }]);
+    /// assert_eq!(plan.firings().count(), 1);
+    /// ```
+    #[must_use]
+    pub fn only(mut self, firings: impl IntoIterator<Item = Firing>) -> Self {
+        self.only = Some(firings.into_iter().collect());
+        self
+    }
+
+    /// The faults that [`FaultPlan::only`] named, in order.
+    pub fn firings(&self) -> impl Iterator<Item = Firing> {
+        self.only.iter().flatten().copied()
     }
 
     /// The same plan with this latency.
@@ -180,7 +228,7 @@ impl FaultPlan {
         self
     }
 
-    /// The rate of a class; zero for crashes.
+    /// The rate of a class; zero for those that the caller makes.
     pub fn rate(&self, class: FaultClass) -> f64 {
         self.rates.get(class.index()).copied().unwrap_or(0.0)
     }
@@ -189,10 +237,16 @@ impl FaultPlan {
 impl fmt::Display for FaultPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sites={}", self.site_chance)?;
+        if let Some(focus) = &self.focus {
+            write!(f, " focus={}", focus.display())?;
+        }
         for class in FaultClass::RATED {
             if self.rate(class) > 0.0 {
                 write!(f, " {class:?}={}", self.rate(class))?;
             }
+        }
+        for Firing { scope, class, number } in self.firings() {
+            write!(f, " {class:?}@{scope:#x}#{number}")?;
         }
         Ok(())
     }
@@ -203,6 +257,8 @@ impl fmt::Display for FaultPlan {
 pub struct Injected {
     /// What happened.
     pub class: FaultClass,
+    /// The name of the call that it hit, as in the traits; empty where the class says it or no call was hit.
+    pub operation: &'static str,
     /// A path of the file or directory when it happened; empty for the whole disk.
     pub path: PathBuf,
     /// The number of the file or directory ([`Disk::file_number`](super::Disk::file_number)): names change, it does
@@ -212,6 +268,8 @@ pub struct Injected {
     pub bytes: Range<u64>,
     /// When.
     pub at: Tick,
+    /// Which question was answered with yes; none for what the caller made, as a crash.
+    pub firing: Option<Firing>,
 }
 
 /// Every fault of a run, in order.
@@ -236,6 +294,15 @@ impl Ledger {
         self.entries.iter().filter(|entry| !entry.class.in_contract())
     }
 
+    /// The faults out of contract that hit the file or directory `path`, something below it, or a directory that
+    /// leads to it, by the names that these had when they were hit.
+    pub fn touching<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Injected> {
+        self.out_of_contract().filter(move |entry| {
+            let named = !entry.path.as_os_str().is_empty();
+            named && (entry.path.starts_with(path) || path.starts_with(&entry.path))
+        })
+    }
+
     /// Whether a fault out of contract hit any of these bytes of the file with this number.
     pub fn excuses(&self, file: u64, bytes: &Range<u64>) -> bool {
         self.out_of_contract()
@@ -249,6 +316,11 @@ pub(super) struct Faults {
     pub(super) ledger: Ledger,
     streams: Streams,
     draws: BTreeMap<FaultClass, Stream>,
+    /// What the last firing of each class does.
+    details: BTreeMap<FaultClass, (Option<Firing>, Stream)>,
+    scope: u64,
+    /// How many questions each class was asked in this scope.
+    asked: BTreeMap<FaultClass, u64>,
     sites: BTreeMap<(FaultClass, PathBuf), bool>,
     full_until: Option<Tick>,
     stopped: bool,
@@ -261,6 +333,9 @@ impl Faults {
             ledger: Ledger::default(),
             streams,
             draws: BTreeMap::new(),
+            details: BTreeMap::new(),
+            scope: 0,
+            asked: BTreeMap::new(),
             sites: BTreeMap::new(),
             full_until: None,
             stopped: false,
@@ -273,26 +348,66 @@ impl Faults {
         self.full_until = None;
     }
 
+    /// Counts questions from zero again.
+    pub(super) fn enter(&mut self, scope: u64) {
+        self.scope = scope;
+        self.asked.clear();
+    }
+
     /// Whether a fault of `class` hits a call on something in the directory of `path`.
     pub(super) fn fires(&mut self, class: FaultClass, path: &Path) -> bool {
         let rate = self.plan.rate(class);
-        if self.stopped || rate == 0.0 {
+        if self.stopped || (rate == 0.0 && self.plan.only.is_none()) {
             return false;
         }
-        let streams = &self.streams;
-        let stream =
-            self.draws.entry(class).or_insert_with(|| streams.stream(&format!("disk.fault.{class:?}")));
-        stream.chance(rate) && (self.plan.site_chance >= 1.0 || self.is_active(class, path))
+        let asked = self.asked.entry(class).or_insert(0);
+        let firing = Firing { scope: self.scope, class, number: *asked };
+        *asked += 1;
+        let fires = if let Some(only) = &self.plan.only {
+            only.contains(&firing)
+        } else {
+            let streams = &self.streams;
+            let named = || streams.stream(&format!("disk.fault.{class:?}"));
+            let drawn = self.draws.entry(class).or_insert_with(named).chance(rate);
+            let in_focus = self.plan.focus.as_ref().is_none_or(|focus| path.starts_with(focus));
+            drawn && in_focus && (self.plan.site_chance >= 1.0 || self.is_active(class, path))
+        };
+        if fires {
+            let Firing { scope, number, .. } = firing;
+            let stream = self.streams.stream(&format!("disk.fault.{class:?}.{scope:x}.{number}"));
+            self.details.insert(class, (Some(firing), stream));
+        }
+        fires
     }
 
-    /// The stream that decides what a fault of `class` does.
+    /// The stream that decides what the last fault of `class` does.
     pub(super) fn details(&mut self, class: FaultClass) -> &mut Stream {
         let streams = &self.streams;
-        self.draws.entry(class).or_insert_with(|| streams.stream(&format!("disk.fault.{class:?}")))
+        let fresh = || (None, streams.stream(&format!("disk.fault.{class:?}.none")));
+        &mut self.details.entry(class).or_insert_with(fresh).1
     }
 
     pub(super) fn record(&mut self, class: FaultClass, target: (&Path, u64), bytes: Range<u64>, at: Tick) {
-        self.ledger.entries.push(Injected { class, path: target.0.to_owned(), file: target.1, bytes, at });
+        self.record_call((class, ""), target, bytes, at);
+    }
+
+    pub(super) fn record_call(
+        &mut self,
+        (class, operation): (FaultClass, &'static str),
+        (path, file): (&Path, u64),
+        bytes: Range<u64>,
+        at: Tick,
+    ) {
+        let firing = self.details.get(&class).and_then(|(firing, _)| *firing);
+        self.ledger.entries.push(Injected {
+            class,
+            operation,
+            path: path.to_owned(),
+            file,
+            bytes,
+            at,
+            firing,
+        });
     }
 
     /// Whether there is no space now. Space comes back by itself.

@@ -2,6 +2,8 @@
 //! from one seed.
 //!
 //! ```text
+//! Machine     disk, clock and process in one                     machine
+//! Shrinker    what a failure does not need is taken away         shrink
 //! Simulator   runs tasks of nodes (processes) in virtual time     runner, queue, choices
 //! SimDisk     a disk that does what disks may do                  disk, vfs, faults, personality
 //! SimClock    time with faults                                    clock
@@ -36,21 +38,30 @@
 //!
 //! After a failed sync its changes stay pending, or some are lost, or all. What is lost is clean in the cache: a read
 //! finds it there ([`AfterFailedSync`] says what), after a process crash too, the next sync says `Ok`, and the platter
-//! never sees it. Directories do the same.
+//! never sees it. Directories do the same. The sync of one write (`write_at_and_sync`) that fails may lose what the cache
+//! holds of the file's other writes as well, whose own syncs then say `Ok`.
 //!
 //! # In contract and out of it
 //!
 //! In contract, to be survived exactly: everything above, and [`FaultClass`]es from `WriteBack` to `Stall`: failing syncs,
 //! writes and reads, short and interrupted calls, a full device whose space comes back, latency and stalls. Out of
 //! contract, to be detected and named: syncs that lie (on a lying device), bit rot, misdirected writes and reads,
-//! latent sector errors. [`FaultClass::in_contract`] tells them apart, and the [`Ledger`] has every fault that was injected.
+//! latent sector errors; and what the caller does to a disk: [`Damage`] at rest ([`SimDisk::damage`]), locks that are
+//! lost ([`SimDisk::lose_locks`]). [`FaultClass::in_contract`] tells them apart, and the [`Ledger`] has every fault
+//! that was injected.
 //!
 //! # Using it
 //!
-//! [`SimDisk`] runs a [`Disk`] under an [`Executor`] and makes the [`SimVfs`] of each process.
+//! [`guide`] goes from "my program takes an [`Env`](crate::env::Env)" to a recorded seed, step by step. A [`Machine`] is all
+//! that a program of one process needs; [`Shrinker`] makes a failure small.
+//!
+//! Underneath, [`SimDisk`] runs a [`Disk`] under an [`Executor`] and makes the [`SimVfs`] of each process.
 //! [`Disk`] alone is a value: copy it at any call ([`SimDisk::on_boundary`]) for the price of its pointers, and ask
 //! [`Disk::images`] what a power loss at that moment may leave. Everything is drawn from named streams of one seed:
 //! the same seed does the same things.
+
+#[doc = include_str!("../../docs/simulate-your-app.md")]
+pub mod guide {}
 
 mod choices;
 mod clock;
@@ -58,25 +69,31 @@ mod disk;
 mod env;
 mod executor;
 mod faults;
+mod machine;
 mod personality;
 mod queue;
 mod rng;
 mod runner;
+mod shrink;
 mod trace;
 mod vfs;
 
-pub use choices::{Choices, Tape};
+pub use choices::{Choices, Deviation, Fit, Tape};
 pub use clock::{ClockFaults, SimClock};
-pub use disk::{Crash, Disk, Images};
+pub use disk::{Aftermath, Crash, Damage, Disk, FileFate, Hit, Images, NameFate, SectorFate};
 pub use env::{SimEntropy, SimEnv, SimSpawn};
 pub use executor::{Executor, LocalFuture, yield_now};
-pub use faults::{FaultClass, FaultPlan, Injected, Latency, Ledger};
+pub use faults::{FaultClass, FaultPlan, Firing, Injected, Latency, Ledger};
+pub use machine::{Hardware, Machine};
 pub use personality::{AfterFailedSync, Order, Personality};
 pub use queue::{Handle, Node};
 pub use rng::{Stream, Streams};
 pub use runner::{Simulator, Stuck};
+pub use shrink::{Shrinker, caught, minimize};
 pub use trace::Trace;
-pub use vfs::{BoundaryHook, BoundaryInfo, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs, is_dead};
+pub use vfs::{
+    BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs, is_dead,
+};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::executor::{Executor, LocalFuture};
 use super::lock;
+use super::trace::Trace;
 use crate::env::Tick;
 
 /// The node of the root future and of tasks spawned through a [`Handle`].
@@ -144,7 +145,8 @@ impl Shared {
                 choice
             }
         };
-        Next::Step(queue.ready.swap_remove(index as usize))
+        // In order of arrival, so that choice 0 is the one that waits longest and nobody starves behind it.
+        Next::Step(queue.ready.remove(index as usize))
     }
 
     /// Whether a task of `node` may run now. If the node is paused, `key` is kept for when it resumes.
@@ -286,9 +288,16 @@ impl Drop for Sleep {
 #[derive(Clone)]
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
+    pub(super) trace: Trace,
 }
 
 impl Handle {
+    /// The trace of the run: the one of [`Simulator::trace`](super::Simulator::trace), else one that holds only what is
+    /// added to it.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     /// A new process called `name`, with no tasks yet. To restart a killed one, make another of the same name.
     ///
     /// # Panics
@@ -300,6 +309,24 @@ impl Handle {
         assert!(id < u32::MAX, "too many nodes for one run");
         queue.nodes.push(NodeInfo { name: name.to_owned(), state: NodeState::Running, held: Vec::new() });
         Node { shared: Arc::clone(&self.shared), id, name: name.into() }
+    }
+
+    /// Runs the future that `make` makes as a task, called `name` for people: [`Executor::spawn`]
+    /// without the boxes.
+    ///
+    /// ```
+    /// # use highwater::sim::Executor;
+    /// # highwater::sim::Simulator::new(1).run(async |sim| {
+    /// let seen = sim.clone();
+    /// sim.spawn("client", async move || println!("{:?}", seen.now()));
+    /// # }).unwrap();
+    /// ```
+    pub fn spawn<F, Fut>(&self, name: &str, make: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        self.shared.request(ROOT_NODE, name, Box::new(move || Box::pin(make())));
     }
 }
 
@@ -357,6 +384,23 @@ impl Node {
     /// Whether the process was killed.
     pub fn is_dead(&self) -> bool {
         self.shared.is_dead(self.id)
+    }
+
+    /// Runs the future that `make` makes as a task of this process, called `name` for people: [`Executor::spawn`]
+    /// without the boxes.
+    ///
+    /// ```
+    /// # highwater::sim::Simulator::new(1).run(async |sim| {
+    /// let node = sim.node("bank");
+    /// node.spawn("teller", async || println!("open"));
+    /// # }).unwrap();
+    /// ```
+    pub fn spawn<F, Fut>(&self, name: &str, make: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        self.shared.request(self.id, name, Box::new(move || Box::pin(make())));
     }
 }
 

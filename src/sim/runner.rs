@@ -28,6 +28,7 @@ use super::executor::LocalFuture;
 use super::queue::{Handle, Make, Next, ROOT_NODE, Request, Shared, TaskKey, TaskWaker};
 use super::rng::Streams;
 use super::trace::Trace;
+use crate::env::Tick;
 
 /// How far virtual time moves with every step: a loop that watches the clock ends.
 const STEP_NS: u64 = 100;
@@ -125,7 +126,7 @@ impl Simulator {
         }
     }
 
-    /// Makes every step part of the digest of `trace`: which task, and when.
+    /// Makes every start and step of a task part of the digest of `trace`: which task, and when.
     #[must_use]
     pub fn trace(mut self, trace: Trace) -> Self {
         self.trace = Some(trace);
@@ -162,7 +163,8 @@ impl Simulator {
         let shared = Shared::new();
         let mut run =
             Run { shared: Arc::clone(&shared), slots: Vec::new(), free: Vec::new(), serial: 0, steps: 0 };
-        let root = pin!(root(Handle { shared }));
+        let trace = self.trace.clone().unwrap_or_default();
+        let root = pin!(root(Handle { shared, trace }));
         // `root` is dropped before `run`: what it owns may still use the queues.
         self.drive(&mut run, root)
     }
@@ -182,7 +184,7 @@ impl Simulator {
                 }
                 Next::Start(requests) => {
                     for request in requests {
-                        run.start(request);
+                        run.start(request, self.trace.as_ref());
                     }
                     continue;
                 }
@@ -240,7 +242,7 @@ enum Body {
 }
 
 impl Run {
-    fn start(&mut self, request: Request) {
+    fn start(&mut self, request: Request, trace: Option<&Trace>) {
         let Request { node, name, make } = request;
         if self.shared.is_dead(node) {
             return;
@@ -252,6 +254,11 @@ impl Run {
         });
         assert!(slot < ROOT_KEY.slot, "too many tasks for one run");
         let key = TaskKey { slot, serial: self.serial };
+        if let Some(trace) = trace {
+            let (who, number) = (self.shared.full_name(node, &name), key.serial);
+            let now = Tick(self.shared.now_ns());
+            trace.event("scheduler", "start", format_args!("{who}"), format_args!("task {number}"), now);
+        }
         let wake_flag = TaskWaker::queued(&self.shared, key);
         let waker = Waker::from(Arc::clone(&wake_flag));
         let task = Task { key, node, name, body: Body::Unmade(make), wake_flag, waker };
@@ -287,7 +294,7 @@ impl Run {
         self.steps += 1;
         self.shared.advance(STEP_NS);
         if let Some(trace) = trace {
-            trace.mix(key.serial, self.shared.now_ns());
+            trace.step(key.serial, Tick(self.shared.now_ns()));
         }
     }
 

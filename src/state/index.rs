@@ -11,7 +11,8 @@
 //! slot follows from its tag alone, so growing and removing never look at a record. Probing is linear, removal
 //! shifts back, so there are no tombstones. The home rises with the tag: growing a table is one sweep through
 //! the old and the new one: with five million keys a table has 5,000 and grows in some 20 µs. A key costs
-//! 10 to 15 bytes while tables grow, at most 20 when they shrink.
+//! 10 to 15 bytes while tables grow, at most 20 when they shrink. A table has no slots until its first key comes: a
+//! core without keys is opened as fast as it is dropped.
 
 use super::slab::Location;
 
@@ -84,8 +85,8 @@ fn entry_of(tag: u32, location: Location) -> u64 {
 
 impl Index {
     pub(super) fn new() -> Self {
-        let tables = (0..TABLES).map(|_| Table::with_capacity(CAPACITY_MIN)).collect();
-        Self { tables, len: 0, capacity: (TABLES * CAPACITY_MIN) as u64 }
+        let tables = (0..TABLES).map(|_| Table::with_capacity(0)).collect();
+        Self { tables, len: 0, capacity: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -96,8 +97,12 @@ impl Index {
         self.capacity * size_of::<u64>() as u64 + (TABLES * size_of::<Table>()) as u64
     }
 
-    /// Makes room for `records` keys in all, spread as hashes spread.
+    /// Makes room for `records` keys in all, spread as hashes spread, unless they are fewer than the tables.
     pub(super) fn reserve(&mut self, records: u64) {
+        if records < TABLES as u64 {
+            // Many tables would stay empty, and those that do not are small.
+            return;
+        }
         // The fullest table holds hardly more than four standard deviations above the mean.
         let mean = records.div_ceil(TABLES as u64);
         let fullest = usize::try_from(mean + 4 * mean.isqrt()).expect("keys of a core fit into memory");
@@ -115,7 +120,7 @@ impl Index {
     pub(super) fn place(&self, hash: u64) -> Place {
         let table = &self.tables[table_of(hash)];
         let home = home_of(tag_of(hash), table.entries.len());
-        Place { home, entry: table.entries[home] }
+        Place { home, entry: table.entries.get(home).copied().unwrap_or(0) }
     }
 
     /// The entry of the key that hashes to `hash` and lies where `is_key` says yes. `place` is that of `hash`.
@@ -129,7 +134,7 @@ impl Index {
         let (number, tag) = (table_of(hash), tag_of(hash));
         let table = &self.tables[number];
         let Place { home: mut slot, mut entry } = place;
-        // A table always has an empty slot: it ends every search.
+        // A table with slots always has an empty one: it ends every search.
         while entry != 0 {
             if entry_tag(entry) == tag {
                 let location = entry_location(entry);
@@ -216,7 +221,8 @@ impl Index {
         for table in &self.tables {
             let held = table.entries.iter().filter(|entry| **entry != 0).count();
             assert_eq!(held, table.len);
-            assert!(table.len < table.entries.len(), "an empty slot ends every search");
+            let searchable = table.entries.is_empty() || table.len < table.entries.len();
+            assert!(searchable, "an empty slot ends every search");
             len += table.len;
         }
         assert_eq!(len, self.len);
@@ -235,9 +241,9 @@ fn capacity_for(records: usize) -> usize {
     (records * LOAD_MAX.1 / LOAD_MAX.0 + 1).next_multiple_of(CAPACITY_MIN)
 }
 
-/// The next capacity above `capacity`: half as much again.
+/// The next capacity above `capacity`: half as much again, or the least.
 fn capacity_after(capacity: usize) -> usize {
-    (capacity + capacity / 2).next_multiple_of(CAPACITY_MIN)
+    (capacity + capacity / 2).next_multiple_of(CAPACITY_MIN).max(CAPACITY_MIN)
 }
 
 impl Table {

@@ -99,7 +99,8 @@ impl CoreState {
         self.config.hasher.hash(key)
     }
 
-    /// Makes room for `records` records of `bytes` encoded bytes together, so that loading them grows no table.
+    /// Makes room for `records` records of `bytes` encoded bytes together, so that loading them grows no table, if they
+    /// are many.
     pub(crate) fn reserve(&mut self, records: u64, bytes: u64) {
         self.index.reserve(records);
         self.slab.reserve(bytes);

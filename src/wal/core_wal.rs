@@ -28,7 +28,7 @@ use crate::wal::options::WalOptions;
 use crate::wal::reader::WalReader;
 use crate::wal::record::WalRecord;
 use crate::wal::scan::{Cut, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, LogSpec, Prepared, SegmentHeader};
+use crate::wal::segment::{self, Links, LogSpec, Prepared, SegmentHeader};
 use crate::wal::trim::{self, Retired};
 
 /// What an open found and did.
@@ -84,6 +84,8 @@ pub struct CoreWal<E: Env> {
     id: LogId,
     log: CoreLog<E::InlineVfs>,
     lives: Vec<Life>,
+    /// Links of segments that were there at the open.
+    links: Links,
     numbers: Numbers<E::Entropy>,
     pool: Arc<Pool>,
     open_batch: Option<Batch>,
@@ -116,10 +118,10 @@ impl<E: Env> CoreWal<E> {
         check_trimmed(dir, &options, &found)?;
         let entropy = env.entropy();
         let id = identify(dir, &options, &found, &entropy)?;
-        let scan = read_all(&vfs, dir, id, &found.lives, options.read_ahead_bytes).await?;
+        let scan = read_all(&vfs, dir, id, &found, options.read_ahead_bytes).await?;
         let mut numbers = Numbers { entropy, last: found.greatest_segment, spare: VecDeque::new() };
         let (start, carried) = begin(&vfs, dir, id, &found, &scan, &mut numbers, &options).await?;
-        let mut lives = found.lives;
+        let Discovery { mut lives, mut links, .. } = found;
         drop_unproven(&mut lives, scan.proven);
         lives.push(Life {
             token: start.spec.token,
@@ -130,8 +132,9 @@ impl<E: Env> CoreWal<E> {
         });
         // Only now: until the new life had begun, recovery changed nothing.
         segment::remove_temps(&vfs, dir).await?;
-        for leftover in trim::leftovers(&vfs, dir, &lives).await? {
+        for leftover in trim::leftovers(&vfs, dir, &lives, &links).await? {
             trim::remove(&vfs, dir, leftover).await?;
+            links.remove(&leftover);
         }
         let log = CoreLog::resume(vfs.clone(), dir, &start, options.depth).await?;
         let report =
@@ -143,6 +146,7 @@ impl<E: Env> CoreWal<E> {
             id,
             log,
             lives,
+            links,
             numbers,
             pool: Pool::new(options.batches_max, batch_bytes),
             open_batch: None,
@@ -253,7 +257,8 @@ impl<E: Env> CoreWal<E> {
             live.ceiling = Some(self.high_water());
         }
         let ahead = self.options.read_ahead_bytes;
-        WalReader::open(self.vfs.clone(), &self.dir, self.id, lives, cut, ahead).await
+        let reader = WalReader::open(self.vfs.clone(), &self.dir, self.id, lives, cut, ahead).await?;
+        Ok(reader.knowing(&self.links))
     }
 
     /// Gives up every segment whose records are all at or below `through`, and returns how many. The caller no
@@ -431,10 +436,11 @@ async fn read_all<V: Vfs>(
     vfs: &V,
     dir: &Path,
     id: LogId,
-    lives: &[Life],
+    found: &Discovery,
     read_ahead_bytes: usize,
 ) -> Result<LogScan> {
-    let mut reader = WalReader::open(vfs.clone(), dir, id, lives.to_vec(), None, read_ahead_bytes).await?;
+    let reader = WalReader::open(vfs.clone(), dir, id, found.lives.clone(), None, read_ahead_bytes).await?;
+    let mut reader = reader.knowing(&found.links);
     while reader.advance().await? {}
     Ok(reader.scan().clone())
 }
@@ -493,7 +499,8 @@ async fn begin<V: Vfs>(
         let cut = Cut { segment: before.first_segment, lsn: scan.proven };
         let lives = vec![Life { ceiling: Some(scan.prefix_end), ..*before }];
         let ahead = options.read_ahead_bytes;
-        let mut reader = WalReader::open(vfs.clone(), dir, id, lives, Some(cut), ahead).await?;
+        let reader = WalReader::open(vfs.clone(), dir, id, lives, Some(cut), ahead).await?;
+        let mut reader = reader.knowing(&found.links);
         while reader.advance().await? {
             let mut frame = reader.frame();
             while let Some((_, record)) = frame.next_record() {

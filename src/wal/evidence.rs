@@ -8,6 +8,7 @@ use crate::ids::{Epoch, Lsn, SegmentNo};
 use crate::limits::{FRAME_HEADER_BYTES, WRITE_UNIT_BYTES_MAX};
 use crate::vfs::File;
 use crate::wal::frame::{FrameHeader, FrameKind, SEAL_PAYLOAD_BYTES, seal_floor};
+use crate::wal::segment::{FRAMES_START, FirstFrame};
 use crate::wal::window::Window;
 
 /// The greatest marks of the valid headers in a stretch of a segment.
@@ -15,9 +16,15 @@ use crate::wal::window::Window;
 pub(crate) struct Evidence {
     pub(crate) durable_through: Lsn,
     pub(crate) closed_through: Epoch,
+    /// The least closed-through of any header.
+    pub(crate) least_closed_through: Option<Epoch>,
     pub(crate) greatest_lsn: Lsn,
     /// The greatest floor of the seals.
     pub(crate) floor: SegmentNo,
+    /// The least LSN that a header begins with.
+    pub(crate) least_lsn: Option<Lsn>,
+    /// The greatest durable-through of a frame with records. The beginning of a life writes none above zero.
+    pub(crate) records_durable_through: Lsn,
     /// Count of valid headers.
     pub(crate) frames: u64,
 }
@@ -28,6 +35,10 @@ impl Evidence {
         self.closed_through = self.closed_through.max(other.closed_through);
         self.greatest_lsn = self.greatest_lsn.max(other.greatest_lsn);
         self.floor = self.floor.max(other.floor);
+        self.least_closed_through =
+            self.least_closed_through.into_iter().chain(other.least_closed_through).min();
+        self.least_lsn = self.least_lsn.into_iter().chain(other.least_lsn).min();
+        self.records_durable_through = self.records_durable_through.max(other.records_durable_through);
         self.frames += other.frames;
     }
 
@@ -35,11 +46,23 @@ impl Evidence {
         self.merge(&Self {
             durable_through: header.durable_through,
             closed_through: header.closed_through,
+            least_closed_through: Some(header.closed_through),
             greatest_lsn: Lsn(header.next_lsn().0 - 1),
             floor: SegmentNo(0),
+            least_lsn: Some(header.first_lsn),
+            records_durable_through: match header.kind {
+                FrameKind::Records => header.durable_through,
+                FrameKind::SegmentStart | FrameKind::Seal | FrameKind::Pad => Lsn(0),
+            },
             frames: 1,
         });
     }
+}
+
+/// What all frames of one segment say.
+pub(crate) async fn evidence_in<F: File>(front: &FirstFrame<F>) -> Result<Evidence> {
+    let log = &front.header.log;
+    scan_evidence(&front.file, &front.path, front.salt, log.unit(), FRAMES_START, log.segment_bytes).await
 }
 
 /// Tries every write unit from `from` to `limit` for a valid header. Lengths are not followed: what they would skip

@@ -152,10 +152,13 @@ impl<V: Vfs> LifeBuilder<V> {
         self.log.desk.claims = true;
         self.log.seal(self.spec.closed_through).await?;
         let next_lsn = self.log.marks().durable.next();
+        let (core, token) = (self.spec.log.core.0, self.spec.log.token.0);
+        tracing::debug!(target: "highwater::wal", core, token, next_lsn = next_lsn.0, "life begun");
         if self.carried > 0 {
             tracing::debug!(
                 target: "highwater::wal",
-                token = self.spec.log.token.0,
+                core,
+                token,
                 first_lsn = self.spec.first_lsn.0,
                 records = self.carried,
                 "carry",

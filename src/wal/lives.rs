@@ -12,10 +12,10 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::ids::{FencingToken, Lsn, SegmentNo};
 use crate::vfs::Vfs;
-use crate::wal::evidence::{Evidence, scan_evidence};
+use crate::wal::evidence::evidence_in;
 use crate::wal::frame::{FrameHeader, Predecessor};
 use crate::wal::scan::{Life, LogId};
-use crate::wal::segment::{self, FRAMES_START, SegmentHeader, segment_path};
+use crate::wal::segment::{self, FRAMES_START, Link, Links, SegmentHeader, segment_path};
 
 /// What is known of one segment.
 struct Seen {
@@ -39,6 +39,8 @@ pub(crate) struct Discovery {
     pub(crate) shape: Option<(u32, u64)>,
     /// The life before the first, if it was trimmed away: what it and the trimmed segments held at most.
     pub(crate) trimmed_through: Lsn,
+    /// What every segment says it follows.
+    pub(crate) links: Links,
     /// The greatest number and the greatest token seen anywhere.
     pub(crate) greatest_segment: SegmentNo,
     /// See [`Discovery::greatest_segment`].
@@ -70,6 +72,9 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
                     theirs.database, theirs.core, id.database, id.core
                 ),
             ));
+        }
+        if let Some((_, predecessor)) = one.start {
+            found.links.insert(one.header.number, Link { token: log.token, predecessor });
         }
         found.greatest_segment = found.greatest_segment.max(one.header.number);
         found.greatest_token = found.greatest_token.max(log.token);
@@ -140,12 +145,6 @@ async fn see<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<Seen> {
         }
     };
     Ok(Seen { header: front.header, start: front.start, floor, claims, used })
-}
-
-async fn evidence_in<F: crate::vfs::File>(front: &segment::FirstFrame<F>) -> Result<Evidence> {
-    let limit = front.header.log.segment_bytes;
-    let unit = front.header.log.unit();
-    scan_evidence(&front.file, &front.path, front.salt, unit, FRAMES_START, limit).await
 }
 
 /// Follows the links from the live life to the oldest one that is still there.

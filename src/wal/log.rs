@@ -255,7 +255,7 @@ impl<V: Vfs> CoreLog<V> {
             }
             Err(error) => {
                 let error = error.with_kind(ErrorKind::Failed);
-                tracing::debug!(target: "highwater::wal", %error, "log poisoned");
+                tracing::debug!(target: "highwater::wal", core = self.desk.spec.core.0, %error, "log poisoned");
                 self.state = State::Poisoned(error.duplicate());
                 Err(error)
             }
@@ -316,7 +316,8 @@ impl<V: Vfs> CoreLog<V> {
         self.desk.cursor.salt = next.salt;
         self.desk.cursor.offset = FRAMES_START;
         self.file = file;
-        tracing::debug!(target: "highwater::wal", from = from.0, to = next.number.0, "roll");
+        let core = self.desk.spec.core.0;
+        tracing::debug!(target: "highwater::wal", core, from = from.0, to = next.number.0, "roll");
         self.write_control(FrameKind::SegmentStart, &predecessor.encode(self.desk.floor()), closed).await
     }
 
@@ -336,7 +337,8 @@ impl<V: Vfs> CoreLog<V> {
         if !claims || !self.desk.seal_fits() || !marks.stale(closed) {
             return Ok(false);
         }
-        tracing::debug!(target: "highwater::wal", lsn = marks.durable.0, epoch = closed.0, "seal");
+        let (core, lsn) = (self.desk.spec.core.0, marks.durable.0);
+        tracing::debug!(target: "highwater::wal", core, lsn, epoch = closed.0, "seal");
         let floor = self.desk.floor().0.to_le_bytes();
         self.write_control(FrameKind::Seal, &floor, closed).await?;
         Ok(true)
@@ -398,7 +400,8 @@ impl Desk {
             coalesced += 1;
         }
         if coalesced > 0 {
-            tracing::debug!(target: "highwater::wal", batches = coalesced + 1, records = batch.records(), "coalesce");
+            let (core, records) = (self.spec.core.0, batch.records());
+            tracing::debug!(target: "highwater::wal", core, batches = coalesced + 1, records, "coalesce");
         }
         self.marks.append(Lsn(batch.next_lsn().0 - 1));
         let (mark, epoch, offset) = (self.mark(), feed.closed_through(), self.cursor.offset);
@@ -406,6 +409,8 @@ impl Desk {
         let header = self.header(FrameKind::Records, batch.payload(), batch.records(), mark, epoch);
         let (encoded, header_crc) = header.encode(self.cursor.salt, offset);
         self.marks.submit(Lsn(batch.next_lsn().0 - 1));
+        let (core, lsn) = (self.spec.core.0, self.marks.submitted.0);
+        tracing::trace!(target: "highwater::wal", core, lsn, "submitted");
         self.advance(frame_bytes, header_crc);
         let unit = self.spec.write_unit as usize;
         Submitted { batch: batch.freeze(&encoded, unit), offset, mark, epoch }
@@ -415,6 +420,8 @@ impl Desk {
     pub(super) fn complete(&mut self, frame: &Submitted, feed: &mut impl Feed) {
         self.marks.sync(frame.batch.last_lsn(), frame.mark, frame.epoch);
         self.marks.acknowledge();
+        let (core, lsn) = (self.spec.core.0, self.marks.durable.0);
+        tracing::trace!(target: "highwater::wal", core, lsn, "durable");
         feed.durable(self.marks.acknowledged, frame.batch.epochs());
     }
 

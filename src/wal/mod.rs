@@ -55,9 +55,11 @@ pub use scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
 pub use stats::{SegmentState, SegmentStats, segments};
 
 pub(crate) use batch::{Batch, Pool};
+pub(crate) use evidence::{Evidence, evidence_in};
 pub(crate) use frame::Predecessor;
 pub(crate) use life::{LifeBuilder, LifeSpec, LifeStart, OwnSegments};
 pub(crate) use log::{CoreLog, Feed, Segments};
 pub(crate) use segment::{
-    LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, recycle, segment_path,
+    LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, read_first_frame, recycle,
+    segment_path,
 };

@@ -21,11 +21,11 @@ use crate::ids::{FencingToken, Lsn, Nonce, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::{OpenMode, Vfs, retry};
 use crate::wal::epoch_end;
-use crate::wal::evidence::{Evidence, scan_evidence};
+use crate::wal::evidence::{Evidence, evidence_in, scan_evidence};
 use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, FRAMES_START, LogSpec, segment_path};
+use crate::wal::segment::{self, FRAMES_START, Links, LogSpec, segment_path};
 use crate::wal::tail::{Next, Place, Reach, Verdict, judge};
 use crate::wal::window::Window;
 
@@ -48,6 +48,10 @@ struct Reading<F> {
     next: Option<(SegmentNo, Lsn)>,
     /// Segments of the same token behind it, without a valid `SegmentStart`.
     unlinked: Vec<SegmentNo>,
+    /// The unlinked segment that should go on where this one ends, if that was found out.
+    cut_off: Option<PathBuf>,
+    /// Where reading the segment before it ended, and at what.
+    behind: Option<(PathBuf, u64, Next)>,
 }
 
 /// The records of the frame that was read last.
@@ -66,6 +70,8 @@ pub struct WalReader<V: Vfs> {
     lives: Vec<Life>,
     cut: Option<Cut>,
     catalog: Vec<SegmentNo>,
+    /// What was read of the segments in `catalog`, or known before.
+    links: Links,
     window: Window,
     life: usize,
     reading: Option<Reading<V::File>>,
@@ -105,6 +111,7 @@ impl<V: Vfs> WalReader<V> {
             lives,
             cut: None,
             catalog,
+            links: Links::new(),
             window: Window::new(read_ahead_bytes),
             life: 0,
             reading: None,
@@ -118,6 +125,12 @@ impl<V: Vfs> WalReader<V> {
         reader.start_life(0);
         reader.seek(cut);
         Ok(reader)
+    }
+
+    /// The same reader, which need not read the first frames that `links` knows.
+    pub(crate) fn knowing(mut self, links: &Links) -> Self {
+        self.links.clone_from(links);
+        self
     }
 
     /// The next frame with records, or `None` at the end of the log.
@@ -165,7 +178,7 @@ impl<V: Vfs> WalReader<V> {
                         return Ok(true);
                     }
                 }
-                (Verdict::NextSegment, _) => self.enter_next().await?,
+                (Verdict::NextSegment, _) => self.enter_next(next).await?,
                 (Verdict::End | Verdict::Torn, _) => self.end_of_log(next, evidence.unwrap_or_default()),
                 (Verdict::Corrupt | Verdict::Replay, _) => return Err(self.refuse(next, &life)),
             }
@@ -237,12 +250,14 @@ impl<V: Vfs> WalReader<V> {
     }
 
     /// Opens the segment that says it follows the current one.
-    async fn enter_next(&mut self) -> Result<()> {
+    async fn enter_next(&mut self, stopped_at: Next) -> Result<()> {
         let before = self.reading.as_ref().expect("a segment is being read");
         let (number, last_lsn) = before.next.expect("only a sealed segment has a next one");
         let life = self.lives[self.life];
         let predecessor = Predecessor { segment: before.number, last_lsn, token: life.token };
-        let reading = self.open_segment(number, &life, Some(predecessor)).await?;
+        let behind = Some((before.path.clone(), before.offset, stopped_at));
+        let mut reading = self.open_segment(number, &life, Some(predecessor)).await?;
+        reading.behind = behind;
         self.reading = Some(reading);
         Ok(())
     }
@@ -279,6 +294,8 @@ impl<V: Vfs> WalReader<V> {
             predecessor,
             next,
             unlinked,
+            cut_off: None,
+            behind: None,
         })
     }
 
@@ -321,20 +338,32 @@ impl<V: Vfs> WalReader<V> {
     }
 
     async fn find_next_listed(
-        &self,
+        &mut self,
         number: SegmentNo,
         token: FencingToken,
     ) -> Result<(Option<(SegmentNo, Lsn)>, Vec<SegmentNo>)> {
         let mut unlinked = Vec::new();
         for &later in self.catalog.iter().filter(|later| **later > number) {
-            let first = segment::read_first_frame(&self.vfs, &self.dir, later).await?;
-            if first.header.log.token != token {
+            let link = if let Some(link) = self.links.get(&later) {
+                *link
+            } else {
+                let first = segment::read_first_frame(&self.vfs, &self.dir, later).await?;
+                if first.header.log.token == token {
+                    self.check_owner(&first.header.log, token, &first.path)?;
+                }
+                let Some(link) = first.link() else {
+                    if first.header.log.token == token {
+                        unlinked.push(later);
+                    }
+                    continue;
+                };
+                self.links.insert(later, link);
+                link
+            };
+            if link.token != token {
                 continue;
             }
-            let Some((_, start)) = first.start else {
-                unlinked.push(later);
-                continue;
-            };
+            let start = link.predecessor;
             if start.segment == number {
                 return Ok((Some((later, start.last_lsn)), unlinked));
             }
@@ -499,13 +528,17 @@ impl<V: Vfs> WalReader<V> {
         }
         let mut evidence =
             scan_evidence(&at.file, &at.path, at.salt, at.spec.unit(), at.offset, at.limit).await?;
+        let mut cut_off = None;
         for &number in &at.unlinked {
             let behind = segment::read_first_frame(&self.vfs, &self.dir, number).await?;
-            let bytes = behind.header.log.segment_bytes;
-            let unit = behind.header.log.unit();
-            let more =
-                scan_evidence(&behind.file, &behind.path, behind.salt, unit, FRAMES_START, bytes).await?;
+            let more = evidence_in(&behind).await?;
+            if more.least_lsn.is_some_and(|least| least <= self.next_lsn) {
+                cut_off.get_or_insert(behind.path);
+            }
             evidence.merge(&more);
+        }
+        if let Some(at) = &mut self.reading {
+            at.cut_off = cut_off;
         }
         self.proven = self.proven.max(evidence.durable_through);
         self.scan.closed_through = self.scan.closed_through.max(evidence.closed_through);
@@ -523,6 +556,7 @@ impl<V: Vfs> WalReader<V> {
         if tail == Tail::Torn {
             tracing::debug!(
                 target: "highwater::wal",
+                core = self.log.core.0,
                 segment = at.number.0,
                 offset = at.offset,
                 lsn = self.next_lsn.0,
@@ -554,6 +588,7 @@ impl<V: Vfs> WalReader<V> {
         let needed = self.needed(life);
         tracing::debug!(
             target: "highwater::wal",
+            core = self.log.core.0,
             segment = at.number.0,
             offset = at.offset,
             proven = needed.0,
@@ -566,16 +601,39 @@ impl<V: Vfs> WalReader<V> {
         } else {
             "no crash leaves that".to_owned()
         };
+        let (path, offset, found) = Self::blame(next, at);
         Error::corrupt(
-            &at.path,
+            path,
             format!(
-                "core {}, offset {}, LSN {}: found {}, yet {claim}; nothing was changed: restore this file from a \
-                 backup, or the database from a checkpoint",
-                self.log.core,
-                at.offset,
-                self.next_lsn,
-                next.describe()
+                "core {}, offset {offset}, LSN {}: found {found}, yet {claim}; nothing was changed: restore this file \
+                 from a backup, or the database from a checkpoint",
+                self.log.core, self.next_lsn,
             ),
         )
+    }
+
+    /// The damaged place and what was found there: not always where reading could not go on.
+    fn blame(next: Next, at: &Reading<V::File>) -> (&Path, u64, String) {
+        let breaks_chain = next == Next::WrongChain && !at.started;
+        match (&at.behind, &at.cut_off) {
+            // Frames without records at the end of the segment before: only the chain misses them.
+            (Some((path, offset, Next::BadHeader | Next::BadPayload)), _) if breaks_chain => {
+                let found =
+                    format!("no frame that leads to the chain with which {} begins", at.path.display());
+                (path, *offset, found)
+            }
+            // Either such frames were never written, or this segment, of this identity, is from elsewhere.
+            (Some((path, ..)), _) if breaks_chain => {
+                let (found, before) = (next.describe(), path.display());
+                let found = format!("{found}, in {before} (this segment has identity {})", at.identity);
+                (&at.path, at.offset, found)
+            }
+            (_, Some(path)) => (
+                path,
+                FRAMES_START,
+                format!("no valid first frame that goes on behind segment {}", at.number),
+            ),
+            _ => (&at.path, at.offset, next.describe().to_owned()),
+        }
     }
 }

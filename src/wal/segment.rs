@@ -12,6 +12,7 @@
 //! 3. A retired segment loses its final name, durably, before its first byte changes.
 //! 4. A file with a second name is never recycled: somebody else relies on its bytes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -34,6 +35,9 @@ pub(crate) const HEADER_USED_BYTES: usize = 128;
 
 /// Where the first frame stands.
 pub(crate) const FRAMES_START: u64 = WRITE_UNIT_BYTES_MAX as u64;
+
+/// The same in memory.
+const FRAMES_START_INDEX: usize = WRITE_UNIT_BYTES_MAX as usize;
 
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
@@ -151,7 +155,7 @@ impl SegmentHeader {
             )
             .at(path));
         }
-        if page[HEADER_USED_BYTES..].iter().any(|byte| *byte != 0) {
+        if page[HEADER_USED_BYTES..] != ZEROES[HEADER_USED_BYTES..page.len()] {
             return Err(broken("bytes 128 to 4095 are not zero"));
         }
         header.log.check().map_err(|_| broken("a size is outside the limits of the format"))?;
@@ -246,10 +250,24 @@ pub(crate) async fn read_header<F: File>(
     path: &Path,
     number: SegmentNo,
 ) -> Result<(SegmentHeader, u32)> {
-    let buffer = BytesMut::zeroed(WRITE_UNIT_BYTES_MAX as usize);
-    let (buffer, count) =
-        read_full_at(file, 0, buffer).await.map_err(|e| Error::io("reading a segment header", path, e))?;
-    let (header, salt) = SegmentHeader::decode(&buffer[..count], path)?;
+    let (header, salt, _) = read_front(file, path, number, &mut BytesMut::zeroed(FRAMES_START_INDEX)).await?;
+    Ok((header, salt))
+}
+
+/// Fills `front` from the file's beginning, cuts it where the file ends, and checks the header at its front. Returns
+/// header, salt and the length of the file.
+async fn read_front<F: File>(
+    file: &F,
+    path: &Path,
+    number: SegmentNo,
+    front: &mut BytesMut,
+) -> Result<(SegmentHeader, u32, u64)> {
+    let (mut read, count) = read_full_at(file, 0, std::mem::take(front))
+        .await
+        .map_err(|e| Error::io("reading the front of a segment", path, e))?;
+    read.truncate(count);
+    *front = read;
+    let (header, salt) = SegmentHeader::decode(front, path)?;
     if header.number != number {
         return Err(Error::corrupt(
             path,
@@ -270,7 +288,7 @@ pub(crate) async fn read_header<F: File>(
             ),
         ));
     }
-    Ok((header, salt))
+    Ok((header, salt, bytes))
 }
 
 /// Makes a new segment: zeroes written, header durable, final name durable.
@@ -288,7 +306,8 @@ pub(crate) async fn prepare<V: Vfs>(vfs: &V, dir: &Path, header: &SegmentHeader)
         let _ = retry(|| vfs.remove(&temp)).await;
         return Err(error);
     }
-    tracing::debug!(target: "highwater::wal", segment = header.number.0, "segment prepared");
+    let core = header.log.core.0;
+    tracing::debug!(target: "highwater::wal", core, segment = header.number.0, "segment prepared");
     publish(vfs, dir, &temp, header).await
 }
 
@@ -359,7 +378,8 @@ pub(crate) async fn recycle<V: Vfs>(
     page[..HEADER_USED_BYTES].copy_from_slice(&head);
     write_all_at(&file, 0, Bytes::from(page)).await.map_err(failed)?;
     retry(|| file.sync_data()).await.map_err(failed)?;
-    tracing::debug!(target: "highwater::wal", from = retired.0, to = header.number.0, "segment recycled");
+    let (core, from, to) = (header.log.core.0, retired.0, header.number.0);
+    tracing::debug!(target: "highwater::wal", core, from, to, "segment recycled");
     publish(vfs, dir, &temp, header).await.map(Some)
 }
 
@@ -380,6 +400,24 @@ pub(crate) fn check_unit<F: File>(file: &F, log: &LogSpec, path: &Path) -> Resul
         .at(path));
     }
     Ok(())
+}
+
+/// Whose a segment is and which one it follows, as its valid `SegmentStart` says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) token: FencingToken,
+    pub(crate) predecessor: Predecessor,
+}
+
+/// Links that were read, by segment. No number is used twice: what they say stays true while their segments are there.
+pub(crate) type Links = BTreeMap<SegmentNo, Link>;
+
+impl<F> FirstFrame<F> {
+    /// The link, if the segment has one yet.
+    pub(crate) fn link(&self) -> Option<Link> {
+        let (_, predecessor) = self.start?;
+        Some(Link { token: self.header.log.token, predecessor })
+    }
 }
 
 /// A segment's header and, if it is valid, its `SegmentStart`.
@@ -408,11 +446,9 @@ pub(crate) async fn read_first_frame<V: Vfs>(
     let path = segment_path(dir, number);
     let failed = |e| Error::io("reading the front of a segment", &path, e);
     let file = retry(|| vfs.open(&path, OpenMode::Read)).await.map_err(failed)?;
-    let (header, salt) = read_header(&file, &path, number).await?;
-    let bytes = retry(|| file.len()).await.map_err(failed)?;
-    let want = FRAME_HEADER_BYTES + SEGMENT_START_PAYLOAD_BYTES;
-    let (front, count) = read_full_at(&file, FRAMES_START, BytesMut::zeroed(want)).await.map_err(failed)?;
-    let (start, floor) = match decode_start(&header, salt, &front[..count]) {
+    let mut front = BytesMut::zeroed(FRAMES_START_INDEX + FRAME_HEADER_BYTES + SEGMENT_START_PAYLOAD_BYTES);
+    let (header, salt, bytes) = read_front(&file, &path, number, &mut front).await?;
+    let (start, floor) = match decode_start(&header, salt, &front[FRAMES_START_INDEX..]) {
         Some((frame, start, floor)) => (Some((frame, start)), floor),
         None => (None, SegmentNo(0)),
     };

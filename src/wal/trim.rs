@@ -13,7 +13,7 @@ use crate::ids::{Lsn, SegmentNo};
 use crate::vfs::{Vfs, retry};
 use crate::wal::frame::FrameHeader;
 use crate::wal::scan::Life;
-use crate::wal::segment::{self, Prepared, SegmentHeader, segment_path};
+use crate::wal::segment::{self, Links, Prepared, SegmentHeader, segment_path};
 
 /// A segment that nothing needs below a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,19 +76,27 @@ fn from(life: &Life, header: &SegmentHeader, frame: &FrameHeader) -> Life {
 
 /// The segments in `dir` that none of `lives` reaches by the links from its first segment: left by opens that were
 /// interrupted and by removals that a crash undid, or prepared and never used. Remove them only when the open that
-/// names `lives` counts, and its floor with it.
+/// names `lives` counts, and its floor with it. Segments of `known` are not read again.
 ///
 /// # Errors
 ///
 /// `Failed` or `Corrupt` when a segment's front cannot be read.
-pub(crate) async fn leftovers<V: Vfs>(vfs: &V, dir: &Path, lives: &[Life]) -> Result<Vec<SegmentNo>> {
+pub(crate) async fn leftovers<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    lives: &[Life],
+    known: &Links,
+) -> Result<Vec<SegmentNo>> {
     let mut links = BTreeMap::new();
     let mut all = Vec::new();
     for number in segment::list(vfs, dir).await? {
-        let front = segment::read_first_frame(vfs, dir, number).await?;
+        let link = match known.get(&number) {
+            Some(link) => Some(*link),
+            None => segment::read_first_frame(vfs, dir, number).await?.link(),
+        };
         all.push(number);
-        if let Some((_, start)) = front.start {
-            links.insert((front.header.log.token, start.segment), number);
+        if let Some(link) = link {
+            links.insert((link.token, link.predecessor.segment), number);
         }
     }
     let mut reached = BTreeSet::new();

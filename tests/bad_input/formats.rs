@@ -1,4 +1,5 @@
-//! Files of a newer format: refused by name, before anything is written.
+//! Files of a newer format: refused by name, before anything is written (S21; that a newer build reads older files is for
+//! the golden files of released formats).
 
 use std::fs;
 

@@ -37,6 +37,35 @@ fn the_wall_clock_jumps_and_freezes() {
         .unwrap();
 }
 
+/// Each fault of the wall clock on its own.
+#[test]
+fn the_wall_clock_repeats_itself_stands_still_or_turns_back() {
+    let faults = |stream: &str, faults: ClockFaults| {
+        let mut readings = Vec::new();
+        Simulator::new(1)
+            .run(async |sim| {
+                let stream = Streams::new(1).stream(stream);
+                let clock = SimClock::new(Arc::new(sim.clone())).with_faults(faults, stream);
+                for _ in 0..200 {
+                    readings.push(clock.wall_ms());
+                    clock.sleep(Duration::from_millis(3)).await;
+                }
+            })
+            .unwrap();
+        let equal = readings.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let backwards = readings.windows(2).filter(|pair| pair[0] > pair[1]).count();
+        (equal, backwards)
+    };
+    let none = ClockFaults::default();
+    assert_eq!(faults("none", none), (0, 0));
+    let (equal, _) = faults("resolution", ClockFaults { wall_resolution: 0.1, ..none });
+    assert!(equal > 0, "equal stamps");
+    let (equal, _) = faults("freeze", ClockFaults { wall_freeze: 0.05, ..none });
+    assert!(equal > 20, "a frozen clock");
+    let (equal, backwards) = faults("jump", ClockFaults { wall_jump: 0.1, ..none });
+    assert!(equal == 0 && backwards > 0, "jumps both ways");
+}
+
 #[test]
 fn a_suspension_is_missing_from_monotonic_time() {
     Simulator::new(1)

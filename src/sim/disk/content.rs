@@ -5,9 +5,9 @@
 //! be found behind the length, and [`Content::clip`] is what a reboot does to them.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::limits::SECTOR_BYTES;
 
@@ -18,16 +18,71 @@ pub(super) const PAGE_BYTES: usize = 4096;
 pub(super) const SECTOR: usize = SECTOR_BYTES as usize;
 
 const SECTORS_PER_PAGE: usize = PAGE_BYTES / SECTOR;
-const ZERO_PAGE: Page = [0; PAGE_BYTES];
+const ZEROES: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 const _: () = assert!(PAGE_BYTES.is_multiple_of(SECTOR), "a page is whole sectors");
 
-type Page = [u8; PAGE_BYTES];
+/// One page of one file.
+#[derive(Clone, Default)]
+enum Page {
+    /// Takes up no space and reads as zero.
+    #[default]
+    Hole,
+    /// Takes up space and reads as zero, as most of a fresh log file does: it needs no memory here.
+    Zero,
+    Bytes(Arc<Filled>),
+}
+
+/// The bytes of a page, and their digest once somebody has asked for it.
+struct Filled {
+    bytes: [u8; PAGE_BYTES],
+    digest: OnceLock<u128>,
+}
+
+impl Clone for Filled {
+    /// The copy is about to change: it has no digest yet.
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes, digest: OnceLock::new() }
+    }
+}
+
+impl Page {
+    fn bytes(&self) -> &[u8; PAGE_BYTES] {
+        match self {
+            Self::Hole | Self::Zero => &ZEROES,
+            Self::Bytes(filled) => &filled.bytes,
+        }
+    }
+
+    fn is_hole(&self) -> bool {
+        matches!(self, Self::Hole)
+    }
+
+    /// Equal for pages that read equal.
+    fn digest(&self) -> u128 {
+        static OF_ZEROES: OnceLock<u128> = OnceLock::new();
+        match self {
+            Self::Hole | Self::Zero => *OF_ZEROES.get_or_init(|| xxh3_128(&ZEROES)),
+            Self::Bytes(filled) => *filled.digest.get_or_init(|| xxh3_128(&filled.bytes)),
+        }
+    }
+
+    /// The bytes, to change them.
+    fn filled(&mut self) -> &mut [u8; PAGE_BYTES] {
+        if let Self::Hole | Self::Zero = self {
+            *self = Self::Bytes(Arc::new(Filled { bytes: ZEROES, digest: OnceLock::new() }));
+        }
+        let Self::Bytes(filled) = self else { unreachable!("filled above") };
+        let filled = Arc::make_mut(filled);
+        filled.digest = OnceLock::new();
+        &mut filled.bytes
+    }
+}
 
 /// See the module.
 #[derive(Clone, Default)]
 pub(super) struct Content {
-    pages: Vec<Option<Arc<Page>>>,
+    pages: Vec<Page>,
     len: u64,
 }
 
@@ -48,7 +103,7 @@ impl Content {
 
     /// Pages that take up space.
     pub(super) fn page_count(&self) -> u64 {
-        self.pages.iter().filter(|page| page.is_some()).count() as u64
+        self.pages.iter().filter(|page| !page.is_hole()).count() as u64
     }
 
     /// How many more pages the bytes of `range` would take up.
@@ -57,13 +112,16 @@ impl Content {
             return 0;
         }
         let pages = index(range.start) / PAGE_BYTES..index(range.end).div_ceil(PAGE_BYTES);
-        pages.filter(|&page| self.pages.get(page).is_none_or(Option::is_none)).count() as u64
+        pages.filter(|&page| self.pages.get(page).is_none_or(Page::is_hole)).count() as u64
     }
 
     /// Takes up space for the first `bytes`, which read as before.
     pub(super) fn reserve(&mut self, bytes: u64) {
         for page in 0..index(bytes).div_ceil(PAGE_BYTES) {
-            self.page_mut(page);
+            let page = self.page_mut(page);
+            if page.is_hole() {
+                *page = Page::Zero;
+            }
         }
     }
 
@@ -83,7 +141,7 @@ impl Content {
             let count = (PAGE_BYTES - within).min(into.len() - done);
             let target = &mut into[done..done + count];
             match self.pages.get(at / PAGE_BYTES) {
-                Some(Some(page)) => target.copy_from_slice(&page[within..within + count]),
+                Some(Page::Bytes(page)) => target.copy_from_slice(&page.bytes[within..within + count]),
                 _ => target.fill(0),
             }
             done += count;
@@ -97,7 +155,13 @@ impl Content {
             let at = index(offset) + done;
             let within = at % PAGE_BYTES;
             let count = (PAGE_BYTES - within).min(data.len() - done);
-            self.page_mut(at / PAGE_BYTES)[within..within + count].copy_from_slice(&data[done..done + count]);
+            let part = &data[done..done + count];
+            let page = self.page_mut(at / PAGE_BYTES);
+            match page {
+                Page::Bytes(_) if *part == ZEROES[..] => *page = Page::Zero,
+                Page::Hole | Page::Zero if *part == ZEROES[..count] => *page = Page::Zero,
+                _ => page.filled()[within..within + count].copy_from_slice(part),
+            }
             done += count;
         }
     }
@@ -109,11 +173,12 @@ impl Content {
         while at < end {
             let within = at % PAGE_BYTES;
             let count = (PAGE_BYTES - within).min(end - at);
-            if let Some(page) = &mut self.pages[at / PAGE_BYTES] {
+            let page = &mut self.pages[at / PAGE_BYTES];
+            if let Page::Bytes(_) = page {
                 if count == PAGE_BYTES {
-                    *page = Arc::new(ZERO_PAGE);
+                    *page = Page::Zero;
                 } else {
-                    Arc::make_mut(page)[within..within + count].fill(0);
+                    page.filled()[within..within + count].fill(0);
                 }
             }
             at += count;
@@ -136,7 +201,7 @@ impl Content {
         let page = index(sector) / SECTORS_PER_PAGE;
         let within = index(sector) % SECTORS_PER_PAGE * SECTOR;
         match other.pages.get(page) {
-            Some(Some(page)) => self.put_sector(sector, &page[within..within + SECTOR]),
+            Some(Page::Bytes(page)) => self.put_sector(sector, &page.bytes[within..within + SECTOR]),
             _ => self.zero_sector(sector),
         }
     }
@@ -149,26 +214,32 @@ impl Content {
         self.zero(len..pages as u64 * PAGE_BYTES as u64);
     }
 
+    /// The bytes up to the length.
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        let len = index(self.len);
+        let mut bytes = Vec::with_capacity(len);
+        for page in 0..len.div_ceil(PAGE_BYTES) {
+            let count = (len - bytes.len()).min(PAGE_BYTES);
+            bytes.extend_from_slice(&self.pages.get(page).unwrap_or(&Page::Hole).bytes()[..count]);
+        }
+        bytes
+    }
+
     /// Adds the length and the bytes up to it to `hasher`: equal for files that read equal.
     pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
         hasher.update(&self.len.to_le_bytes());
-        let mut left = index(self.len);
-        let mut page = 0;
-        while left > 0 {
-            let count = left.min(PAGE_BYTES);
-            match self.pages.get(page) {
-                Some(Some(page)) => hasher.update(&page[..count]),
-                _ => hasher.update(&ZERO_PAGE[..count]),
-            }
-            left -= count;
-            page += 1;
+        let (whole, rest) = (index(self.len) / PAGE_BYTES, index(self.len) % PAGE_BYTES);
+        for page in 0..whole {
+            let digest = self.pages.get(page).unwrap_or(&Page::Hole).digest();
+            hasher.update(&digest.to_le_bytes());
         }
+        hasher.update(&self.pages.get(whole).unwrap_or(&Page::Hole).bytes()[..rest]);
     }
 
     fn page_mut(&mut self, page: usize) -> &mut Page {
         if self.pages.len() <= page {
-            self.pages.resize(page + 1, None);
+            self.pages.resize(page + 1, Page::Hole);
         }
-        Arc::make_mut(self.pages[page].get_or_insert_with(|| Arc::new(ZERO_PAGE)))
+        &mut self.pages[page]
     }
 }

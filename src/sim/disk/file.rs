@@ -297,6 +297,7 @@ impl FileNode {
         let covers = |stamp: Stamp, done: Stamp| match cover {
             Cover::CompletedBy(began) => done <= began,
             Cover::One(one) => stamp == one,
+            Cover::Everything => true,
         };
         let mut covered: Vec<Write> = Vec::new();
         let mut rest = Vec::new();
@@ -314,7 +315,7 @@ impl FileNode {
         // A length is what all changes up to it made of it: none is taken without those before.
         let last = match cover {
             Cover::One(one) => Some(one),
-            Cover::CompletedBy(_) => self
+            Cover::CompletedBy(_) | Cover::Everything => self
                 .resizes
                 .iter()
                 .filter(|resize| covers(resize.stamp, resize.done))

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Disk;
 use super::pending::{Combination, Pending, Slot, is_ordered};
+use super::{Aftermath, Disk};
 use crate::sim::choices::Choices;
 use crate::sim::rng::{Stream, Streams};
 
@@ -14,7 +14,9 @@ const DUPLICATES_MAX: u32 = 64;
 
 /// The disks that a power cut may leave. See [`Disk::images`].
 pub struct Images {
+    disk: Disk,
     pending: Pending,
+    last: Option<Combination>,
     ordered: bool,
     stream: Stream,
     limit: u64,
@@ -51,11 +53,21 @@ impl Images {
             step: if few { Step::Every(0) } else { Step::Extremes(0) },
             stream: Streams::new(seed).stream("disk.images"),
             ordered: is_ordered(disk),
+            disk: disk.clone(),
             pending,
+            last: None,
             limit,
             yielded: 0,
             seen: BTreeSet::new(),
         }
+    }
+
+    /// The last image once more, and what the crash decided that leaves it; `None` before the first.
+    pub fn latest(&self) -> Option<(Disk, Aftermath)> {
+        let combination = self.last.as_ref()?;
+        let image = self.pending.image(combination);
+        let aftermath = Aftermath::of_power(&self.disk, &self.pending, combination, &image);
+        Some((image, aftermath))
     }
 
     /// The next combination in line, which may be one that was there before; `None` when the line is at its end.
@@ -126,7 +138,9 @@ impl Iterator for Images {
             self.pending.settle(&mut combination);
             if self.seen.insert(digest(&combination)) {
                 self.yielded += 1;
-                return Some(self.pending.image(&combination));
+                let image = self.pending.image(&combination);
+                self.last = Some(combination);
+                return Some(image);
             }
             duplicates += 1;
         }

@@ -4,8 +4,10 @@
 //! when it completes and which fault hits it ([`SimVfs`](super::SimVfs) does). Its changes are ordered by stamps.
 //! Copying a disk copies pointers: keep one at every call, if you like.
 
+mod aftermath;
 mod calls;
 mod content;
+mod damage;
 mod file;
 mod images;
 mod names;
@@ -24,12 +26,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::choices::Choices;
 use super::personality::Personality;
+pub use aftermath::{Aftermath, FileFate, NameFate, SectorFate};
 use content::{Content, PAGE_BYTES, index};
+pub use damage::{Damage, Hit};
 use file::FileNode;
 pub use images::Images;
 pub(in crate::sim) use names::Inode;
 use names::{Names, Node};
-use pending::Pending;
+use pending::{Combination, Pending};
 
 /// Orders what happens to a disk: the changes, their completions, the beginnings of syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +50,8 @@ pub(in crate::sim) enum Cover {
     CompletedBy(Stamp),
     /// This one only: a write with a sync of its own.
     One(Stamp),
+    /// All that is in the cache, complete or not: what a sync that fails may lose, also of writes with a sync of their own.
+    Everything,
 }
 
 /// What becomes of the changes that a sync covers.
@@ -69,6 +75,8 @@ pub enum Crash<'a> {
     Process,
     /// The power goes: of every unsynced change, the choices say what is left.
     Power(&'a mut dyn Choices),
+    /// The power goes, and no unsynced change is left: the simplest legal outcome.
+    AllLost,
 }
 
 impl fmt::Debug for Crash<'_> {
@@ -76,11 +84,25 @@ impl fmt::Debug for Crash<'_> {
         f.write_str(match self {
             Self::Process => "Process",
             Self::Power(_) => "Power",
+            Self::AllLost => "AllLost",
         })
     }
 }
 
-/// See the module.
+/// A simulated disk at one moment: a page cache over a platter, and what waits between the two.
+///
+/// A plain value without time, tasks or errors of its own; [`SimDisk`](super::SimDisk) puts it to use. A clone costs
+/// what its pointers do: keep one at every call, if you like.
+///
+/// ```
+/// use highwater::sim::{Disk, Personality};
+///
+/// let mut disk = Disk::new(Personality::default());
+/// disk.install_file("config", b"cores = 2")?;
+/// assert_eq!(disk.read_file("config").as_deref(), Some(&b"cores = 2"[..]));
+/// assert_eq!(disk.images(10, 0).count(), 1); // nothing is pending: a power cut has nothing to decide
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Disk {
     personality: Personality,
@@ -142,20 +164,28 @@ impl Disk {
 
     /// Ends the process or cuts the power, and leaves the disk that the next process finds.
     pub fn crash(&mut self, crash: Crash<'_>) {
-        match crash {
-            Crash::Process => {
-                let now = self.stamp();
-                self.names.complete_all(now);
-                for file in self.files.values_mut().filter(|file| !file.is_settled()) {
-                    Arc::make_mut(file).complete_all(now);
-                }
-            }
-            Crash::Power(choices) => {
-                let pending = Pending::new(self);
-                let combination = images::sample(&pending, pending::is_ordered(self), choices);
-                *self = pending.image(&combination);
-            }
+        if let Some((pending, combination)) = self.decide(crash) {
+            *self = pending.image(&combination);
+            return;
         }
+        let now = self.stamp();
+        self.names.complete_all(now);
+        for file in self.files.values_mut().filter(|file| !file.is_settled()) {
+            Arc::make_mut(file).complete_all(now);
+        }
+    }
+
+    /// What a power loss does to each unsynced change; nothing is decided when only the process dies.
+    fn decide(&self, crash: Crash<'_>) -> Option<(Pending, Combination)> {
+        let pending = match crash {
+            Crash::Process => return None,
+            Crash::Power(_) | Crash::AllLost => Pending::new(self),
+        };
+        let combination = match crash {
+            Crash::Power(choices) => images::sample(&pending, pending::is_ordered(self), choices),
+            _ => vec![0; pending.slots.len()],
+        };
+        Some((pending, combination))
     }
 
     /// How many things a power cut now would decide, each on its own: sectors, lengths, names.
@@ -221,10 +251,16 @@ impl Disk {
     /// The bytes of the file `path`, as a read finds them.
     pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let inode = self.file(path.as_ref()).ok()?;
-        let content = &self.files[&inode].cache;
-        let mut bytes = vec![0; index(content.len())];
-        content.read(0, &mut bytes);
-        Some(bytes)
+        Some(self.files[&inode].cache.to_vec())
+    }
+
+    /// A digest of the length and the bytes of the file `path`, as a read finds them. Copies of a disk share what it
+    /// costs.
+    pub fn file_digest(&self, path: impl AsRef<Path>) -> Option<u128> {
+        let inode = self.file(path.as_ref()).ok()?;
+        let mut hasher = Xxh3::new();
+        self.files[&inode].cache.hash_into(&mut hasher);
+        Some(hasher.digest128())
     }
 
     /// Puts a durable directory at `path`, with the directories that lead to it.

@@ -51,6 +51,13 @@ pub(super) struct Edit {
     to: Option<Node>,
 }
 
+impl Edit {
+    /// Whether the name is there afterwards.
+    pub(super) fn makes(&self) -> bool {
+        self.to.is_some()
+    }
+}
+
 /// See N1.
 #[derive(Clone)]
 pub(super) struct Change {
@@ -97,38 +104,45 @@ impl Names {
 
     /// What `path` leads to, as the cache has it. Paths start at the root, with or without a slash.
     pub(super) fn find(&self, path: &Path) -> io::Result<Node> {
-        match self.place(path)? {
+        match self.walk_to(path)? {
             None => Ok(Node::Directory(Inode::ROOT)),
-            Some(place) => self.look_up(&place).ok_or_else(|| not_found(path)),
+            Some((directory, name)) => {
+                self.entries(directory).get(name).copied().ok_or_else(|| not_found(path))
+            }
         }
     }
 
     /// Where the name `path` is or would be; `None` is the root.
     pub(super) fn place(&self, path: &Path) -> io::Result<Option<Place>> {
-        let mut names = Vec::new();
+        let found = self.walk_to(path)?;
+        Ok(found.map(|(directory, name)| Place { directory, name: Arc::from(name) }))
+    }
+
+    /// The directory that the last name of `path` is in, and that name; `None` is the root.
+    fn walk_to<'a>(&self, path: &'a Path) -> io::Result<Option<(Inode, &'a str)>> {
+        let mut directory = Inode::ROOT;
+        let mut last: Option<&str> = None;
         for component in path.components() {
-            match component {
-                Component::RootDir | Component::CurDir => {}
-                Component::Normal(name) => names.push(
-                    name.to_str().ok_or_else(|| error(io::ErrorKind::InvalidInput, path, "is not UTF-8"))?,
-                ),
+            let name = match component {
+                Component::RootDir | Component::CurDir => continue,
+                Component::Normal(name) => {
+                    name.to_str().ok_or_else(|| error(io::ErrorKind::InvalidInput, path, "is not UTF-8"))?
+                }
                 Component::ParentDir | Component::Prefix(_) => {
                     return Err(error(io::ErrorKind::InvalidInput, path, "is not a plain path"));
                 }
+            };
+            if let Some(before) = last.replace(name) {
+                directory = match self.entries(directory).get(before) {
+                    Some(Node::Directory(inode)) => *inode,
+                    Some(Node::File(_)) => {
+                        return Err(error(io::ErrorKind::NotADirectory, path, "leads through a file"));
+                    }
+                    None => return Err(not_found(path)),
+                };
             }
         }
-        let Some(last) = names.pop() else { return Ok(None) };
-        let mut directory = Inode::ROOT;
-        for name in names {
-            directory = match self.entries(directory).get(name) {
-                Some(Node::Directory(inode)) => *inode,
-                Some(Node::File(_)) => {
-                    return Err(error(io::ErrorKind::NotADirectory, path, "leads through a file"));
-                }
-                None => return Err(not_found(path)),
-            };
-        }
-        Ok(Some(Place { directory, name: Arc::from(last) }))
+        Ok(last.map(|name| (directory, name)))
     }
 
     pub(super) fn look_up(&self, place: &Place) -> Option<Node> {
@@ -234,20 +248,24 @@ impl Names {
         files
     }
 
-    /// The files that some name leads to or may lead to again.
-    pub(super) fn files(&self) -> BTreeSet<Inode> {
-        let entries = self.directories.values().flat_map(|directory| {
-            directory.cache.values().copied().chain(directory.platter.values().copied())
-        });
-        let pending =
-            self.pending.iter().flat_map(|change| change.edits.iter().flatten()).filter_map(|edit| edit.to);
-        entries
-            .chain(pending)
-            .filter_map(|node| match node {
-                Node::File(inode) => Some(inode),
-                Node::Directory(_) => None,
-            })
-            .collect()
+    /// The files that some name leads to or may lead to again, ascending.
+    pub(super) fn files(&self) -> Vec<Inode> {
+        let mut files = Vec::new();
+        let mut add = |node: Option<Node>| {
+            if let Some(Node::File(inode)) = node {
+                files.push(inode);
+            }
+        };
+        for Directory { cache, platter } in self.directories.values() {
+            cache.values().for_each(|node| add(Some(*node)));
+            if !Arc::ptr_eq(cache, platter) {
+                platter.values().for_each(|node| add(Some(*node)));
+            }
+        }
+        self.pending.iter().flat_map(|change| change.edits.iter().flatten()).for_each(|edit| add(edit.to));
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 
     /// How many names in the cache lead to each file.

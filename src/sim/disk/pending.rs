@@ -70,7 +70,7 @@ pub(super) struct Pending {
     base: Disk,
     /// Names come first, in the order of their changes; then file by file.
     pub(super) slots: Vec<Slot>,
-    files: Vec<(Inode, Range<usize>)>,
+    pub(super) files: Vec<(Inode, Range<usize>)>,
     /// The stamps of all changes, ascending.
     pub(super) moments: Vec<Stamp>,
     name_slots: usize,
@@ -90,7 +90,7 @@ impl Pending {
         } else {
             // What only open handles hold does not survive them.
             let named = disk.names.files();
-            base.files.retain(|inode, _| named.contains(inode));
+            base.files.retain(|inode, _| named.binary_search(inode).is_ok());
         }
         let mut files = Vec::new();
         for (&inode, file) in &base.files.clone() {

@@ -81,6 +81,26 @@ fn a_tape_replays_the_run_it_recorded() {
     assert_eq!(once, Simulator::with_choices(cut.replay()).run(take_turns).unwrap());
 }
 
+/// The default must starve nobody, or a shrunk schedule would hang where the seed's did not.
+#[test]
+fn on_an_empty_tape_tasks_take_turns_in_order_of_arrival() {
+    let turns = Simulator::with_choices(Tape::default().replay()).run(async |sim| {
+        let log = Log::default();
+        for name in ["a", "b", "c"] {
+            let log = log.clone();
+            sim.spawn(name, async move || {
+                for turn in 0..3 {
+                    log.write(format!("{name}{turn}"));
+                    yield_now().await;
+                }
+            });
+        }
+        sim.sleep(Duration::from_secs(1)).await;
+        log.lines()
+    });
+    assert_eq!(turns.unwrap(), ["a0", "b0", "c0", "a1", "b1", "c1", "a2", "b2", "c2"]);
+}
+
 #[test]
 fn time_jumps_to_the_next_timer_when_nothing_is_ready() {
     let (woken, end) = Simulator::new(1)

@@ -29,11 +29,39 @@ fn any_difference_moves_the_digest() {
     }
 
     let (forth, back) = (Trace::new(), Trace::new());
-    forth.mix(1, 2);
-    forth.mix(3, 4);
-    back.mix(3, 4);
-    back.mix(1, 2);
+    forth.mix("put", 1, 2);
+    forth.mix("put", 3, 4);
+    back.mix("put", 3, 4);
+    back.mix("put", 1, 2);
     assert_ne!(forth.digest(), back.digest());
+
+    let named = ["put", "end"].map(|what| {
+        let trace = Trace::new();
+        trace.mix(what, 1, 2);
+        trace.digest()
+    });
+    assert_ne!(named[0], named[1]);
+}
+
+/// What makes bisection right: from the first difference on, no checkpoint is equal.
+#[test]
+fn checkpoints_differ_from_the_first_difference_on() {
+    let events = 10 * Trace::checkpoint_events();
+    let at = 3 * Trace::checkpoint_events() + 17;
+    let traces = [false, true].map(|other| {
+        let trace = Trace::new();
+        trace.keep(at..at + 1);
+        for event in 0..events {
+            trace.step(u64::from(other && event == at), Tick(event));
+        }
+        trace
+    });
+    let [one, other] = traces.each_ref().map(Trace::checkpoints);
+    assert_eq!(one.len(), 10);
+    assert_eq!(one[..3], other[..3]);
+    assert!(one[3..].iter().zip(&other[3..]).all(|(one, other)| one != other));
+    assert_eq!(traces[0].kept(), ["0.003089ms step of task 0"]);
+    assert_eq!(traces[1].kept(), ["0.003089ms step of task 1"]);
 }
 
 #[test]

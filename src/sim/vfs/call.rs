@@ -1,6 +1,5 @@
 //! The life of one call, the same for all: submit, take effect, complete.
 
-use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -11,6 +10,7 @@ use super::{Phase, Shared, State, dead, lock};
 use crate::env::Tick;
 use crate::sim::disk::{Inode, Stamp};
 use crate::sim::faults::FaultClass;
+use crate::sim::trace::{CallEvent, Traced};
 
 /// What kind of work a call is: how long it takes, and whether it changes the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) struct Call {
     pub(super) path: Arc<Path>,
     pub(super) bytes: Range<u64>,
     pub(super) kind: Kind,
+    /// Of the bytes that are to be written.
+    pub(super) digest: Option<u64>,
     /// The file or directory, as far as it is known.
     pub(super) target: u64,
     incarnation: u64,
@@ -65,7 +67,8 @@ impl Call {
     pub(super) fn is_hit(&self, state: &mut State, class: FaultClass, now: Tick) -> bool {
         let hit = state.faults.fires(class, &self.path);
         if hit {
-            state.faults.record(class, (&self.path, self.target), self.bytes.clone(), now);
+            let what = (class, self.operation);
+            state.faults.record_call(what, (&self.path, self.target), self.bytes.clone(), now);
         }
         hit
     }
@@ -117,6 +120,7 @@ impl Shared {
             path: Arc::clone(path),
             bytes,
             kind,
+            digest: None,
             target,
             incarnation,
             delays: [Duration::ZERO; 2],
@@ -131,7 +135,7 @@ impl Shared {
     }
 
     /// Takes a submitted call through effect and completion.
-    pub(super) async fn finish<T: fmt::Debug>(
+    pub(super) async fn finish<T: Traced>(
         &self,
         call: Call,
         effect: impl FnOnce(&mut State, &Call, Tick) -> Effect<T>,
@@ -162,14 +166,14 @@ impl Shared {
             state.boundary(&call, Phase::After, now);
             result
         };
-        let shown = result.as_ref().map_err(io::Error::kind);
-        self.trace.event(
-            "disk",
-            call.operation,
-            format_args!("{} {:?}", call.path.display(), call.bytes),
-            format_args!("{shown:?}"),
-            now,
-        );
+        self.trace.call(|| CallEvent {
+            operation: call.operation,
+            path: call.path,
+            bytes: call.bytes,
+            data: call.digest,
+            outcome: result.as_ref().map(Traced::answer).map_err(|error| (error.kind(), error.to_string())),
+            at: now,
+        });
         result
     }
 

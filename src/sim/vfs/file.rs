@@ -16,6 +16,7 @@ use crate::env::Tick;
 use crate::sim::choices::Choices;
 use crate::sim::disk::{Cover, Stamp, SyncFate};
 use crate::sim::faults::FaultClass;
+use crate::sim::trace::{Answer, Traced};
 use crate::vfs::{File, OpenMode};
 
 /// What a buffer holds behind the bytes that were read.
@@ -31,16 +32,14 @@ pub struct SimFile {
 }
 
 /// The bytes that a write took, and what syncs with them.
-#[derive(Clone, Copy)]
 struct Taken {
-    count: usize,
+    data: Bytes,
     stamp: Option<Stamp>,
-    digest: u64,
 }
 
-impl fmt::Debug for Taken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes {:016x}", self.count, self.digest)
+impl Traced for Taken {
+    fn answer(&self) -> Answer {
+        Answer::Content(self.data.len() as u64, xxh3_64(&self.data))
     }
 }
 
@@ -50,9 +49,9 @@ struct Found {
     count: usize,
 }
 
-impl fmt::Debug for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes {:016x}", self.count, xxh3_64(&self.buffer[..self.count]))
+impl Traced for Found {
+    fn answer(&self) -> Answer {
+        Answer::Content(self.count as u64, xxh3_64(&self.buffer[..self.count]))
     }
 }
 
@@ -64,11 +63,6 @@ impl SimFile {
         path: &Path,
         mode: OpenMode,
     ) -> Self {
-        let mut state = lock(&shared.state);
-        if state.incarnation == incarnation {
-            state.hold(inode);
-        }
-        drop(state);
         Self { shared, incarnation, inode, path: Arc::from(path), mode }
     }
 
@@ -79,7 +73,7 @@ impl SimFile {
         self.shared.submit(self.incarnation, operation, kind, &self.path, (self.inode.number(), bytes))
     }
 
-    async fn look<T: fmt::Debug>(
+    async fn look<T: Traced>(
         &self,
         operation: &'static str,
         look: impl FnOnce(&State) -> T,
@@ -97,18 +91,19 @@ impl SimFile {
     ) -> io::Result<usize> {
         assert!(!data.is_empty(), "a write of no bytes at offset {offset}");
         let whole = data.len();
-        let call = self.submit(operation, kind, offset..offset + whole as u64)?;
+        let mut call = self.submit(operation, kind, offset..offset + whole as u64)?;
+        call.digest = (!self.shared.trace.is_silent()).then(|| xxh3_64(&data));
         let flight = InFlight::take_off(self, &call, offset, data);
         let effect = |state: &mut State, call: &Call, now| write_effect(state, call, self.inode, now);
         let complete = |state: &mut State, call: &Call, taken: &Taken, now| match taken.stamp {
-            Some(stamp) if kind == Kind::WriteAndSync && taken.count == whole => {
+            Some(stamp) if kind == Kind::WriteAndSync && taken.data.len() == whole => {
                 sync(state, call, self.inode, Cover::One(stamp), now)
             }
             _ => Ok(()),
         };
         let result = self.shared.finish(call, effect, complete).await;
         flight.land();
-        result.map(|taken| taken.count)
+        result.map(|taken| taken.data.len())
     }
 
     /// A change of the length. Cutting through a write in flight is misuse.
@@ -281,17 +276,13 @@ fn write_effect(state: &mut State, call: &Call, inode: Inode, now: Tick) -> Effe
         let count = state.faults.details(FaultClass::ShortWrite).range(1, longest);
         data.truncate(usize::try_from(count).expect("below a length"));
     }
-    let (count, digest) = (data.len(), xxh3_64(&data));
     if state.faults.fires(FaultClass::MisdirectedWrite, &call.path)
         && misdirect(state, call, inode, &data, now)
     {
-        return Effect::plain(Ok(Taken { count, stamp: None, digest }));
+        return Effect::plain(Ok(Taken { data, stamp: None }));
     }
     let stamp = state.write(call.number, inode, offset, &data);
-    Effect {
-        result: Ok(Taken { count, stamp: Some(stamp), digest }),
-        completion: Completion::Bytes(inode, stamp),
-    }
+    Effect { result: Ok(Taken { data, stamp: Some(stamp) }), completion: Completion::Bytes(inode, stamp) }
 }
 
 /// Lets a write land in the wrong place; false if there is no place that has bytes.
@@ -372,6 +363,11 @@ fn damage(state: &mut State, call: &Call, inode: Inode, bytes: &Range<u64>, now:
 
 fn sync(state: &mut State, call: &Call, inode: Inode, cover: Cover, now: Tick) -> io::Result<()> {
     let fate = sync_fate(state, call, FaultClass::SyncError, now);
+    // Many backends sync the whole file for one write: what fails then fails for all writes that are under way.
+    let cover = match (fate, cover) {
+        (SyncFate::FailedSomeLost | SyncFate::FailedAllLost, Cover::One(_)) => Cover::Everything,
+        _ => cover,
+    };
     let State { disk, faults, .. } = state;
     disk.sync_data(inode, cover, fate, faults.details(FaultClass::SyncError));
     match fate {
@@ -382,7 +378,10 @@ fn sync(state: &mut State, call: &Call, inode: Inode, cover: Cover, now: Tick) -
 
 /// What becomes of a sync; `class` is the fault that may make it fail.
 pub(super) fn sync_fate(state: &mut State, call: &Call, class: FaultClass, now: Tick) -> SyncFate {
-    if state.disk.personality().lying && call.is_hit(state, FaultClass::LostSync, now) {
+    if state.disk.personality().lying && state.faults.fires(FaultClass::LostSync, &call.path) {
+        // Whatever the file holds may be what was forgotten.
+        let what = (FaultClass::LostSync, call.operation);
+        state.faults.record_call(what, (&call.path, call.target), 0..u64::MAX, now);
         return SyncFate::Forgotten;
     }
     if call.is_hit(state, FaultClass::SyncErrorOnce, now) {

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::disk::{Crash, Disk, Inode, Stamp};
+use super::disk::{Aftermath, Crash, Damage, Disk, Inode, Stamp};
 use super::executor::Executor;
 use super::faults::{FaultClass, FaultPlan, Faults, Ledger};
 use super::lock;
@@ -58,6 +58,8 @@ pub struct BoundaryInfo {
     pub operation: &'static str,
     /// The path that it was given, or that its file was opened by.
     pub path: Arc<Path>,
+    /// The bytes of the file that it concerns; empty for names and syncs.
+    pub bytes: Range<u64>,
     /// Which moment of the call.
     pub phase: Phase,
     /// When.
@@ -66,6 +68,9 @@ pub struct BoundaryInfo {
 
 /// What [`SimDisk::on_boundary`] calls.
 pub type BoundaryHook = Box<dyn FnMut(&Disk, BoundaryInfo) + Send>;
+
+/// What [`SimDisk::on_crash`] calls.
+pub type CrashHook = Box<dyn FnMut(&Aftermath) + Send>;
 
 /// What dead handles tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +105,9 @@ struct State {
     locked: BTreeSet<Inode>,
     dead: DeadCalls,
     hook: Option<BoundaryHook>,
+    /// The machine's own, beside that of the simulation.
+    machine: Option<BoundaryHook>,
+    crash_hook: Option<CrashHook>,
 }
 
 /// A write between submission and completion.
@@ -141,6 +149,8 @@ impl SimDisk {
             locked: BTreeSet::new(),
             dead: DeadCalls::default(),
             hook: None,
+            machine: None,
+            crash_hook: None,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), executor, trace }) }
     }
@@ -158,10 +168,14 @@ impl SimDisk {
         let mut state = lock(&self.shared.state);
         let class = match crash {
             Crash::Process => FaultClass::ProcessCrash,
-            Crash::Power(_) => FaultClass::PowerLoss,
+            Crash::Power(_) | Crash::AllLost => FaultClass::PowerLoss,
         };
-        state.land_flights(matches!(crash, Crash::Power(_)));
-        state.disk.crash(crash);
+        state.land_flights(class == FaultClass::PowerLoss);
+        let State { disk, crash_hook, .. } = &mut *state;
+        match crash_hook {
+            Some(hook) => hook(&disk.crash_and_tell(crash)),
+            None => disk.crash(crash),
+        }
         state.end_process();
         state.faults.record(class, (Path::new(""), 0), 0..0, now);
         self.shared.trace.event(
@@ -185,15 +199,64 @@ impl SimDisk {
         lock(&self.shared.state).disk.clone()
     }
 
-    /// Lets `change` work on the disk directly: damage at rest, files from elsewhere.
+    /// Damages what is at `path` while nobody runs, and puts into the ledger what is different now. Returns the count
+    /// of those files.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::damage`].
+    pub fn damage(&self, path: impl AsRef<Path>, damage: &Damage) -> io::Result<usize> {
+        let now = self.shared.executor.now();
+        let mut state = lock(&self.shared.state);
+        let hits = state.disk.damage(path, damage)?;
+        for hit in &hits {
+            let (class, bytes) = (damage.class(), hit.bytes.clone());
+            state.faults.record(class, (&hit.path, hit.file), bytes.clone(), now);
+            self.shared.trace.event(
+                "disk",
+                "damage",
+                format_args!("{class:?}"),
+                format_args!("{} {bytes:?}", hit.path.display()),
+                now,
+            );
+        }
+        Ok(hits.len())
+    }
+
+    /// Takes every lock away from its holder, who does not notice: as when a network file system forgets, or a
+    /// directory is moved away and back. The ledger has it.
+    pub fn lose_locks(&self) {
+        let now = self.shared.executor.now();
+        let mut state = lock(&self.shared.state);
+        state.locked.clear();
+        state.faults.record(FaultClass::LostLock, (Path::new(""), 0), 0..0, now);
+    }
+
+    /// Lets `change` work on the disk directly: files from elsewhere, damage that no ledger has to know of.
     pub fn with_disk<T>(&self, change: impl FnOnce(&mut Disk) -> T) -> T {
         change(&mut lock(&self.shared.state).disk)
     }
 
-    /// Calls `hook` at every boundary of every call from now on, with the disk as it is there. It must not call
-    /// back.
+    /// Calls `hook` at every boundary of every call from now on, instead of an earlier one, with the disk as it is
+    /// there. It must not call back.
     pub fn on_boundary(&self, hook: BoundaryHook) {
         lock(&self.shared.state).hook = Some(hook);
+    }
+
+    /// [`SimDisk::on_boundary`] for the machine that owns the disk.
+    pub(in crate::sim) fn watch(&self, hook: BoundaryHook) {
+        lock(&self.shared.state).machine = Some(hook);
+    }
+
+    /// Enters a scope: from now on faults are counted from zero again ([`Firing`](super::Firing)). A program that enters
+    /// one before each of its steps keeps the names of its faults when another step is left out.
+    pub fn enter(&self, scope: u64) {
+        lock(&self.shared.state).faults.enter(scope);
+    }
+
+    /// Calls `hook` at every crash from now on, with what it decided. It must not call back.
+    pub fn on_crash(&self, hook: CrashHook) {
+        lock(&self.shared.state).crash_hook = Some(hook);
     }
 
     /// Ends all faults. Latency stays.
@@ -242,6 +305,9 @@ impl State {
 
     /// Lets the writes that nobody waits for take effect and complete when their time has come.
     fn settle_orphans(&mut self, now: Tick) {
+        if self.flights.is_empty() {
+            return;
+        }
         let due: Vec<u64> = self
             .flights
             .iter()
@@ -273,6 +339,13 @@ impl State {
         stamp
     }
 
+    /// Finds a file and holds it from now on, whatever becomes of its name before the caller knows.
+    fn open(&mut self, path: &Path) -> io::Result<Inode> {
+        let inode = self.disk.file(path)?;
+        self.hold(inode);
+        Ok(inode)
+    }
+
     fn hold(&mut self, inode: Inode) {
         *self.open.entry(inode).or_insert(0) += 1;
     }
@@ -287,9 +360,10 @@ impl State {
     }
 
     fn boundary(&mut self, call: &call::Call, phase: Phase, at: Tick) {
-        if let Some(hook) = &mut self.hook {
+        for hook in [&mut self.hook, &mut self.machine].into_iter().flatten() {
             let path = Arc::clone(&call.path);
-            hook(&self.disk, BoundaryInfo { call: call.number, operation: call.operation, path, phase, at });
+            let (operation, bytes) = (call.operation, call.bytes.clone());
+            hook(&self.disk, BoundaryInfo { call: call.number, operation, path, bytes, phase, at });
         }
     }
 }

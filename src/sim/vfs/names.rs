@@ -5,13 +5,16 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::call::{Call, Completion, Effect, Kind, full};
 use super::file::{SimFile, sync_fate};
 use super::{Inode, Shared, SimDisk, State, device_error, lock};
 use crate::env::Tick;
 use crate::sim::disk::{Stamp, SyncFate};
 use crate::sim::faults::FaultClass;
-use crate::vfs::{Entry, OpenMode, Vfs};
+use crate::sim::trace::{Answer, Traced};
+use crate::vfs::{Entry, EntryKind, OpenMode, Vfs};
 
 /// The file system of one process on a [`SimDisk`].
 #[derive(Clone)]
@@ -38,7 +41,7 @@ impl SimVfs {
         SimDisk { shared: Arc::clone(&self.shared) }
     }
 
-    async fn call<T: fmt::Debug>(
+    async fn call<T: Traced>(
         &self,
         operation: &'static str,
         kind: Kind,
@@ -51,7 +54,7 @@ impl SimVfs {
     }
 
     /// A call that makes a name, for which there must be space.
-    async fn change<T: fmt::Debug>(
+    async fn change<T: Traced>(
         &self,
         operation: &'static str,
         path: &Path,
@@ -79,20 +82,40 @@ fn changed<T>(result: io::Result<(T, Option<Stamp>)>) -> Effect<T> {
     }
 }
 
+impl Traced for Inode {
+    fn answer(&self) -> Answer {
+        Answer::Number(self.number())
+    }
+}
+
+impl Traced for Vec<Entry> {
+    fn answer(&self) -> Answer {
+        let mut hasher = Xxh3::new();
+        for Entry { name, kind } in self {
+            hasher.update(&[u8::from(*kind == EntryKind::Directory)]);
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+        }
+        Answer::Content(self.len() as u64, hasher.digest())
+    }
+}
+
 impl Vfs for SimVfs {
     type File = SimFile;
     type Lock = SimLock;
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
         let inode =
-            self.call("open", Kind::Find, path, |state, _, _| Effect::plain(state.disk.file(path))).await?;
+            self.call("open", Kind::Find, path, |state, _, _| Effect::plain(state.open(path))).await?;
         Ok(SimFile::new(Arc::clone(&self.shared), self.incarnation, inode, path, mode))
     }
 
     async fn create_new(&self, path: &Path) -> io::Result<SimFile> {
         let inode = self
             .change("create_new", path, |state| {
-                state.disk.create_new(path).map(|(inode, stamp)| (inode, Some(stamp)))
+                let (inode, stamp) = state.disk.create_new(path)?;
+                state.hold(inode);
+                Ok((inode, Some(stamp)))
             })
             .await?;
         Ok(SimFile::new(Arc::clone(&self.shared), self.incarnation, inode, path, OpenMode::Write))

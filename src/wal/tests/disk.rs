@@ -237,6 +237,15 @@ impl Disk {
         state.inodes[inode].durable = state.inodes[inode].now.clone();
     }
 
+    /// Puts a file there that was removed, as a power cut that undoes the removal does.
+    pub(super) fn bring_back(&self, path: &Path, bytes: Vec<u8>) {
+        let mut state = self.state();
+        state.inodes.push(Inode { durable: bytes.clone(), now: bytes });
+        let inode = state.inodes.len() - 1;
+        state.names.insert(path.to_owned(), inode);
+        state.durable_names.insert(path.to_owned(), inode);
+    }
+
     pub(super) fn delete(&self, path: &Path) {
         let mut state = self.state();
         state.names.remove(path);

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use super::disk::{Disk, Unsynced};
-use super::rig::{Wal, fresh, numbers, open, open_with, put, recover, segment_files, small};
+use super::rig::{Wal, block_on, dir, fresh, numbers, open, open_with, put, recover, segment_files, small};
 use crate::error::ErrorKind;
 use crate::ids::Lsn;
-use crate::wal::WalOptions;
+use crate::wal::{SegmentState, WalOptions, segments};
 
 /// Appends the numbers `from..to`, each synced.
 fn append(wal: &mut Wal, from: u64, to: u64) {
@@ -49,6 +49,44 @@ fn a_segment_that_comes_back_in_front_of_a_gap_is_a_leftover() {
     assert!(gap, "the story is another one: {back:?} of {before:?}");
     assert_eq!(recover(&cut).unwrap(), kept);
     assert!(!segment_files(&cut).contains(&before[0]), "leftovers are removed");
+}
+
+/// A life prepared a segment for its next roll and never used it. A later life trimmed every used segment of the first one,
+/// and a power cut undid the removal of the prepared one. The next open followed the link to the first life, found
+/// nothing of it but a segment without a first frame, and refused the log (0x3000c).
+#[test]
+fn a_life_of_which_only_an_unused_segment_comes_back_was_trimmed() {
+    let (disk, mut wal) = fresh();
+    append(&mut wal, 0, 150);
+    wal.trim_blocking(Lsn(40)).unwrap();
+    let prepared = segment_files(&disk).pop().unwrap();
+    let last = block_on(segments(&disk, dir())).unwrap().pop().unwrap();
+    assert_eq!(last.state, SegmentState::Prepared, "the trim kept a spare segment");
+    let bytes = disk.read_file(&prepared);
+    let of_first_life: Vec<(PathBuf, Vec<u8>)> =
+        segment_files(&disk).into_iter().map(|path| (path.clone(), disk.read_file(&path))).collect();
+    drop(wal);
+
+    let mut wal = open(&disk).unwrap().wal;
+    assert!(!segment_files(&disk).contains(&prepared), "the second life removes what nobody used");
+    append(&mut wal, 150, 160);
+    wal.trim_blocking(Lsn(150)).unwrap();
+    assert_eq!(wal.lives().len(), 1, "of the first life nothing is needed");
+    let left = numbers(&wal).unwrap();
+    drop(wal);
+
+    let disk = disk.crash(Unsynced::Kept);
+    assert!(segment_files(&disk).iter().all(|path| *path > prepared), "nothing of the first life is there");
+    disk.bring_back(&prepared, bytes);
+    assert_eq!(recover(&disk.image()).unwrap(), left);
+    // And so with each other segment of it, and with all of them.
+    for (path, bytes) in of_first_life {
+        let one = disk.image();
+        one.bring_back(&path, bytes.clone());
+        assert_eq!(recover(&one).unwrap(), left, "{}", path.display());
+        disk.bring_back(&path, bytes);
+    }
+    assert_eq!(recover(&disk).unwrap(), left);
 }
 
 #[test]

@@ -62,6 +62,19 @@ fn an_overwritten_version_can_surface() {
 }
 
 #[test]
+fn two_files_persist_apart_in_whatever_order_they_were_written() {
+    let mut disk = disk(tame());
+    disk.install_file("d/a", &[0; 512]).unwrap();
+    disk.install_file("d/b", &[0; 512]).unwrap();
+    write(&mut disk, "d/a", 0, 1, 1);
+    write(&mut disk, "d/b", 0, 2, 1);
+    let byte = |image: &Disk, path| image.read_file(path).unwrap()[0];
+    let found: BTreeSet<_> =
+        disk.images(16, 0).map(|image| (byte(&image, "d/a"), byte(&image, "d/b"))).collect();
+    assert_eq!(found, BTreeSet::from([(0, 0), (0, 2), (1, 0), (1, 2)]));
+}
+
+#[test]
 fn length_and_bytes_persist_apart() {
     let mut disk = disk(tame());
     disk.install_file("d/a", &[]).unwrap();

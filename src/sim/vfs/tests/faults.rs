@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::rig::{Rig, read, sectors};
 use crate::env::Tick;
-use crate::sim::{AfterFailedSync, FaultClass, FaultPlan, Latency, Personality};
+use crate::sim::{AfterFailedSync, Damage, FaultClass, FaultPlan, Latency, Personality};
 use crate::vfs::{File, Vfs};
 
 fn always(class: FaultClass) -> FaultPlan {
@@ -63,6 +63,20 @@ fn after_a_sync_that_fails_once_the_next_sync_lies_and_the_cache_agrees() {
     assert_eq!(rig.bytes("a"), Some(vec![1; 1024]), "the cache survives the process");
     rig.disk.power_loss();
     assert_eq!(rig.bytes("a"), Some(vec![7; 1024]), "the platter never had it");
+}
+
+#[test]
+fn a_write_whose_own_sync_fails_may_lose_what_another_wrote() {
+    let rig = Rig::new(always(FaultClass::SyncErrorOnce));
+    let file = rig.installed("a", &[7; 1024]);
+    rig.run(async {
+        file.write_at(0, sectors(1, 1)).await.unwrap();
+        file.write_at_and_sync(512, sectors(2, 1)).await.unwrap_err();
+        rig.disk.stop_faults();
+        file.sync_data().await.expect("the pages are clean: there is nothing to write");
+    });
+    rig.disk.power_loss();
+    assert_eq!(rig.bytes("a"), Some(vec![7; 1024]), "neither reached the platter");
 }
 
 #[test]
@@ -165,6 +179,90 @@ fn an_interrupted_call_did_nothing() {
         }
     });
     assert_eq!(rig.bytes("a"), None);
+}
+
+#[test]
+fn a_call_that_is_to_be_repeated_says_so_in_three_ways() {
+    let rig = Rig::new(always(FaultClass::Interrupted));
+    let said: std::collections::BTreeSet<String> = rig.run(async {
+        let mut said = std::collections::BTreeSet::new();
+        for _ in 0..60 {
+            said.insert(rig.disk.vfs().list(Path::new("d")).await.unwrap_err().to_string());
+        }
+        said
+    });
+    assert_eq!(said.len(), 3, "EINTR, EAGAIN and ECANCELED: {said:?}");
+}
+
+#[test]
+fn space_runs_out_on_the_device_or_in_the_quota() {
+    let rig = Rig::new(always(FaultClass::Full));
+    let kinds: Vec<_> = rig.run(async {
+        let mut kinds = Vec::new();
+        for _ in 0..60 {
+            kinds.push(rig.disk.vfs().create_new(Path::new("d/a")).await.unwrap_err().kind());
+        }
+        kinds
+    });
+    assert!(kinds.contains(&ErrorKind::StorageFull) && kinds.contains(&ErrorKind::QuotaExceeded));
+}
+
+#[test]
+fn latency_stays_in_its_range_but_for_one_call_in_64() {
+    let rig = Rig::new(FaultPlan::none().with_latency(Latency::FLASH));
+    let file = rig.installed("a", &[7; 512]);
+    let (lo, hi) = Latency::FLASH.read_us;
+    let mut took = Vec::new();
+    rig.run(async {
+        for _ in 0..500 {
+            let from = rig.disk.shared.executor.now();
+            read(&file, 0, 512).await.unwrap();
+            took.push(u64::try_from(rig.disk.shared.executor.now().since(from).as_micros()).unwrap());
+        }
+    });
+    let usual = took.iter().filter(|us| (lo..=hi).contains(us)).count();
+    assert!(took.iter().all(|us| (lo..=10 * hi).contains(us)));
+    assert!((470..500).contains(&usual), "{usual} of 500 reads were as fast as usual");
+}
+
+#[test]
+fn after_a_process_crash_unsynced_bytes_are_there_and_still_unsynced() {
+    let rig = Rig::new(FaultPlan::none());
+    let file = rig.installed("a", &[7; 512]);
+    rig.run(async { file.write_at(0, sectors(1, 1)).await.unwrap() });
+    rig.disk.crash(crate::sim::Crash::Process);
+    assert_eq!(rig.bytes("a"), Some(vec![1; 512]));
+    assert_eq!(all_lost(&rig), Some(vec![7; 512]));
+}
+
+#[test]
+fn damage_at_rest_is_in_the_ledger_under_its_name() {
+    let rig = Rig::new(FaultPlan::none());
+    rig.installed("a", &[7; 1024]);
+    assert_eq!(rig.disk.damage("d/a", &Damage::BitRot { offset: 600, mask: 1 }).unwrap(), 1);
+    let ledger = rig.disk.ledger();
+    assert!(ledger.excuses(rig.disk.disk().file_number("d/a").unwrap(), &(512..1024)));
+    for path in ["d/a", "d"] {
+        assert_eq!(ledger.touching(Path::new(path)).count(), 1, "{path}");
+    }
+    assert_eq!(ledger.touching(Path::new("d/b")).count(), 0);
+    let same = Damage::Exchanged { with: rig.disk.disk(), path: "d".into() };
+    assert_eq!(rig.disk.damage("d", &same).unwrap(), 0);
+    assert_eq!(rig.disk.ledger().out_of_contract().count(), 1, "what changes nothing excuses nothing");
+}
+
+#[test]
+fn a_lock_can_be_lost_without_its_holder() {
+    let rig = Rig::new(FaultPlan::none());
+    let (first, second) = (rig.disk.vfs(), rig.disk.vfs());
+    rig.run(async {
+        let held = first.lock(Path::new("d")).await.unwrap();
+        second.lock(Path::new("d")).await.unwrap_err();
+        rig.disk.lose_locks();
+        let taken = second.lock(Path::new("d")).await.unwrap();
+        drop((held, taken));
+    });
+    assert_eq!(rig.disk.ledger().count(FaultClass::LostLock), 1);
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! `cargo sim explain`: what happened in one run, as text or as a page.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Exit, broken};
+use crate::host::Scheduler;
+use crate::profile::Profile;
+use crate::recipe::Recipe;
+use crate::{explain, report, seeds};
+
+/// Run one seed and tell what happened: every promise, fault, crash and recovery.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A seed, or the name of a file in seeds/ (with or without .toml), or a path to one.
+    seed: String,
+    /// The kind of plans [default: that of the file, else forward].
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
+    /// What runs the story [default: that of the file, else built-in].
+    #[arg(long, value_enum)]
+    scheduler: Option<Scheduler>,
+    /// Write a page to this file, instead of the text to standard output.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Explains the seed; it fails as it did.
+#[expect(clippy::disallowed_methods, reason = "a page is for people, not of a simulation")]
+pub(crate) fn run(args: &Args) -> Exit {
+    let case = match seeds::case(&args.seed, args.profile, args.scheduler) {
+        Ok(case) => case,
+        Err(why) => return broken(why),
+    };
+    let Recipe::Story(scheduler, plan) = case.recipe else {
+        // Its finding comes with the image that it was made on.
+        let ran = case.recipe.run();
+        report::one(case.profile, case.scheduler, &ran);
+        return match (&ran.why, &args.html) {
+            (_, Some(_)) => broken(format!("a seed of {} is no story, and has no page", case.profile)),
+            (Some(_), None) => Exit::Failed,
+            (None, None) => Exit::Clean,
+        };
+    };
+    let explained = explain::run(scheduler, *plan);
+    match &args.html {
+        None => print!("{}", explained.text()),
+        Some(path) => {
+            if let Err(error) = fs::write(path, explained.page()) {
+                return broken(format!("{}: {error}", path.display()));
+            }
+            println!("{}", path.display());
+        }
+    }
+    if explained.passed() { Exit::Clean } else { Exit::Failed }
+}

@@ -1,0 +1,230 @@
+//! `cargo sim mutants`: planted bugs. Does the harness find each of them, how fast, and which faults does it need?
+//!
+//! ```text
+//! sim/mutants/*.patch ─► check: every patch applies ─► plant one in a copy of the tree ─► build the harness there
+//!                                                                                             │
+//!     docs/mutants.md ◄─ rows, kept under the hash of the tree ◄─ try it, again with faults switched off (matrix)
+//! ```
+//!
+//! A full run takes long. Its rows are kept: one that was interrupted goes on where it stopped, until the engine, the
+//! harness, the patch or the budget changes.
+
+mod bug;
+mod matrix;
+mod page;
+mod probe;
+mod workshop;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Exit, broken};
+use crate::{Test, job};
+use bug::Bug;
+use matrix::Needs;
+use probe::{Budget, Try};
+use workshop::Workshop;
+
+pub(crate) use probe::{Args as ProbeArgs, run as run_probe};
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![every_planted_bug_still_applies];
+
+/// The first seed of the n-th try is n times this.
+const BASE_STRIDE: u64 = 0x10_0000;
+/// What a try may take before it counts as hanging.
+const TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Run planted bugs: does the harness still find them?
+///
+/// Without names: all of them, and docs/mutants.md is written.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// These only; prints the table and writes no page.
+    names: Vec<String>,
+    /// See only whether every patch still applies.
+    #[arg(long, conflicts_with = "names")]
+    check: bool,
+    /// As many as fit into so many minutes, beginning with one that the hash of the tree chooses; no matrix, no page.
+    #[arg(long, conflicts_with = "names")]
+    minutes: Option<f64>,
+    /// Tries of each bug, each from another first seed.
+    #[arg(long, default_value_t = 5)]
+    runs: u64,
+    /// Most crash states of a try with a fan-out.
+    #[arg(long, default_value_t = 15_000)]
+    states: u64,
+    /// Most seeds of a try with stories.
+    #[arg(long, default_value_t = 4_000)]
+    seeds: u64,
+    /// Forget the rows of earlier runs.
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// What became of one bug.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    /// Tries.
+    runs: u64,
+    /// The profile of each try that killed it.
+    killers: Vec<String>,
+    /// Seeds until then, where there are seeds.
+    seeds: Vec<u64>,
+    /// Milliseconds until then.
+    millis: Vec<u64>,
+    /// The faults that it needs.
+    #[serde(default)]
+    needs: Needs,
+}
+
+impl Row {
+    fn survived(&self) -> bool {
+        (self.killers.len() as u64) < self.runs
+    }
+}
+
+/// Runs the planted bugs that `args` asks for.
+pub(crate) fn run(args: &Args) -> Exit {
+    match planted(args) {
+        Ok(exit) => exit,
+        Err(why) => broken(why),
+    }
+}
+
+/// The planted bugs, and where they are built; or which patches are stale.
+fn prepared(root: &Path) -> Result<(Workshop, Vec<Bug>), String> {
+    let workshop = Workshop::open(root)?;
+    let bugs = bug::all(&root.join("sim/mutants"))?;
+    let stale: Vec<String> = bugs.iter().filter_map(|bug| workshop.check(bug).err()).collect();
+    if stale.is_empty() { Ok((workshop, bugs)) } else { Err(stale.join("\n")) }
+}
+
+fn every_planted_bug_still_applies() {
+    let (_, bugs) = prepared(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|why| panic!("{why}"));
+    assert!(bugs.len() >= 32, "{} planted bugs", bugs.len());
+}
+
+fn planted(args: &Args) -> Result<Exit, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (workshop, mut bugs) = match prepared(root) {
+        Ok(prepared) => prepared,
+        Err(why) => {
+            println!("{why}");
+            return Ok(Exit::Failed);
+        }
+    };
+    println!("{} planted bugs apply", bugs.len());
+    if args.check {
+        return Ok(Exit::Clean);
+    }
+    if let Some(unknown) = args.names.iter().find(|name| bugs.iter().all(|bug| bug.name != **name)) {
+        return Err(format!("there is no sim/mutants/{unknown}.patch"));
+    }
+    let hash = workshop.hash()?;
+    if !args.names.is_empty() {
+        bugs.retain(|bug| args.names.contains(&bug.name));
+    }
+    if let Some(minutes) = args.minutes {
+        let first = hash % bugs.len() as u64;
+        bugs.rotate_left(usize::try_from(first).unwrap_or(0));
+        return some(&workshop, &bugs, args, minutes);
+    }
+    let mut rows = Vec::new();
+    for bug in &bugs {
+        rows.push(kept(&workshop, bug, args, hash)?);
+    }
+    for at in 0..bugs.len() {
+        if rows[at].is_none() {
+            rows[at] = Some(fresh(&workshop, &bugs[at], args, hash)?);
+            if args.names.is_empty() {
+                page::write(root, args, &bugs, &rows)?;
+            }
+        }
+        println!("{}", page::line(&bugs[at].name, rows[at].as_ref()));
+    }
+    if args.names.is_empty() {
+        page::write(root, args, &bugs, &rows)?;
+    }
+    Ok(if rows.iter().flatten().any(Row::survived) { Exit::Failed } else { Exit::Clean })
+}
+
+/// Bugs one after the other until the time is up: one try each.
+fn some(workshop: &Workshop, bugs: &[Bug], args: &Args, minutes: f64) -> Result<Exit, String> {
+    let time = Duration::try_from_secs_f64(minutes * 60.0).map_err(|error| format!("--minutes: {error}"))?;
+    let (begun, mut slowest) = (job::now(), Duration::ZERO);
+    for (done, bug) in bugs.iter().enumerate() {
+        if begun.elapsed() + slowest > time {
+            println!("{done} of {} planted bugs in {:.0?}: all found", bugs.len(), begun.elapsed());
+            return Ok(Exit::Clean);
+        }
+        let from = job::now();
+        let row = tried(workshop, bug, &Args { runs: 1, names: Vec::new(), ..*args })?.0;
+        println!("{}", page::line(&bug.name, Some(&row)));
+        if row.survived() {
+            println!("{} survives: {}", bug.name, bug.subject);
+            return Ok(Exit::Failed);
+        }
+        // The first build is the largest.
+        slowest = if done == 0 { Duration::ZERO } else { slowest.max(from.elapsed()) };
+    }
+    Ok(Exit::Clean)
+}
+
+/// Where the row of `bug` is kept, for this tree, patch and budget.
+fn place(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> std::path::PathBuf {
+    let budget = format!("{} {} {}", args.runs, args.states, args.seeds);
+    let hash = xxh3_64(format!("{tree:x} {budget} {}", bug.text).as_bytes());
+    workshop.folder().join(format!("{}-{hash:016x}.toml", bug.name))
+}
+
+/// The row of `bug` from an earlier run of the same tree, if there is one.
+fn kept(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> Result<Option<Row>, String> {
+    let path = place(workshop, bug, args, tree);
+    if args.fresh || !path.exists() {
+        return Ok(None);
+    }
+    let text = probe::read(&path)?;
+    toml::from_str(&text).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The row of `bug`, which is kept from now on.
+fn fresh(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> Result<Row, String> {
+    let (mut row, binary) = tried(workshop, bug, args)?;
+    if !row.survived() {
+        row.needs = matrix::needs(&binary, &workshop.folder(), bug, args, &row)?;
+    }
+    let text = toml::to_string(&row).map_err(|error| error.to_string())?;
+    page::replace(&place(workshop, bug, args, tree), &text)?;
+    Ok(row)
+}
+
+/// Plants `bug` and runs its profiles, in order, from every base until one fails; the planted harness too.
+fn tried(workshop: &Workshop, bug: &Bug, args: &Args) -> Result<(Row, std::path::PathBuf), String> {
+    let binary = workshop.build(bug)?;
+    let log = workshop.folder().join(format!("{}.log", bug.name));
+    let mut row = Row { runs: args.runs, ..Row::default() };
+    for run in 1..=args.runs {
+        for &killer in &bug.killers {
+            let budget = Budget { seeds: args.seeds, states: args.states, time: TIME_MAX };
+            let base = run * BASE_STRIDE;
+            let Some(kill) = (Try { binary: &binary, log: &log, killer, base, budget }).run(&[])? else {
+                continue;
+            };
+            row.killers.push(killer.name());
+            row.seeds.extend(killer.has_seeds().then_some(kill.seeds));
+            row.millis.push(u64::try_from(kill.took.as_millis()).unwrap_or(u64::MAX));
+            break;
+        }
+        if !bug.killers.iter().any(|killer| killer.has_seeds()) {
+            // The same from every base.
+            row.runs = 1;
+            break;
+        }
+    }
+    Ok((row, binary))
+}

@@ -1,0 +1,268 @@
+//! What happens in one run, as far as people want to know: recorded on the run's own thread, and only if asked for.
+//!
+//! Everybody in the harness may note something at any time; without a recording that costs the look at a flag.
+
+use std::backtrace::Backtrace;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::panic;
+use std::sync::{Arc, Once};
+
+use highwater::RecoveryReport;
+use highwater::env::Tick;
+use highwater::sim::{Aftermath, BoundaryInfo, Executor, Phase};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// When.
+    pub(crate) at: Tick,
+    /// What.
+    pub(crate) event: Event,
+}
+
+/// See [`Entry`].
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A life begins, with these options.
+    Life {
+        /// Counted from zero.
+        number: u32,
+        /// What was planned for it.
+        plan: String,
+    },
+    /// An open has returned.
+    Opened {
+        /// What it says.
+        report: Box<RecoveryReport>,
+        /// What it had to recover at least.
+        floor: u64,
+        /// What it could recover at most.
+        ceiling: u64,
+    },
+    /// An open has returned an error.
+    Refused(String),
+    /// A core has taken a change.
+    Appended {
+        /// Index of the core.
+        core: usize,
+        /// Of the change.
+        lsn: u64,
+    },
+    /// A core has ended an epoch.
+    Ended {
+        /// Index of the core.
+        core: usize,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Somebody was told that an epoch is durable.
+    Acknowledged(u64),
+    /// The engine says something.
+    Engine(Told),
+    /// The process ended, or the power went.
+    Crash(Box<Crash>),
+    /// A life is over, for this reason.
+    Over(String),
+}
+
+/// An event of the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// The target without its prefix: "wal", "recovery" …
+    pub(crate) target: &'static str,
+    /// The message.
+    pub(crate) message: String,
+    /// Its fields.
+    pub(crate) fields: Vec<(&'static str, String)>,
+}
+
+impl Told {
+    /// A field that is a number.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.fields.iter().find(|(field, _)| *field == name)?.1.parse().ok()
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.target, self.message)?;
+        self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
+}
+
+/// A crash and what it left.
+#[derive(Clone, Debug)]
+pub(crate) struct Crash {
+    /// What became of everything unsynced.
+    pub(crate) aftermath: Aftermath,
+    /// Calls that had been submitted and had not come back.
+    pub(crate) in_flight: Vec<Call>,
+}
+
+/// A call of the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// Its name.
+    pub(crate) operation: &'static str,
+    /// Where.
+    pub(crate) path: String,
+    /// Which bytes.
+    pub(crate) bytes: Range<u64>,
+    /// When it was submitted.
+    pub(crate) from: Tick,
+    /// When it came back, if it did.
+    pub(crate) to: Option<Tick>,
+}
+
+/// The panic that ended a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Panicked {
+    /// File, line and column of the panic.
+    pub(crate) location: String,
+    /// The calls of this project that led to it, innermost first.
+    pub(crate) frames: Vec<String>,
+    /// When.
+    pub(crate) at: Tick,
+}
+
+/// Everything that was recorded of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recording {
+    /// In order.
+    pub(crate) entries: Vec<Entry>,
+    /// Calls of the disk, in order of submission.
+    pub(crate) calls: Vec<Call>,
+    /// The first panic.
+    pub(crate) panicked: Option<Panicked>,
+    open_calls: BTreeMap<u64, usize>,
+}
+
+thread_local! {
+    static ON: Cell<bool> = const { Cell::new(false) };
+    static RECORDING: RefCell<Recording> = RefCell::default();
+    static CLOCK: RefCell<Option<Arc<dyn Executor>>> = RefCell::default();
+}
+
+/// Records on this thread from now on.
+pub(crate) fn begin() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |info| if is_on() { panicked(info) } else { usual(info) }));
+    });
+    RECORDING.set(Recording::default());
+    ON.set(true);
+}
+
+/// Ends the recording of this thread.
+pub(crate) fn take() -> Recording {
+    ON.set(false);
+    CLOCK.set(None);
+    RECORDING.take()
+}
+
+/// Whether this thread records.
+pub(crate) fn is_on() -> bool {
+    ON.get()
+}
+
+/// Times come from `executor` from now on.
+pub(crate) fn clock(executor: Arc<dyn Executor>) {
+    if is_on() {
+        CLOCK.set(Some(executor));
+    }
+}
+
+fn now() -> Tick {
+    CLOCK.with_borrow(|clock| clock.as_ref().map_or(Tick(0), |clock| clock.now()))
+}
+
+/// Notes what `event` makes.
+pub(crate) fn note(event: impl FnOnce() -> Event) {
+    if is_on() {
+        let entry = Entry { at: now(), event: event() };
+        RECORDING.with_borrow_mut(|recording| {
+            // What destructors do after the end is no part of the story.
+            if recording.panicked.is_none() {
+                recording.entries.push(entry);
+            }
+        });
+    }
+}
+
+/// Notes the boundary of a call.
+pub(crate) fn boundary(info: &BoundaryInfo) {
+    if !is_on() {
+        return;
+    }
+    RECORDING.with_borrow_mut(|recording| match info.phase {
+        Phase::Before => {
+            recording.open_calls.insert(info.call, recording.calls.len());
+            recording.calls.push(Call {
+                operation: info.operation,
+                path: info.path.display().to_string(),
+                bytes: info.bytes.clone(),
+                from: info.at,
+                to: None,
+            });
+        }
+        Phase::Applied => {}
+        Phase::After => {
+            if let Some(call) = recording.open_calls.remove(&info.call) {
+                recording.calls[call].to = Some(info.at);
+            }
+        }
+    });
+}
+
+/// Notes a crash, with the calls that it interrupts. The disk calls this: its own clock is not to be asked.
+pub(crate) fn crash(aftermath: &Aftermath) {
+    let at = now();
+    RECORDING.with_borrow_mut(|recording| {
+        let open = std::mem::take(&mut recording.open_calls);
+        let in_flight = open.into_values().map(|call| recording.calls[call].clone()).collect();
+        let crash = Box::new(Crash { aftermath: aftermath.clone(), in_flight });
+        recording.entries.push(Entry { at, event: Event::Crash(crash) });
+    });
+}
+
+/// How many frames of this project are kept.
+const FRAMES_MAX: usize = 10;
+
+fn panicked(info: &panic::PanicHookInfo<'_>) {
+    let location = info.location().map_or_else(|| "?".to_owned(), ToString::to_string);
+    let frames = own_frames(&Backtrace::force_capture().to_string());
+    let at = now();
+    // A panic inside of a note leaves the recording to that note.
+    RECORDING.with(|recording| {
+        if let Ok(mut recording) = recording.try_borrow_mut() {
+            recording.panicked.get_or_insert(Panicked { location, frames, at });
+        }
+    });
+}
+
+/// The frames of a backtrace that are in this project, each as the function and, in brackets, its line.
+fn own_frames(backtrace: &str) -> Vec<String> {
+    let lines: Vec<&str> = backtrace.lines().map(str::trim).collect();
+    let pairs = lines.windows(2).filter_map(|pair| {
+        let file = pair[1].strip_prefix("at ")?;
+        let file = file.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(file);
+        let file = file.strip_prefix("./").unwrap_or(file);
+        let ours = ["sim/", "src/"].iter().any(|folder| file.starts_with(folder));
+        let machinery =
+            ["record.rs", "sweep.rs", "host.rs", "runner.rs"].iter().any(|name| file.contains(name));
+        let (_, function) = pair[0].split_once(": ")?;
+        let place = file.rsplit_once(':').map_or(file, |(line, _column)| line);
+        // The body of an async function has no name of its own.
+        let named = !function.starts_with('{');
+        let told = || if named { format!("{function} ({place})") } else { place.to_owned() };
+        (ours && !machinery).then(told)
+    });
+    let mut frames: Vec<String> = pairs.collect();
+    frames.dedup();
+    frames.truncate(FRAMES_MAX);
+    frames
+}

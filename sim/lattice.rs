@@ -1,0 +1,166 @@
+//! The judge of disks that break their word (I7). Whatever a fault out of contract did, an outcome is one of these, and
+//! anything else is a bug:
+//!
+//! | outcome | when it is one |
+//! |--|--|
+//! | exact | the state of a closed epoch, and nothing that was acknowledged is missing |
+//! | typed error | it names a place that the ledger knows, or one that contradicts an older manifest in place of the newest, and no file has changed |
+//! | unproven tail lost | the ledger has a fault out of contract; the state is exactly that of an older closed epoch; and no mark that survived, of a later life either, says that a later epoch was closed |
+//!
+//! An older closed epoch may be one of a history that was left behind: whoever gets all of yesterday's disk back gets
+//! yesterday's database. Marks of such a history say nothing about the one that was recovered instead; which segments
+//! hold them is known by their identities.
+
+use std::path::Path;
+
+use highwater::sim::{Disk, FaultClass, Injected, Ledger, SimDisk};
+use highwater::{Error, ErrorKind, Opened};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::check;
+use crate::decode::{self, FileCache, Marked};
+use crate::shape::DIRECTORY;
+use crate::world::{Run, World, lock};
+
+/// What a disk was like before an open.
+pub(crate) struct Before {
+    disk: Disk,
+    faults: usize,
+}
+
+impl Before {
+    /// Looks, if the disk of `run` may break its word.
+    pub(crate) fn look(run: &Run) -> Option<Self> {
+        run.plan.damage.as_ref()?;
+        let disk = lock(&run.disk);
+        let disk = disk.as_ref()?;
+        Some(Self { disk: disk.disk(), faults: broken(&disk.ledger()) })
+    }
+
+    /// An open succeeded. Panics unless its state is one that the table allows.
+    pub(crate) fn judge_opened(&self, run: &Run, opened: &Opened<World>) {
+        let Opened { engine, cores, report } = opened;
+        let epoch = report.epoch.0;
+        let mut oracle = lock(&run.oracle);
+        check::i3_cores_agree(&oracle, engine, cores, report);
+        let mut difference = None;
+        let matching = oracle.ever(epoch).find(|states| {
+            let found = check::difference(states, cores, report);
+            let fits = found.is_none();
+            difference = difference.take().or(found);
+            fits
+        });
+        let Some(states) = matching else {
+            let what = difference.unwrap_or_else(|| "the model has no such epoch".to_owned());
+            panic!("I7: opened at epoch {epoch} with a state that no closed epoch ever had: {what}");
+        };
+        let present = (oracle.base()..=oracle.ceiling()).contains(&epoch) && oracle.at(epoch) == states;
+        if present && epoch >= oracle.floor() {
+            run.count(|tally| tally.exact += 1);
+        } else {
+            self.judge_loss(run, epoch, oracle.floor());
+            run.count(|tally| tally.tail_lost += 1);
+        }
+        oracle.recovered_as(epoch, states, report.token);
+    }
+
+    /// Something that was acknowledged is missing. Panics unless nothing that survived says so.
+    fn judge_loss(&self, run: &Run, epoch: u64, floor: u64) {
+        let ledger = lock(&run.disk).as_ref().map(SimDisk::ledger).unwrap_or_default();
+        assert!(broken(&ledger) > 0, "I1: recovered epoch {epoch}, but epoch {floor} was acknowledged");
+        let mut images = lock(&run.images);
+        let found = decode::marks(&decode::files_of(&self.disk, DIRECTORY, &mut FileCache::default()));
+        // What was hit while it was read may not have survived.
+        let meanwhile: Vec<_> = ledger.out_of_contract().skip(self.faults).map(|hit| &hit.path).collect();
+        let says_more = |mark: &&Marked| {
+            let lost = images.left.contains(&mark.identity)
+                || meanwhile.contains(&&Path::new(DIRECTORY).join(&mark.path));
+            mark.closed_through > epoch && !lost
+        };
+        if let Some(Marked { path, closed_through, .. }) = found.iter().find(says_more) {
+            panic!("I7: recovered epoch {epoch}, but {path} says that epoch {closed_through} was closed");
+        }
+        // From now on there is another history.
+        let mut left: Vec<u128> = found.iter().map(|mark| mark.identity).collect();
+        for image in images.taken() {
+            let marks = decode::marks(&decode::files_of(image, DIRECTORY, &mut FileCache::default()));
+            left.extend(marks.iter().map(|mark| mark.identity));
+        }
+        images.left.extend(left);
+    }
+
+    /// An open was refused. Panics unless the ledger knows the place, and the files are what they were. Whether damage
+    /// was the reason; if not, the call may succeed when it is made again.
+    pub(crate) fn judge_refused(&self, run: &Run, error: &Error) -> bool {
+        let disk = lock(&run.disk).clone();
+        let Some(disk) = disk else { return false };
+        let ledger = disk.ledger();
+        match error.kind() {
+            ErrorKind::Full => return false,
+            ErrorKind::Failed if !excused(&disk.disk(), &ledger, error) => return false,
+            ErrorKind::Failed => {}
+            ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Invalid => {
+                let excused = excused(&disk.disk(), &ledger, error);
+                assert!(excused, "I7: open names a place where nothing is damaged: {error}");
+                let untouched = broken(&ledger) > self.faults || digest(&disk.disk()) == digest(&self.disk);
+                assert!(untouched, "I7: open refused, and changed files: {error}");
+            }
+            kind => panic!("I7: open says {kind}: {error}"),
+        }
+        lock(&run.images).refused = true;
+        run.count(|tally| tally.typed += 1);
+        true
+    }
+}
+
+/// Whether somebody who waits for a checkpoint may be told `error`: whether it is typed, and its place damaged.
+pub(crate) fn excuses_checkpoint(run: &Run, error: &Error) -> bool {
+    let disk: Option<SimDisk> = lock(&run.disk).clone();
+    let excused =
+        run.plan.damage.is_some() && disk.is_some_and(|disk| excused(&disk.disk(), &disk.ledger(), error));
+    run.count(|tally| tally.checkpoints_refused += u64::from(excused));
+    excused
+}
+
+/// Whether a fault out of contract hit the place that `error` names, under its name of now or an earlier one.
+fn excused(disk: &Disk, ledger: &Ledger, error: &Error) -> bool {
+    let Some(path) = error.path() else { return false };
+    if path == Path::new(DIRECTORY) {
+        // All of it is to blame only where it contradicts what the caller asks for.
+        return error.kind() == ErrorKind::Invalid && ledger.touching(&path.join("IDENT")).next().is_some();
+    }
+    let number = disk.file_number(path);
+    let hit_as_number = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
+    ledger.touching(path).next().is_some()
+        || ledger
+            .out_of_contract()
+            .any(|hit| hit_as_number(hit) || is_named(hit, error) || is_older_manifest(hit))
+}
+
+/// Whether the newest manifest may be an older one because of `hit`. What that names is gone, what is there it does not
+/// know: nobody can tell which of the two is right.
+fn is_older_manifest(hit: &Injected) -> bool {
+    let moved = matches!(hit.class, FaultClass::Exchanged | FaultClass::LostSync);
+    moved && hit.path.starts_with(Path::new(DIRECTORY).join("m"))
+}
+
+/// Whether the text of `error` names the file that was hit beside its place: two files contradict each other.
+fn is_named(hit: &Injected, error: &Error) -> bool {
+    let name = hit.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    hit.class != FaultClass::LostLock && name.is_some_and(|name| error.to_string().contains(&name))
+}
+
+fn broken(ledger: &Ledger) -> usize {
+    ledger.out_of_contract().count()
+}
+
+/// All files with their names; folders that an open makes do not count.
+fn digest(disk: &Disk) -> u128 {
+    let mut hasher = Xxh3::new();
+    for (name, bytes) in decode::files_of(disk, DIRECTORY, &mut FileCache::default()) {
+        hasher.update(name.as_bytes());
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(&bytes);
+    }
+    hasher.digest128()
+}
