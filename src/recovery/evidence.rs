@@ -46,7 +46,8 @@ pub(super) struct Findings {
 ///
 /// `Corrupt` when proven records are missing; `Failed` when the disk cannot be read.
 pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Result<Findings> {
-    let catalog = catalog(&vfs, dir).await?;
+    let log = LogId { database: question.database, core: question.core };
+    let catalog = catalog(&vfs, dir, log).await?;
     check_beyond(&vfs, dir, &question, &catalog).await?;
     let Some((token, life)) = question.life else {
         let nothing = Lsn(0);
@@ -59,7 +60,6 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
         };
         return Ok(Findings { evidence, tail: Tail::Clean, greatest_lsn: nothing, catalog });
     };
-    let log = LogId { database: question.database, core: question.core };
     let cut = question.cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn });
     let base = cut.map_or(life.carried_through, |cut| cut.lsn.max(life.carried_through));
     let lives = vec![reader_life(token, &life, None)];
@@ -104,10 +104,6 @@ async fn check_beyond<V: Vfs>(
     let mut lives: BTreeMap<FencingToken, Evidence> = BTreeMap::new();
     for &(segment, token) in catalog.iter().filter(|(_, token)| *token > known) {
         let front = read_first_frame(vfs, dir, segment).await?;
-        let log = &front.header.log;
-        if (log.database, log.core) != (question.database, question.core) {
-            continue;
-        }
         let evidence = lives.entry(token).or_default();
         evidence.merge(&evidence_in(&front).await?);
         let Evidence { closed_through, least_closed_through, records_durable_through, .. } = *evidence;

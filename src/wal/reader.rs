@@ -528,17 +528,21 @@ impl<V: Vfs> WalReader<V> {
         }
         let mut evidence =
             scan_evidence(&at.file, &at.path, at.salt, at.spec.unit(), at.offset, at.limit).await?;
-        let mut cut_off = None;
+        let is_full = at.limit.saturating_sub(at.offset) < FRAME_HEADER_BYTES as u64;
+        let (mut cut_off, mut silent) = (None, None);
         for &number in &at.unlinked {
             let behind = segment::read_first_frame(&self.vfs, &self.dir, number).await?;
             let more = evidence_in(&behind).await?;
             if more.least_lsn.is_some_and(|least| least <= self.next_lsn) {
                 cut_off.get_or_insert(behind.path);
+            } else {
+                silent.get_or_insert(behind.path);
             }
             evidence.merge(&more);
         }
         if let Some(at) = &mut self.reading {
-            at.cut_off = cut_off;
+            // What a full segment lacks can only be in the next one, be it that all of that is gone.
+            at.cut_off = cut_off.or(silent.filter(|_| is_full));
         }
         self.proven = self.proven.max(evidence.durable_through);
         self.scan.closed_through = self.scan.closed_through.max(evidence.closed_through);

@@ -26,6 +26,7 @@ use crate::limits::{
 };
 use crate::vfs::{File, OpenMode, Vfs, read_full_at, retry, write_all_at};
 use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, SEGMENT_START_PAYLOAD_BYTES};
+use crate::wal::scan::LogId;
 
 /// The first bytes of every segment.
 pub(crate) const MAGIC: [u8; 8] = *b"HWALSEG\0";
@@ -217,18 +218,31 @@ pub(crate) async fn list<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<SegmentNo>> 
     Ok(entries.iter().filter_map(|entry| parse_name(&entry.name)).collect())
 }
 
-/// The segments in `dir`, ascending, each with the token that wrote it.
+/// The segments of `log` in `dir`, ascending, each with the token that wrote it.
 ///
 /// # Errors
 ///
-/// `Corrupt` for a bad segment header, `Failed` when the device fails to read.
-pub(crate) async fn catalog<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<(SegmentNo, FencingToken)>> {
+/// `Corrupt` for a bad segment header or that of another log, `Failed` when the device fails to read.
+pub(crate) async fn catalog<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    log: LogId,
+) -> Result<Vec<(SegmentNo, FencingToken)>> {
     let mut catalog = Vec::new();
     for number in list(vfs, dir).await? {
         let path = segment_path(dir, number);
         let failed = |e| Error::io("opening a segment", &path, e);
         let file = retry(|| vfs.open(&path, OpenMode::Read)).await.map_err(failed)?;
         let (header, _) = read_header(&file, &path, number).await?;
+        let found = LogId { database: header.log.database, core: header.log.core };
+        if found != log {
+            let what = format!(
+                "the segment header at offset 0 belongs to database {}, core {}, and the log that it lies in to database \
+                 {}, core {}: a file of another log was put here; nothing was changed, restore this file from a backup",
+                found.database, found.core, log.database, log.core
+            );
+            return Err(Error::corrupt(&path, what));
+        }
         catalog.push((number, header.log.token));
     }
     Ok(catalog)
