@@ -55,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5)]
     runs: u64,
     /// Most crash states of a try with a fan-out.
-    #[arg(long, default_value_t = 15_000)]
+    #[arg(long, default_value_t = 60_000)]
     states: u64,
     /// Most seeds of a try with stories.
     #[arg(long, default_value_t = 4_000)]

@@ -47,7 +47,7 @@ pub(super) fn line(name: &str, row: Option<&Row>) -> String {
     let mut killers = row.killers.clone();
     killers.sort();
     killers.dedup();
-    let seconds = median(&row.millis).map(|millis| format!("{}.{}", millis / 1000, millis % 1000 / 100));
+    let seconds = median(&row.millis).map(|millis| format!("{}.{:02}", millis / 1000, millis % 1000 / 10));
     let seeds = median(&row.seeds).map(|seeds| seeds.to_string());
     let mut text = format!(
         "| {name} | {} | {} of {} | {} | {} |",
