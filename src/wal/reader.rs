@@ -528,7 +528,7 @@ impl<V: Vfs> WalReader<V> {
         }
         let mut evidence =
             scan_evidence(&at.file, &at.path, at.salt, at.spec.unit(), at.offset, at.limit).await?;
-        let is_full = at.limit.saturating_sub(at.offset) < FRAME_HEADER_BYTES as u64;
+        let is_full = Self::is_full(at);
         let (mut cut_off, mut silent) = (None, None);
         for &number in &at.unlinked {
             let behind = segment::read_first_frame(&self.vfs, &self.dir, number).await?;
@@ -605,6 +605,14 @@ impl<V: Vfs> WalReader<V> {
         } else {
             "no crash leaves that".to_owned()
         };
+        if at.started && at.next.is_none() && at.cut_off.is_none() && Self::is_full(at) {
+            let what = format!(
+                "core {}, LSN {}: segment {} is full and no segment that follows it is there, yet {claim}; nothing was \
+                 changed: restore this folder from a backup, or the database from a checkpoint",
+                self.log.core, self.next_lsn, at.number,
+            );
+            return Error::corrupt(&self.dir, what);
+        }
         let (path, offset, found) = Self::blame(next, at);
         Error::corrupt(
             path,
@@ -614,6 +622,11 @@ impl<V: Vfs> WalReader<V> {
                 self.log.core, self.next_lsn,
             ),
         )
+    }
+
+    /// Whether no records can come where reading has got to: none are ever in the last write unit of a segment.
+    fn is_full(at: &Reading<V::File>) -> bool {
+        at.limit.saturating_sub(at.offset) <= at.spec.unit()
     }
 
     /// The damaged place and what was found there: not always where reading could not go on.
