@@ -99,8 +99,9 @@ async fn open(
                 );
                 run.count(|tally| tally.opened += 1);
                 record::note(|| {
-                    let (report, oracle) = (Box::new(opened.report.clone()), lock(&run.oracle));
-                    Event::Opened { report, floor: oracle.floor(), ceiling: oracle.ceiling() }
+                    let oracle = lock(&run.oracle);
+                    let allowed = Some((oracle.floor(), oracle.ceiling()));
+                    Event::Opened(record::Opened::of(&opened.report, allowed))
                 });
                 match before {
                     Some(before) => before.judge_opened(run, &opened),

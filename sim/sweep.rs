@@ -55,12 +55,18 @@ pub(crate) fn prepared(scheduler: Scheduler, run: Arc<Run>) -> Outcome {
     on_fresh_thread(move || tell(scheduler, run))
 }
 
-/// Runs `plan` on a fresh thread and records what happens.
-pub(crate) fn recorded(scheduler: Scheduler, plan: Plan) -> (Outcome, Recording) {
+/// Runs `plan` on this thread, which must be a fresh one.
+pub(crate) fn here(scheduler: Scheduler, plan: Plan) -> Outcome {
+    tell(scheduler, Run::new(plan))
+}
+
+/// Does `body` on a fresh thread and records what happens.
+pub(crate) fn recorded<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> (T, Recording) {
     on_fresh_thread(move || {
+        marks::install();
         record::begin();
-        let outcome = tell(scheduler, Run::new(plan));
-        (outcome, record::take())
+        let done = body();
+        (done, record::take())
     })
 }
 

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use super::{Exit, broken};
 use crate::host::Scheduler;
 use crate::profile::Profile;
-use crate::recipe::Recipe;
-use crate::{explain, report, seeds};
+use crate::{explain, seeds};
 
 /// Run one seed and tell what happened: every promise, fault, crash and recovery.
 #[derive(clap::Args)]
@@ -32,17 +31,7 @@ pub(crate) fn run(args: &Args) -> Exit {
         Ok(case) => case,
         Err(why) => return broken(why),
     };
-    let Recipe::Story(scheduler, plan) = case.recipe else {
-        // Its finding comes with the image that it was made on.
-        let ran = case.recipe.run();
-        report::one(case.profile, case.scheduler, &ran);
-        return match (&ran.why, &args.html) {
-            (_, Some(_)) => broken(format!("a seed of {} is no story, and has no page", case.profile)),
-            (Some(_), None) => Exit::Failed,
-            (None, None) => Exit::Clean,
-        };
-    };
-    let explained = explain::run(scheduler, *plan);
+    let explained = explain::run(case.profile, case.recipe);
     match &args.html {
         None => print!("{}", explained.text()),
         Some(path) => {

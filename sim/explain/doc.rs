@@ -2,28 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use highwater::RecoveryReport;
-use highwater::sim::{FileFate, Injected, SectorFate};
+use highwater::sim::{FileFate, Injected, SectorFate, Trace};
 
 use super::promise::Broken;
-use super::record::{Crash, Event, Recording, Told};
+use super::record::{Crash, Event, Fanned, Opened, Recording, Told};
 use super::sectors;
+use crate::fanout::Explored;
 use crate::host::Scheduler;
+use crate::profile::Profile;
 use crate::sweep::Outcome;
-use crate::world::{Tally, lock};
+use crate::world::lock;
 
 /// See the module.
 pub(crate) struct Doc {
     /// The seed.
     pub(crate) seed: u64,
+    /// The kind of its plan.
+    pub(crate) profile: Profile,
     /// What ran it.
     pub(crate) scheduler: Scheduler,
     /// What the seed decided.
     pub(crate) plan: String,
     /// Cores of the database.
     pub(crate) cores: usize,
-    /// What happened how often.
-    pub(crate) tally: Tally,
+    /// What happened how often, in words.
+    pub(crate) tally: String,
     /// The digest of the trace.
     pub(crate) digest: u128,
     /// How many events it covers.
@@ -76,8 +79,8 @@ pub(crate) struct Open {
 
 /// What an open returned.
 pub(crate) enum Returned {
-    /// The report, and the least and the greatest epoch that it could recover.
-    Opened(Box<RecoveryReport>, u64, u64),
+    /// What it recovered.
+    Opened(Opened),
     /// The error.
     Refused(String),
 }
@@ -99,30 +102,64 @@ const FREQUENT: [&str; 6] = ["submitted", "durable", "coalesce", "seal", "epoch 
 const LINES: usize = 40;
 
 impl Doc {
-    /// What there is to tell about a run.
-    pub(crate) fn new(scheduler: Scheduler, outcome: &Outcome, recording: &Recording) -> Self {
+    /// What there is to tell about a story.
+    pub(crate) fn of_story(scheduler: Scheduler, outcome: &Outcome, recording: &Recording) -> Self {
         let run = &outcome.run;
         let disk = lock(&run.disk).clone();
-        let faults = disk.map(|disk| disk.ledger().entries().to_vec()).unwrap_or_default();
-        let broken = Broken::of(outcome, recording);
-        // Nobody ends epoch 0: it is the beginning.
-        let epochs: Vec<u64> = broken.iter().flat_map(Broken::epochs).filter(|epoch| *epoch > 0).collect();
+        let step = lock(&run.step).clone();
+        let broken = outcome
+            .failure
+            .clone()
+            .map(|message| Broken::of_story(message, step, recording.panicked.as_ref()));
         let cores = usize::from(run.plan.shape.cores);
-        let ends = recording.entries.iter().map(|entry| entry.at.0);
         Self {
             seed: run.plan.seed,
+            profile: run.plan.profile,
             scheduler,
             plan: run.plan.to_string(),
             cores,
-            tally: *lock(&run.tally),
+            tally: format!("{:?}", lock(&run.tally)),
             digest: run.trace.digest(),
             events: run.trace.events(),
-            trails: epochs.into_iter().map(|epoch| Trail::of(epoch, cores, recording)).collect(),
-            end_ns: ends.chain(broken.iter().map(|broken| broken.at_ns)).max().unwrap_or(0),
+            trails: trails(broken.as_ref(), cores, recording),
+            end_ns: end_of(recording, broken.as_ref()),
             broken,
             lives: lives(recording),
-            faults,
+            faults: disk.map(|disk| disk.ledger().entries().to_vec()).unwrap_or_default(),
             last_lines: run.trace.last(LINES),
+        }
+    }
+
+    /// What there is to tell about a run whose crashes were explored, and about the one that broke a promise.
+    pub(crate) fn of_fan_out(
+        (profile, seed): (Profile, u64),
+        explored: &Explored,
+        recording: &Recording,
+    ) -> Self {
+        let fanned = recording.fanned.as_ref();
+        let end_ns = recording.entries.last().map_or(0, |entry| entry.at.0);
+        let broken = explored
+            .result
+            .as_ref()
+            .err()
+            .map(|why| Broken::of_fan_out(why.clone(), recording.panicked.as_ref(), end_ns));
+        let cores = fanned.map_or(1, |fanned| usize::from(fanned.cores));
+        let trace = fanned.map(|fanned| &fanned.trace);
+        Self {
+            seed,
+            profile,
+            scheduler: Scheduler::BuiltIn,
+            plan: fanned.map(|Fanned { shape, .. }| shape.clone()).unwrap_or_default(),
+            cores,
+            tally: format!("{:?}", explored.tally),
+            digest: trace.map_or(0, Trace::digest),
+            events: trace.map_or(0, Trace::events),
+            trails: trails(broken.as_ref(), cores, recording),
+            end_ns: end_of(recording, broken.as_ref()),
+            broken,
+            lives: lives(recording),
+            faults: fanned.map(|fanned| fanned.disk.ledger().entries().to_vec()).unwrap_or_default(),
+            last_lines: trace.map(|trace| trace.last(LINES)).unwrap_or_default(),
         }
     }
 
@@ -152,6 +189,18 @@ impl Doc {
     }
 }
 
+/// How the epochs came about that a broken promise names.
+fn trails(broken: Option<&Broken>, cores: usize, recording: &Recording) -> Vec<Trail> {
+    // Nobody ends epoch 0: it is the beginning.
+    let epochs = broken.into_iter().flat_map(Broken::epochs).filter(|epoch| *epoch > 0);
+    epochs.map(|epoch| Trail::of(epoch, cores, recording)).collect()
+}
+
+fn end_of(recording: &Recording, broken: Option<&Broken>) -> u64 {
+    let ends = recording.entries.iter().map(|entry| entry.at.0);
+    ends.chain(broken.map(|broken| broken.at_ns)).max().unwrap_or(0)
+}
+
 fn lives(recording: &Recording) -> Vec<Life> {
     let mut lives: Vec<Life> = Vec::new();
     for entry in &recording.entries {
@@ -165,15 +214,17 @@ fn lives(recording: &Recording) -> Vec<Life> {
         let Some(life) = lives.last_mut() else { continue };
         life.to_ns = life.to_ns.max(at_ns);
         match &entry.event {
-            Event::Opened { report, floor, ceiling } => {
-                life.returned(at_ns, Returned::Opened(report.clone(), *floor, *ceiling));
-            }
+            Event::Opened(opened) => life.returned(at_ns, Returned::Opened(opened.clone())),
             Event::Refused(error) => life.returned(at_ns, Returned::Refused(error.clone())),
             Event::Engine(told) if FREQUENT.contains(&&*told.message) => {}
             Event::Engine(told) => life.told(at_ns, told),
             Event::Crash(crash) => life.crashes.push((at_ns, (**crash).clone())),
             Event::Over(story) => life.over = Some(story.clone()),
-            Event::Life { .. } | Event::Appended { .. } | Event::Ended { .. } | Event::Acknowledged(_) => {}
+            Event::Life { .. }
+            | Event::Appended { .. }
+            | Event::Ended { .. }
+            | Event::Acknowledged(_)
+            | Event::Synced { .. } => {}
         }
     }
     lives

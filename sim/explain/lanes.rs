@@ -115,7 +115,7 @@ fn faults(doc: &Doc) -> Vec<Mark> {
 /// What is drawn among the events; the marks of frames are drawn as stairs.
 fn mark(t: u64, event: &Event) -> Option<Mark> {
     let (kind, core, text, bad) = match event {
-        Event::Opened { report, .. } => ("opened".to_owned(), None, report.to_string(), false),
+        Event::Opened(opened) => ("opened".to_owned(), None, opened.report.clone(), false),
         Event::Refused(error) => ("open refused".to_owned(), None, error.clone(), true),
         Event::Acknowledged(epoch) => ("acknowledged".to_owned(), None, format!("epoch {epoch}"), false),
         Event::Ended { core, epoch } => {
@@ -129,7 +129,7 @@ fn mark(t: u64, event: &Event) -> Option<Mark> {
                 ["log poisoned", "engine failed", "checkpoint failed", "fallback"].contains(&&*told.message);
             (told.message.clone(), told.number("core"), told.to_string(), bad)
         }
-        Event::Life { .. } | Event::Appended { .. } | Event::Over(_) => return None,
+        Event::Life { .. } | Event::Appended { .. } | Event::Synced { .. } | Event::Over(_) => return None,
     };
     Some(Mark { t, kind, core, text, bad })
 }
@@ -159,13 +159,18 @@ impl Stairs {
                 self.append(t, *core, self.appended[*core] + 1);
                 self.ends[*core].insert(*epoch, self.appended[*core]);
             }
-            Event::Opened { report, .. } => {
+            Event::Opened(opened) => {
                 for core in 0..self.marks.len() {
                     let lsn = self.appended[core];
-                    self.ends[core].insert(report.epoch.0, lsn);
+                    self.ends[core].extend(opened.epoch.map(|epoch| (epoch, lsn)));
                     for series in self.marks[core].all() {
                         series.extend([Some(t), Some(lsn)]);
                     }
+                }
+            }
+            Event::Synced { lsn } => {
+                for marks in &mut self.marks {
+                    marks.acknowledged.extend([Some(t), Some(*lsn)]);
                 }
             }
             Event::Acknowledged(epoch) => self.reach(t, *epoch, |marks| &mut marks.acknowledged),

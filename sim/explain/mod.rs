@@ -2,9 +2,11 @@
 //! promise was broken first.
 //!
 //! ```text
-//! sweep::recorded ─► record (what happened) ─► doc (life after life) ─┬─► text: for a terminal
-//!                                  └─► lanes (every core's marks) ────┴─► page: one HTML file, no network
+//! a recipe's run ─► record (what happened) ─► doc (life after life) ─┬─► text: for a terminal
+//!                                 └─► lanes (every core's marks) ────┴─► page: one HTML file, no network
 //! ```
+//!
+//! Of a fan-out the run is told, then the crash that broke a promise and the recoveries of what it left.
 //!
 //! E1. The recording changes nothing: a run that is explained has the same digest as one that is not.
 //! E2. A page loads nothing: style, script and data are in it.
@@ -19,8 +21,9 @@ mod text;
 
 use highwater::sim::Aftermath;
 
-use crate::host::Scheduler;
-use crate::plan::Plan;
+use crate::fanout;
+use crate::profile::Profile;
+use crate::recipe::Recipe;
 use crate::sweep;
 use doc::Doc;
 use record::Recording;
@@ -36,10 +39,18 @@ pub(crate) fn image(aftermath: &Aftermath) -> String {
     text::image(aftermath)
 }
 
-/// Runs `plan` and records it.
-pub(crate) fn run(scheduler: Scheduler, plan: Plan) -> Explained {
-    let (outcome, recording) = sweep::recorded(scheduler, plan);
-    Explained { doc: Doc::new(scheduler, &outcome, &recording), recording }
+/// Runs `recipe`, of this profile, and records it.
+pub(crate) fn run(profile: Profile, recipe: Recipe) -> Explained {
+    match recipe {
+        Recipe::Story(scheduler, plan) => {
+            let (outcome, recording) = sweep::recorded(move || sweep::here(scheduler, *plan));
+            Explained { doc: Doc::of_story(scheduler, &outcome, &recording), recording }
+        }
+        Recipe::FanOut(explore, seed, cut) => {
+            let (explored, recording) = sweep::recorded(move || fanout::caught(explore, seed, &cut));
+            Explained { doc: Doc::of_fan_out((profile, seed), &explored, &recording), recording }
+        }
+    }
 }
 
 impl Explained {

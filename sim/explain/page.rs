@@ -26,6 +26,7 @@ pub(crate) fn page(doc: &Doc, lanes: &Lanes) -> String {
     // No end tag can hide in it.
     let data = serde_json::to_string(lanes).unwrap_or_else(|error| panic!("the lanes as JSON: {error}"));
     let data = data.replace('<', "\\u003c");
+    let crashes: usize = doc.lives.iter().map(|life| life.crashes.len()).sum();
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -40,11 +41,10 @@ pub(crate) fn page(doc: &Doc, lanes: &Lanes) -> String {
                 header {
                     h1 { "Seed " code { (format!("{:#x}", doc.seed)) } }
                     p.facts {
-                        span { (doc.scheduler) " scheduler" }
+                        span { (doc.profile) ", " (doc.scheduler) " scheduler" }
                         span { (doc.lives.len()) " lives" }
-                        span { (doc.tally.crashes) " crashes" }
+                        span { (crashes) " crashes" }
                         span { (doc.faults.len()) " faults" }
-                        span { (doc.tally.operations) " operations" }
                         span { (time(doc.end_ns)) " of virtual time" }
                         span { "digest " code { (format!("{:032x}", doc.digest)) } ", " (doc.events) " events" }
                     }
@@ -57,7 +57,7 @@ pub(crate) fn page(doc: &Doc, lanes: &Lanes) -> String {
                 h2 { "Life after life" }
                 @for life in &doc.lives { (one_life(doc, life)) }
                 h2 { "What the seed decided" }
-                pre { (doc.plan) }
+                pre { (doc.plan) "\n" (doc.tally) }
                 h2 { "The last events of the trace" }
                 pre { @for line in &doc.last_lines { (line) "\n" } }
                 script type="application/json" id="data" { (PreEscaped(data)) }
@@ -239,8 +239,7 @@ fn one_life(doc: &Doc, life: &Life) -> Markup {
 
 fn result(life: &Life) -> String {
     match life.opens.first().map(|open| &open.result) {
-        Some(Some(Returned::Opened(report, ..))) if report.created => "created".to_owned(),
-        Some(Some(Returned::Opened(report, ..))) => format!("recovered epoch {}", report.epoch),
+        Some(Some(Returned::Opened(opened))) => opened.short.clone(),
         Some(Some(Returned::Refused(_))) => "open refused".to_owned(),
         Some(None) | None => "crashed while it opened".to_owned(),
     }
@@ -252,9 +251,12 @@ fn one_open(doc: &Doc, open: &Open) -> Markup {
         div.open {
             h3 { "Open, " (time(open.at_ns)) }
             @match &open.result {
-                Some(Returned::Opened(report, floor, ceiling)) => {
-                    p { (report) ". Allowed were epochs " b { (floor) } " to " b { (ceiling) } "." }
-                }
+                Some(Returned::Opened(opened)) => p {
+                    (opened.report) "."
+                    @if let Some((floor, ceiling)) = opened.allowed {
+                        " Allowed were epochs " b { (floor) } " to " b { (ceiling) } "."
+                    }
+                },
                 Some(Returned::Refused(error)) => p.message { (error) },
                 None => p { "It did not return." },
             }

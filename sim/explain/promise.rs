@@ -1,7 +1,6 @@
 //! The first broken promise of a run: which one, about what, and where it was noticed.
 
-use super::record::Recording;
-use crate::sweep::Outcome;
+use super::record::Panicked;
 
 /// What each invariant of docs/durability.md promises, in a line.
 const PROMISES: [(&str, &str); 12] = [
@@ -19,10 +18,17 @@ const PROMISES: [(&str, &str); 12] = [
     ("I12", "same seed, same trace"),
 ];
 
+/// What each rule of a crash fan-out promises, in a line.
+const RULES: [(&str, &str); 3] = [
+    ("F1", "what was promised at the moment of the crash is recovered, exactly"),
+    ("F2", "what a recovery returned survives a power cut: it trusts no page cache"),
+    ("F3", "a crash inside of a recovery changes nothing of what is recovered"),
+];
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Broken {
-    /// "I1" …; an assertion of the engine or the harness has none.
+    /// "I1" … or "F1" …; an assertion of the engine or the harness has none.
     pub(crate) invariant: Option<&'static str>,
     /// What it promises.
     pub(crate) promise: &'static str,
@@ -41,25 +47,38 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
-    /// The first broken promise of a run that failed.
-    pub(crate) fn of(outcome: &Outcome, recording: &Recording) -> Option<Self> {
-        let message = outcome.failure.clone()?;
+    /// What a story broke, which failed with `message` at `step`.
+    pub(crate) fn of_story(message: String, step: String, panicked: Option<&Panicked>) -> Self {
         let known = PROMISES.iter().find(|(name, _)| message.starts_with(&format!("{name}:")));
-        let (invariant, promise) = match known {
-            Some((name, promise)) => (Some(*name), *promise),
-            None => (None, "an assertion holds, and every run comes to its end"),
-        };
-        let panicked = recording.panicked.clone();
-        Some(Self {
-            invariant,
-            promise,
+        let none = "an assertion holds, and every run comes to its end";
+        Self::new(message, step, panicked, known, none)
+    }
+
+    /// What a fan-out found.
+    pub(crate) fn of_fan_out(message: String, panicked: Option<&Panicked>, at_ns: u64) -> Self {
+        let known = RULES.iter().find(|(name, _)| message.contains(&format!("({name})")));
+        let none = "after a crash every open succeeds, and says what the bytes say";
+        let broken = Self::new(message, "in the crash fan-out".to_owned(), panicked, known, none);
+        Self { at_ns, ..broken }
+    }
+
+    fn new(
+        message: String,
+        step: String,
+        panicked: Option<&Panicked>,
+        known: Option<&(&'static str, &'static str)>,
+        otherwise: &'static str,
+    ) -> Self {
+        Self {
+            invariant: known.map(|(name, _)| *name),
+            promise: known.map_or(otherwise, |(_, promise)| *promise),
             about: about(&message),
-            location: panicked.as_ref().map_or_else(String::new, |panicked| panicked.location.clone()),
-            at_ns: panicked.as_ref().map_or(0, |panicked| panicked.at.0),
-            frames: panicked.map_or_else(Vec::new, |panicked| panicked.frames),
-            step: crate::world::lock(&outcome.run.step).clone(),
+            location: panicked.map_or_else(String::new, |panicked| panicked.location.clone()),
+            at_ns: panicked.map_or(0, |panicked| panicked.at.0),
+            frames: panicked.map_or_else(Vec::new, |panicked| panicked.frames.clone()),
+            step,
             message,
-        })
+        }
     }
 
     /// The epochs that the message names, in order.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Once};
 
 use highwater::RecoveryReport;
 use highwater::env::Tick;
-use highwater::sim::{Aftermath, BoundaryInfo, Executor, Phase};
+use highwater::sim::{Aftermath, BoundaryInfo, Executor, Phase, SimDisk, Trace};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -34,14 +34,7 @@ pub(crate) enum Event {
         plan: String,
     },
     /// An open has returned.
-    Opened {
-        /// What it says.
-        report: Box<RecoveryReport>,
-        /// What it had to recover at least.
-        floor: u64,
-        /// What it could recover at most.
-        ceiling: u64,
-    },
+    Opened(Opened),
     /// An open has returned an error.
     Refused(String),
     /// A core has taken a change.
@@ -60,12 +53,49 @@ pub(crate) enum Event {
     },
     /// Somebody was told that an epoch is durable.
     Acknowledged(u64),
+    /// Somebody was told that a log is durable as far as this.
+    Synced {
+        /// The last LSN.
+        lsn: u64,
+    },
     /// The engine says something.
     Engine(Told),
     /// The process ended, or the power went.
     Crash(Box<Crash>),
     /// A life is over, for this reason.
     Over(String),
+}
+
+/// What an open returned.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    /// The epoch that was recovered; a log alone has none.
+    pub(crate) epoch: Option<u64>,
+    /// What it says of itself.
+    pub(crate) report: String,
+    /// In a word or two.
+    pub(crate) short: String,
+    /// The least and the greatest epoch that it was allowed to recover, where that is known.
+    pub(crate) allowed: Option<(u64, u64)>,
+}
+
+impl Opened {
+    /// Of an engine.
+    pub(crate) fn of(report: &RecoveryReport, allowed: Option<(u64, u64)>) -> Self {
+        let epoch = report.epoch.0;
+        let short = if report.created { "created".to_owned() } else { format!("recovered epoch {epoch}") };
+        Self { epoch: Some(epoch), report: report.to_string(), short, allowed }
+    }
+
+    /// Of what has no report: what was found there.
+    pub(crate) fn saying(found: &str) -> Self {
+        Self {
+            epoch: None,
+            report: format!("recovered {found}"),
+            short: format!("recovered {found}"),
+            allowed: None,
+        }
+    }
 }
 
 /// An event of the engine.
@@ -105,6 +135,10 @@ pub(crate) struct Crash {
 /// A call of the disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
+    /// Counts the calls of its disk.
+    number: u64,
+    /// How many entries there were when it took effect.
+    entries: usize,
     /// Its name.
     pub(crate) operation: &'static str,
     /// Where.
@@ -137,14 +171,43 @@ pub(crate) struct Recording {
     pub(crate) calls: Vec<Call>,
     /// The first panic.
     pub(crate) panicked: Option<Panicked>,
+    /// The run, if it is one of a fan-out.
+    pub(crate) fanned: Option<Fanned>,
     open_calls: BTreeMap<u64, usize>,
 }
 
+/// A run whose crashes are explored.
+#[derive(Clone, Debug)]
+pub(crate) struct Fanned {
+    /// What its seed decided.
+    pub(crate) shape: String,
+    /// Cores of the database.
+    pub(crate) cores: u16,
+    /// Its disk.
+    pub(crate) disk: SimDisk,
+    /// What it did.
+    pub(crate) trace: Trace,
+}
+
+/// Whether something is noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Off,
+    On,
+    /// The run is over, and its crashes are explored: nothing is noted until one of them is told.
+    Paused,
+}
+
 thread_local! {
-    static ON: Cell<bool> = const { Cell::new(false) };
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Off) };
     static RECORDING: RefCell<Recording> = RefCell::default();
     static CLOCK: RefCell<Option<Arc<dyn Executor>>> = RefCell::default();
+    /// What is added to every time: the clock of a recovery that is told begins where the story before it ended.
+    static BEFORE: Cell<u64> = const { Cell::new(0) };
 }
+
+/// Between the end of a run and a recovery of what it left, in nanoseconds: so much that people see where it begins.
+const PAUSE_NS: u64 = 50_000;
 
 /// Records on this thread from now on.
 pub(crate) fn begin() {
@@ -154,19 +217,83 @@ pub(crate) fn begin() {
         panic::set_hook(Box::new(move |info| if is_on() { panicked(info) } else { usual(info) }));
     });
     RECORDING.set(Recording::default());
-    ON.set(true);
+    BEFORE.set(0);
+    MODE.set(Mode::On);
+}
+
+/// Notes nothing until [`resume`].
+pub(crate) fn pause() {
+    if is_on() {
+        MODE.set(Mode::Paused);
+    }
+}
+
+/// Whether [`resume`] would go on with a recording.
+pub(crate) fn is_paused() -> bool {
+    MODE.get() == Mode::Paused
+}
+
+/// Forgets what the last disk did after its call `number` took effect; a crash at that moment is told next.
+pub(crate) fn cut(number: u64) {
+    RECORDING.with_borrow_mut(|recording| {
+        let Some(at) = recording.calls.iter().rposition(|call| call.number == number) else { return };
+        recording.calls.truncate(at + 1);
+        recording.entries.truncate(recording.calls[at].entries);
+        let end = recording.entries.last().map_or(Tick(0), |entry| entry.at).max(recording.calls[at].from);
+        for (index, call) in recording.calls.iter_mut().enumerate() {
+            if call.to.is_some_and(|to| to > end) || index == at {
+                call.to = None;
+                recording.open_calls.insert(call.number, index);
+            }
+        }
+    });
+}
+
+/// Goes on after [`pause`]. Times begin behind everything that was noted, those of a new clock too.
+pub(crate) fn resume() {
+    CLOCK.set(None);
+    let end = RECORDING.with_borrow(|recording| {
+        let entries = recording.entries.iter().map(|entry| entry.at.0);
+        let calls = recording.calls.iter().map(|call| call.to.unwrap_or(call.from).0);
+        entries.chain(calls).max().unwrap_or(0)
+    });
+    BEFORE.set(end + PAUSE_NS);
+    MODE.set(Mode::On);
+}
+
+/// Records what `disk` does from now on, under the clock of `executor`.
+pub(crate) fn follow(disk: &SimDisk, executor: &Arc<dyn Executor>) {
+    if is_on() {
+        clock(Arc::clone(executor));
+        disk.on_boundary(Box::new(|_, info| boundary(&info)));
+    }
+}
+
+/// The run that is recorded is this one of a fan-out, under the clock of `executor`.
+pub(crate) fn fanned(fanned: impl FnOnce() -> Fanned, executor: &Arc<dyn Executor>) {
+    if is_on() {
+        let fanned = fanned();
+        clock(Arc::clone(executor));
+        fanned.disk.on_crash(Box::new(crash));
+        RECORDING.with_borrow_mut(|recording| recording.fanned = Some(fanned));
+    }
+}
+
+/// A trace for such a run: one with lines only if somebody will read them.
+pub(crate) fn trace() -> Trace {
+    if is_on() { Trace::new() } else { Trace::silent() }
 }
 
 /// Ends the recording of this thread.
 pub(crate) fn take() -> Recording {
-    ON.set(false);
+    MODE.set(Mode::Off);
     CLOCK.set(None);
     RECORDING.take()
 }
 
 /// Whether this thread records.
 pub(crate) fn is_on() -> bool {
-    ON.get()
+    MODE.get() == Mode::On
 }
 
 /// Times come from `executor` from now on.
@@ -177,7 +304,12 @@ pub(crate) fn clock(executor: Arc<dyn Executor>) {
 }
 
 fn now() -> Tick {
-    CLOCK.with_borrow(|clock| clock.as_ref().map_or(Tick(0), |clock| clock.now()))
+    let since = CLOCK.with_borrow(|clock| clock.as_ref().map_or(Tick(0), |clock| clock.now()));
+    later(since)
+}
+
+fn later(at: Tick) -> Tick {
+    Tick(at.0 + BEFORE.get())
 }
 
 /// Notes what `event` makes.
@@ -193,6 +325,16 @@ pub(crate) fn note(event: impl FnOnce() -> Event) {
     }
 }
 
+/// Notes that another life begins.
+pub(crate) fn life(plan: String) {
+    note(|| {
+        let lives = RECORDING.with_borrow(|recording| {
+            recording.entries.iter().filter(|entry| matches!(entry.event, Event::Life { .. })).count()
+        });
+        Event::Life { number: u32::try_from(lives).unwrap_or(u32::MAX), plan }
+    });
+}
+
 /// Notes the boundary of a call.
 pub(crate) fn boundary(info: &BoundaryInfo) {
     if !is_on() {
@@ -201,18 +343,26 @@ pub(crate) fn boundary(info: &BoundaryInfo) {
     RECORDING.with_borrow_mut(|recording| match info.phase {
         Phase::Before => {
             recording.open_calls.insert(info.call, recording.calls.len());
+            let entries = recording.entries.len();
             recording.calls.push(Call {
+                number: info.call,
+                entries,
                 operation: info.operation,
                 path: info.path.display().to_string(),
                 bytes: info.bytes.clone(),
-                from: info.at,
+                from: later(info.at),
                 to: None,
             });
         }
-        Phase::Applied => {}
+        Phase::Applied => {
+            let entries = recording.entries.len();
+            if let Some(call) = recording.open_calls.get(&info.call) {
+                recording.calls[*call].entries = entries;
+            }
+        }
         Phase::After => {
             if let Some(call) = recording.open_calls.remove(&info.call) {
-                recording.calls[call].to = Some(info.at);
+                recording.calls[call].to = Some(later(info.at));
             }
         }
     });

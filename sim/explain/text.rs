@@ -35,15 +35,16 @@ pub(crate) fn text(doc: &Doc) -> String {
 fn write(out: &mut String, doc: &Doc) -> fmt::Result {
     writeln!(
         out,
-        "seed {:#x} on the {} scheduler, {} of virtual time",
+        "seed {:#x} of {} on the {} scheduler, {} of virtual time",
         doc.seed,
+        doc.profile,
         doc.scheduler,
         time(doc.end_ns)
     )?;
     writeln!(out, "digest={:032x} events={}", doc.digest, doc.events)?;
     broken(out, doc)?;
     writeln!(out, "\n{}", doc.plan)?;
-    writeln!(out, "{:?}\nfaults injected: {:?}", doc.tally, doc.fault_counts())?;
+    writeln!(out, "{}\nfaults injected: {:?}", doc.tally, doc.fault_counts())?;
     for life in &doc.lives {
         one_life(out, doc, life)?;
     }
@@ -121,9 +122,11 @@ fn one_life(out: &mut String, doc: &Doc, life: &Life) -> fmt::Result {
 fn one_open(out: &mut String, open: &Open) -> fmt::Result {
     said(out, &open.said)?;
     match &open.result {
-        Some(Returned::Opened(report, floor, ceiling)) => {
-            writeln!(out, "  {:>14} {report}", time(open.at_ns))?;
-            writeln!(out, "  {:>14} allowed were epochs {floor} to {ceiling}", "")
+        Some(Returned::Opened(opened)) => {
+            writeln!(out, "  {:>14} {}", time(open.at_ns), opened.report)?;
+            opened.allowed.iter().try_for_each(|(floor, ceiling)| {
+                writeln!(out, "  {:>14} allowed were epochs {floor} to {ceiling}", "")
+            })
         }
         Some(Returned::Refused(error)) => writeln!(out, "  {:>14} open refused: {error}", time(open.at_ns)),
         None => writeln!(out, "  {:>14} the open did not return", ""),

@@ -16,6 +16,7 @@ use super::{Cut, Explored, Seen};
 use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
 use crate::Test;
 use crate::decode::{self, CoreState, Database, FileCache, State};
+use crate::explain::record::{self, Event, Fanned};
 use crate::plan::Fate;
 use crate::step::Moment as Scope;
 use crate::without;
@@ -237,6 +238,7 @@ impl Subject for Whole {
             if watch {
                 of_run.watch(&disk);
             }
+            record::follow(&disk, &executor);
             let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
             let Opened { cores, report, .. } = Engine::open_in(env, options).await?;
             let found = Found { epoch: report.epoch.0, state: Arc::new(export(&cores, &report)?) };
@@ -338,8 +340,13 @@ fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
     let outcome = Simulator::new(seed).steps_max(20_000_000).run(|handle: Handle| async move {
         let executor: Arc<dyn Executor> = Arc::new(handle.clone());
         let plan = shape.plan.clone();
+        let trace = record::trace();
         let disk =
-            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, Trace::silent());
+            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, trace.clone());
+        record::fanned(
+            || Fanned { shape: shape.to_string(), cores: shape.cores, disk: disk.clone(), trace },
+            &executor,
+        );
         let of_hook = Arc::clone(&of_run);
         watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
         let node = handle.node("engine");
@@ -372,6 +379,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn lives(mut self) -> Result<(), String> {
         for life in (0..self.shape.lives).filter(|life| self.shape.cut.keeps_life(*life)) {
+            record::life(format!("{life} of the run"));
             self.enter(life, Scope::OPEN);
             let Some((engine, mut cores)) = self.open().await? else { continue };
             for number in 1..=u32::try_from(self.shape.operations).unwrap_or(Scope::END - 1) {
@@ -410,6 +418,7 @@ impl Run<'_> {
         for _ in 0..OPENS_MAX {
             match Engine::open_in(self.env.clone(), self.shape.options.clone()).await {
                 Ok(Opened { engine, cores, report, .. }) => {
+                    record::note(|| Event::Opened(record::Opened::of(&report, None)));
                     let state = export(&cores, &report).map_err(|error| error.to_string())?;
                     let found = Found { epoch: report.epoch.0, state: Arc::new(state) };
                     self.take_stock(&found).map_err(|why| format!("reopened in the run: {why}"))?;
@@ -472,18 +481,21 @@ impl Run<'_> {
             let core = engine.core_of(&key).index();
             match self.draws.below(40) {
                 0 => {
-                    cores[core].clear()?;
+                    let lsn = cores[core].clear()?;
+                    record::note(|| Event::Appended { core, lsn: lsn.0 });
                     self.now[core].values.clear();
                 }
                 1..=8 => {
-                    cores[core].delete(&key)?;
+                    let lsn = cores[core].delete(&key)?;
+                    record::note(|| Event::Appended { core, lsn: lsn.0 });
                     self.now[core].values.remove(&key[..]);
                 }
                 _ => {
                     let bytes = self.draws.range(0, self.shape.value_bytes_max);
                     let mut value = vec![0; usize::try_from(bytes).expect("a few thousand")];
                     self.draws.fill(&mut value);
-                    cores[core].put(&key, &value)?;
+                    let lsn = cores[core].put(&key, &value)?;
+                    record::note(|| Event::Appended { core, lsn: lsn.0 });
                     self.now[core].values.insert(key.to_vec(), value);
                 }
             }
@@ -510,7 +522,8 @@ impl Run<'_> {
             if index == 0 && cores_have_one_watermark(self.shape.cores) {
                 state.watermark = Some(watermark);
             }
-            core.close_epoch(mark)?;
+            let epoch = core.close_epoch(mark)?;
+            record::note(|| Event::Ended { core: index, epoch: epoch.0 });
             self.now[index] = state.clone();
             Arc::make_mut(&mut lock(&self.promise).ends[index]).push(Arc::new(state));
         }
@@ -522,6 +535,7 @@ impl Run<'_> {
         engine.durable(highwater::Epoch(ended)).await?;
         let mut promise = lock(&self.promise);
         promise.acked = promise.acked.max(ended);
+        record::note(|| Event::Acknowledged(ended));
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::{Cut, Explored, Seen};
 use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
 use crate::Test;
+use crate::explain::record::{self, Event, Fanned};
 use crate::plan::Fate;
 use crate::step::Moment as Scope;
 use crate::without;
@@ -242,12 +243,13 @@ impl Subject for Log {
     type Found = Found;
 
     fn recover(&self, disk: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
-        let (streams, executor) = (Streams::new(boot), Arc::new(Still));
+        let (streams, executor): (_, Arc<dyn Executor>) = (Streams::new(boot), Arc::new(Still));
         let disk = SimDisk::new(disk, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
         let shots = Shots::default();
         if watch {
             shots.watch(&disk);
         }
+        record::follow(&disk, &executor);
         let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
         let found = at_once(async {
             let opened = CoreWal::open(env, Path::new(DIR), self.options.clone()).await?;
@@ -358,8 +360,13 @@ fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
     let outcome = Simulator::new(seed).run(|handle: Handle| async move {
         let executor: Arc<dyn Executor> = Arc::new(handle);
         let plan = shape.plan.clone();
+        let trace = record::trace();
         let disk =
-            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, Trace::silent());
+            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, trace.clone());
+        record::fanned(
+            || Fanned { shape: shape.to_string(), cores: 1, disk: disk.clone(), trace },
+            &executor,
+        );
         let of_hook = Arc::clone(&of_run);
         watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
         let env = SimEnv::new("log", executor.clone(), disk.vfs(), &streams);
@@ -379,6 +386,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Run<'_> {
     async fn lives(mut self) -> Result<(), String> {
         for life in (0..self.shape.lives).filter(|life| self.shape.cut.keeps_life(*life)) {
+            record::life(format!("{life} of the run"));
             self.enter(life, Scope::OPEN);
             let Some(mut wal) = self.open().await? else { continue };
             for number in 1..=u32::try_from(self.shape.operations).unwrap_or(Scope::END - 1) {
@@ -419,6 +427,7 @@ impl Run<'_> {
             };
             match read {
                 Ok((wal, (found, lsns))) => {
+                    record::note(|| Event::Opened(record::Opened::saying(&format!("{found:?}"))));
                     self.take_stock(&found, &lsns).map_err(|why| format!("reopened in the run: {why}"))?;
                     return Ok(Some(wal));
                 }
@@ -483,6 +492,7 @@ impl Run<'_> {
             };
             match wal.append(&record) {
                 Ok(lsn) => {
+                    record::note(|| Event::Appended { core: 0, lsn: lsn.0 });
                     Arc::make_mut(&mut lock(&self.promise).hashes).push(hash_of(&record));
                     self.lsns.push(lsn);
                 }
@@ -496,6 +506,7 @@ impl Run<'_> {
     async fn sync(&mut self, wal: &mut Wal) -> Result<(), Error> {
         let all = lock(&self.promise).hashes.len();
         wal.sync().await?;
+        record::note(|| Event::Synced { lsn: self.lsns.last().map_or(0, |lsn| lsn.0) });
         lock(&self.promise).acked = all;
         Ok(())
     }

@@ -28,10 +28,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use cut::{Cut, Seen};
-use highwater::sim::{BoundaryInfo, Crash, Disk, Images, Phase, SimDisk, Stream, Streams};
+use highwater::sim::{Aftermath, BoundaryInfo, Crash, Disk, Images, Phase, SimDisk, Stream, Streams};
 
 use crate::explain;
+use crate::explain::record::{self, Event, Opened};
 use crate::without;
+
+/// What a second recovery's identities differ by from the first one's.
+const AGAIN: u64 = 1;
 
 /// How deep crashes inside recoveries nest.
 const DEPTH_MAX: u32 = 3;
@@ -70,6 +74,8 @@ pub(crate) struct Shot {
     pub disk: Disk,
     /// The call, for people.
     pub call: String,
+    /// Its number.
+    pub number: u64,
 }
 
 /// A moment of the run, and what had been promised by then.
@@ -151,10 +157,25 @@ pub(crate) fn caught(explore: Exploration, seed: u64, cut: &Cut) -> Explored {
 pub(crate) struct Explorer<'a, S: Subject> {
     subject: &'a S,
     effort: Effort,
+    seed: u64,
     draws: Stream,
     seen: BTreeMap<u128, S::Found>,
+    /// The crashes that led to a finding, the last one first.
+    crashes: Vec<Told>,
     /// What was done so far.
     pub tally: Tally,
+}
+
+/// A crash that led to a finding, kept to be told.
+struct Told {
+    /// The call at which it came; what a recovery left has none.
+    call: Option<u64>,
+    aftermath: Aftermath,
+    /// What it left.
+    image: Disk,
+    boot: u64,
+    /// How it came about.
+    words: String,
 }
 
 /// How an image came about, for people and for what may be expected of it.
@@ -178,7 +199,13 @@ impl fmt::Display for Origin<'_> {
         if let Some(within) = self.within {
             write!(f, "{within}, ")?;
         }
-        match self.step {
+        self.step.fmt(f)
+    }
+}
+
+impl fmt::Display for Step<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Step::Cut { moment, call, image } => {
                 write!(f, "moment {moment} ({call}), power cut, image {image}")
             }
@@ -193,12 +220,18 @@ impl<'a, S: Subject> Explorer<'a, S> {
     /// An explorer whose samples come from `seed`.
     pub(crate) fn new(subject: &'a S, effort: Effort, seed: u64) -> Self {
         let draws = Streams::new(seed).stream("fanout.draws");
-        Self { subject, effort, draws, seen: BTreeMap::new(), tally: Tally::default() }
+        let (seen, crashes, tally) = (BTreeMap::new(), Vec::new(), Tally::default());
+        Self { subject, effort, seed, draws, seen, crashes, tally }
     }
 
     /// Tries the crashes at all `moments`, in an order of its own: when the states are used up, no part of the run has
     /// been left out as a rule.
     pub(crate) fn all(&mut self, moments: &[Moment<S::Promise>]) -> Result<(), String> {
+        record::pause();
+        self.explore(moments).inspect_err(|_| self.tell())
+    }
+
+    fn explore(&mut self, moments: &[Moment<S::Promise>]) -> Result<(), String> {
         let order = self.shuffled(moments.len());
         // Few calls are about names, and most of what a recovery relies on is decided between two of them: they take
         // turns with the others.
@@ -238,8 +271,11 @@ impl<'a, S: Subject> Explorer<'a, S> {
         {
             let step = Step::Cut { moment: number, call, image: index };
             index += 1;
-            self.image(image, promise, None, &Origin { within: None, step, power: true, depth: 0 })
-                .map_err(|why| explained(why, &images))?;
+            let origin = Origin { within: None, step, power: true, depth: 0 };
+            if let Err(why) = self.image(image, promise, None, &origin) {
+                self.keep(Some(shot.number), images.latest(), None, &origin);
+                return Err(explained(why, &images));
+            }
         }
         if without::process_crash() {
             return Ok(());
@@ -247,7 +283,14 @@ impl<'a, S: Subject> Explorer<'a, S> {
         let mut cached = shot.disk.clone();
         cached.crash(Crash::Process);
         let step = Step::Process { moment: number, call };
-        self.image(cached, promise, None, &Origin { within: None, step, power: false, depth: 0 })
+        let origin = Origin { within: None, step, power: false, depth: 0 };
+        let result = self.image(cached, promise, None, &origin);
+        if result.is_err() {
+            let mut cached = shot.disk.clone();
+            let aftermath = cached.crash_and_tell(Crash::Process);
+            self.keep(Some(shot.number), Some((cached, aftermath)), None, &origin);
+        }
+        result
     }
 
     /// Recovers from `image` and judges; `expected` is what an earlier recovery of the same bytes returned.
@@ -266,10 +309,11 @@ impl<'a, S: Subject> Explorer<'a, S> {
         }
         let cuts = !without::power_loss();
         let nest = cuts && origin.depth < DEPTH_MAX && self.draws.below(self.effort.nest_one_in) == 0;
-        let recovery = self.recover(image, nest, origin)?;
+        let boot = self.boot(hash);
+        let recovery = self.recover(image, boot, nest, origin)?;
         self.check(promise, expected, &recovery.found, origin)?;
         if cuts && (!origin.power || self.draws.below(self.effort.again_one_in) == 0) {
-            self.again(promise, &recovery, origin)?;
+            self.again(promise, &recovery, boot.wrapping_add(AGAIN), origin)?;
         }
         let states_max = self.tally.states.saturating_add(self.effort.nested_max);
         for number in self.shuffled(recovery.moments.len()) {
@@ -289,16 +333,24 @@ impl<'a, S: Subject> Explorer<'a, S> {
         &mut self,
         promise: &S::Promise,
         first: &Recovery<S::Found>,
+        boot: u64,
         origin: &Origin<'_>,
     ) -> Result<(), String> {
         // The images begin with "nothing lost" and "everything lost", which are one when nothing is pending.
-        let lost = first.disk.images(0, 0).take(2).last().ok_or("a power cut leaves nothing at all")?;
+        let mut images = first.disk.images(0, 0);
+        let lost = images.by_ref().take(2).last().ok_or("a power cut leaves nothing at all")?;
         let again = Origin { within: Some(origin), step: Step::Again, ..*origin };
-        let second = self.recover(lost, false, &again)?;
-        if self.subject.holds(promise, &first.found, &second.found) {
-            return Ok(());
+        let result = match self.recover(lost, boot, false, &again) {
+            Ok(second) if self.subject.holds(promise, &first.found, &second.found) => Ok(()),
+            Ok(second) => {
+                Err(format!("{again}: recovered {:?} at first and then {:?} (F2)", first.found, second.found))
+            }
+            Err(why) => Err(why),
+        };
+        if result.is_err() {
+            self.keep(None, images.latest(), Some(boot), &again);
         }
-        Err(format!("{again}: recovered {:?} at first and then {:?} (F2)", first.found, second.found))
+        result
     }
 
     /// F3.
@@ -315,20 +367,64 @@ impl<'a, S: Subject> Explorer<'a, S> {
             let step = Step::Nested { call: &shot.call, image: index };
             index += 1;
             let origin = Origin { within: Some(origin), step, power: true, depth: origin.depth + 1 };
-            self.image(image, promise, expected, &origin).map_err(|why| explained(why, &images))?;
+            if let Err(why) = self.image(image, promise, expected, &origin) {
+                self.keep(Some(shot.number), images.latest(), None, &origin);
+                return Err(explained(why, &images));
+            }
         }
         Ok(())
+    }
+
+    /// The identities of a recovery depend on what it finds, so that a finding can be told later.
+    fn boot(&self, hash: u128) -> u64 {
+        let bytes = hash.to_le_bytes();
+        let (low, high) = bytes.split_at(8);
+        let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("half of 16 bytes"));
+        self.seed ^ half(low) ^ half(high)
+    }
+
+    /// Keeps a crash that led to a finding, if there is somebody to tell.
+    fn keep(
+        &mut self,
+        call: Option<u64>,
+        left: Option<(Disk, Aftermath)>,
+        boot: Option<u64>,
+        origin: &Origin<'_>,
+    ) {
+        if let Some((image, aftermath)) = left.filter(|_| record::is_paused()) {
+            let boot = boot.unwrap_or_else(|| self.boot(image.hash()));
+            self.crashes.push(Told { call, aftermath, image, boot, words: origin.step.to_string() });
+        }
+    }
+
+    /// Tells the crashes that led to a finding, and recovers from each once more.
+    fn tell(&mut self) {
+        for Told { call, aftermath, image, boot, words } in self.crashes.drain(..).rev() {
+            if let Some(call) = call {
+                record::cut(call);
+            }
+            record::resume();
+            record::crash(&aftermath);
+            record::life(format!("recovery from: {words}"));
+            let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(image, boot, false)));
+            let recovered = recovered.unwrap_or_else(|panic| Err(words_of(panic.as_ref())));
+            record::note(|| match recovered {
+                Ok(recovery) => Event::Opened(Opened::saying(&format!("{:?}", recovery.found))),
+                Err(why) => Event::Refused(why),
+            });
+            record::pause();
+        }
     }
 
     fn recover(
         &mut self,
         image: Disk,
+        boot: u64,
         watch: bool,
         origin: &Origin<'_>,
     ) -> Result<Recovery<S::Found>, String> {
         self.tally.states += 1;
         self.tally.nested += u64::from(origin.depth > 0);
-        let boot = self.draws.bits();
         let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(image, boot, watch)));
         recovered
             .unwrap_or_else(|panic| Err(words_of(panic.as_ref())))
@@ -367,10 +463,11 @@ fn is_about_names(call: &str) -> bool {
 /// Calls `with` at the moment each call takes effect that may change the disk.
 pub(crate) fn watch(disk: &SimDisk, mut with: impl FnMut(Shot) + Send + 'static) {
     disk.on_boundary(Box::new(move |disk: &Disk, info: BoundaryInfo| {
+        record::boundary(&info);
         let looks = ["read_at", "len", "link_count", "list", "lock", "free_space", "open"];
         if info.phase == Phase::Applied && !looks.contains(&info.operation) {
             let call = format!("{} {} {}", info.call, info.operation, info.path.display());
-            with(Shot { disk: disk.clone(), call });
+            with(Shot { disk: disk.clone(), call, number: info.call });
         }
     }));
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! sim/mutants/*.patch ─► check: every patch applies ─► plant one in a copy of the tree ─► build the harness there
 //!                                                                                             │
-//!     docs/mutants.md ◄─ rows, kept under the hash of the tree ◄─ try it, again with faults switched off (matrix)
+//!     docs/mutants.md ◄─ rows, kept under the hash of the tree ◄─ try it, again with faults switched off (matrix);
+//!                                                                replay, shrink and explain its seed (proof)
 //! ```
 //!
 //! A full run takes long. Its rows are kept: one that was interrupted goes on where it stopped, until the engine, the
@@ -13,6 +14,7 @@ mod bug;
 mod matrix;
 mod page;
 mod probe;
+mod proof;
 mod workshop;
 
 use std::path::Path;
@@ -25,7 +27,8 @@ use super::{Exit, broken};
 use crate::{Test, job};
 use bug::Bug;
 use matrix::Needs;
-use probe::{Budget, Try};
+use probe::{Budget, Kill, Killer, Try};
+use proof::Proof;
 use workshop::Workshop;
 
 pub(crate) use probe::{Args as ProbeArgs, run as run_probe};
@@ -80,6 +83,8 @@ struct Row {
     /// The faults that it needs.
     #[serde(default)]
     needs: Needs,
+    /// What its first seed gave people, if it has one.
+    proof: Option<Proof>,
 }
 
 impl Row {
@@ -163,7 +168,7 @@ fn some(workshop: &Workshop, bugs: &[Bug], args: &Args, minutes: f64) -> Result<
             return Ok(Exit::Clean);
         }
         let from = job::now();
-        let row = tried(workshop, bug, &Args { runs: 1, names: Vec::new(), ..*args })?.0;
+        let row = tried(workshop, bug, &Args { runs: 1, names: Vec::new(), ..*args })?.row;
         println!("{}", page::line(&bug.name, Some(&row)));
         if row.survived() {
             println!("{} survives: {}", bug.name, bug.subject);
@@ -194,20 +199,32 @@ fn kept(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> Result<Option
 
 /// The row of `bug`, which is kept from now on.
 fn fresh(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> Result<Row, String> {
-    let (mut row, binary) = tried(workshop, bug, args)?;
+    let Tried { mut row, binary, first } = tried(workshop, bug, args)?;
     if !row.survived() {
         row.needs = matrix::needs(&binary, &workshop.folder(), bug, args, &row)?;
+    }
+    if let Some((killer, kill)) = first {
+        row.proof = proof::prove((&binary, &bug.name), &workshop.folder(), killer, kill)?;
     }
     let text = toml::to_string(&row).map_err(|error| error.to_string())?;
     page::replace(&place(workshop, bug, args, tree), &text)?;
     Ok(row)
 }
 
-/// Plants `bug` and runs its profiles, in order, from every base until one fails; the planted harness too.
-fn tried(workshop: &Workshop, bug: &Bug, args: &Args) -> Result<(Row, std::path::PathBuf), String> {
+/// A bug whose profiles were run.
+struct Tried {
+    row: Row,
+    /// The planted harness.
+    binary: std::path::PathBuf,
+    /// The first kill.
+    first: Option<(Killer, Kill)>,
+}
+
+/// Plants `bug` and runs its profiles, in order, from every base until one fails.
+fn tried(workshop: &Workshop, bug: &Bug, args: &Args) -> Result<Tried, String> {
     let binary = workshop.build(bug)?;
     let log = workshop.folder().join(format!("{}.log", bug.name));
-    let mut row = Row { runs: args.runs, ..Row::default() };
+    let (mut row, mut first) = (Row { runs: args.runs, ..Row::default() }, None);
     for run in 1..=args.runs {
         for &killer in &bug.killers {
             let budget = Budget { seeds: args.seeds, states: args.states, time: TIME_MAX };
@@ -215,9 +232,10 @@ fn tried(workshop: &Workshop, bug: &Bug, args: &Args) -> Result<(Row, std::path:
             let Some(kill) = (Try { binary: &binary, log: &log, killer, base, budget }).run(&[])? else {
                 continue;
             };
+            first.get_or_insert((killer, kill));
             row.killers.push(killer.name());
             row.seeds.extend(killer.has_seeds().then_some(kill.seeds));
-            row.millis.push(u64::try_from(kill.took.as_millis()).unwrap_or(u64::MAX));
+            row.millis.push(proof::millis(kill.took));
             break;
         }
         if !bug.killers.iter().any(|killer| killer.has_seeds()) {
@@ -226,5 +244,5 @@ fn tried(workshop: &Workshop, bug: &Bug, args: &Args) -> Result<(Row, std::path:
             break;
         }
     }
-    Ok((row, binary))
+    Ok(Tried { row, binary, first })
 }

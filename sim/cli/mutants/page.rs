@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::bug::Bug;
 use super::matrix::{ANY, DAMAGE, GROUPS};
+use super::proof::Proof;
 use super::{Args, Row};
 
 /// What stands above the table; `{…}` is filled in.
@@ -20,6 +21,8 @@ and built at opt-level 1; the harness runs against it from {runs} first seeds on
 
 *Killed by*: the profile that found it: `log`, `engine` crash fan-out; `forward` stories; `flips`, `damage` damage at
 rest; `state` many keys. *Seeds* and *seconds*: the median until the first failure; the first three count seeds.
+*Shrunk to*: the lines that `cargo sim shrink` leaves of the first seed that found it, and how long that took. Before, it
+was replayed and failed twice in the same way; afterwards its page was written (`cargo sim explain --html`).
 
 The matrix says which faults the bug needs: ● this one, and nothing else; ◐ this one, together with others; ○ one of
 several, each of which is enough. To find out, the try from the first base is repeated with that group of fault classes
@@ -42,20 +45,26 @@ const TAIL: &str = "
 /// The row of a bug, for the table and for people who wait; one that was not run yet has none.
 pub(super) fn line(name: &str, row: Option<&Row>) -> String {
     let Some(row) = row else {
-        return format!("| {name} | not run yet |{}", "  |".repeat(3 + GROUPS.len() + 2));
+        return format!("| {name} | not run yet |{}", "  |".repeat(4 + GROUPS.len() + 2));
     };
     let mut killers = row.killers.clone();
     killers.sort();
     killers.dedup();
-    let seconds = median(&row.millis).map(|millis| format!("{}.{:02}", millis / 1000, millis % 1000 / 10));
+    let seconds = |millis| format!("{}.{:02}", millis / 1000, millis % 1000 / 10);
+    let shrunk = row
+        .proof
+        .as_ref()
+        .map(|Proof { lines, shrink_millis, .. }| format!("{lines} lines, {} s", seconds(*shrink_millis)));
+    let seconds = median(&row.millis).map(seconds);
     let seeds = median(&row.seeds).map(|seeds| seeds.to_string());
     let mut text = format!(
-        "| {name} | {} | {} of {} | {} | {} |",
+        "| {name} | {} | {} of {} | {} | {} | {} |",
         killers.join(" "),
         row.killers.len(),
         row.runs,
         seeds.unwrap_or_else(|| "–".to_owned()),
         seconds.unwrap_or_else(|| "–".to_owned()),
+        shrunk.unwrap_or_else(|| "–".to_owned()),
     );
     let has = |names: &[String], name: &str| names.iter().any(|one| one == name);
     for name in GROUPS.iter().map(|group| group.name).chain([DAMAGE]) {
@@ -99,8 +108,12 @@ pub(super) fn write(root: &Path, args: &Args, bugs: &[Bug], rows: &[Option<Row>]
     }
     let groups: Vec<&str> = GROUPS.iter().map(|group| group.name).chain([DAMAGE, ANY]).collect();
     // Writing to a string does not fail.
-    let _ = writeln!(text, "| planted bug | killed by | killed | seeds | seconds | {} |", groups.join(" | "));
-    let _ = writeln!(text, "|{}", "--|".repeat(5 + groups.len()));
+    let _ = writeln!(
+        text,
+        "| planted bug | killed by | killed | seeds | seconds | shrunk to | {} |",
+        groups.join(" | ")
+    );
+    let _ = writeln!(text, "|{}", "--|".repeat(6 + groups.len()));
     for (bug, row) in bugs.iter().zip(rows) {
         let _ = writeln!(text, "{}", line(&bug.name, row.as_ref()));
     }

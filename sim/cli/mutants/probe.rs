@@ -37,7 +37,7 @@ impl Killer {
     }
 
     /// The kind of plans, if it runs seeds.
-    fn profile(self) -> Option<Profile> {
+    pub(super) fn profile(self) -> Option<Profile> {
         match self {
             Self::Log => Some(Profile::FanOutLog),
             Self::Engine => Some(Profile::FanOutEngine),
@@ -90,7 +90,9 @@ pub(crate) struct Args {
     states: u64,
 }
 
-/// What a process prints that has seen a failure; the count of seeds follows.
+/// What a process prints that has seen a failure; the seed and what it says follow.
+const FOUND: &str = "found by seed ";
+/// What it prints then; the count of seeds follows.
 const KILLED: &str = "killed after seeds: ";
 
 /// Runs here what [`Try::run`] asked for.
@@ -108,7 +110,7 @@ pub(crate) fn run(args: &Args) -> Exit {
     let (scheduler, base) = (Scheduler::BuiltIn, args.base);
     job::run(&Job { profile, scheduler, base, budget, failures_max: 1 }, &|total| {
         if let Some(failure) = total.failures.first() {
-            println!("seed {:#x}: {}", failure.seed, failure.why.as_deref().unwrap_or("?"));
+            println!("{FOUND}{:#x}: {}", failure.seed, failure.why.as_deref().unwrap_or("?"));
             killed(total.seeds);
         }
     });
@@ -141,6 +143,8 @@ pub(super) struct Try<'a> {
 pub(super) struct Kill {
     /// Seeds until then; zero where there are none.
     pub(super) seeds: u64,
+    /// The seed that found it, if it lived to tell.
+    pub(super) seed: Option<u64>,
     /// How long it took.
     pub(super) took: Duration,
 }
@@ -179,15 +183,15 @@ impl Try<'_> {
         match status {
             Some(status) if status.success() => Ok(None),
             // It hangs, or it has taken the whole process with it.
-            None => Ok(Some(Kill { seeds: 0, took })),
-            Some(_) => Ok(Some(Kill { seeds: self.seeds_told()?, took })),
+            None => Ok(Some(Kill { seeds: 0, seed: None, took })),
+            Some(_) => {
+                let text = read(self.log)?;
+                let told = |what| text.lines().rev().find_map(|line| line.strip_prefix(what));
+                let seeds = told(KILLED).and_then(|seeds| seeds.parse().ok()).unwrap_or(0);
+                let seed = told(FOUND).and_then(|line| seed::parse(line.split(':').next()?).ok());
+                Ok(Some(Kill { seeds, seed, took }))
+            }
         }
-    }
-
-    fn seeds_told(&self) -> Result<u64, String> {
-        let text = read(self.log)?;
-        let told = text.lines().rev().find_map(|line| line.strip_prefix(KILLED));
-        Ok(told.and_then(|seeds| seeds.parse().ok()).unwrap_or(0))
     }
 }
 
