@@ -142,7 +142,7 @@ impl Doc {
             .result
             .as_ref()
             .err()
-            .map(|why| Broken::of_fan_out(why.clone(), recording.panicked.as_ref(), end_ns));
+            .map(|why| Broken::of_fan_out(why, recording.panicked.as_ref(), end_ns));
         let cores = fanned.map_or(1, |fanned| usize::from(fanned.cores));
         let trace = fanned.map(|fanned| &fanned.trace);
         Self {

@@ -89,10 +89,12 @@ fn promise(doc: &Doc, broken: &Broken) -> Markup {
                 button type="button" data-zoom=(broken.at_ns) { "show on the timeline" }
             }
             div.columns {
-                div {
-                    h3 { "Where it was noticed" }
-                    p { code { (broken.location) } }
-                    ol.frames { @for frame in &broken.frames { li { code { (frame) } } } }
+                @if !broken.location.is_empty() {
+                    div {
+                        h3 { "Where it was noticed" }
+                        p { code { (broken.location) } }
+                        ol.frames { @for frame in &broken.frames { li { code { (frame) } } } }
+                    }
                 }
                 @if !doc.trails.is_empty() {
                     div {

@@ -54,8 +54,9 @@ impl Broken {
         Self::new(message, step, panicked, known, none)
     }
 
-    /// What a fan-out found.
-    pub(crate) fn of_fan_out(message: String, panicked: Option<&Panicked>, at_ns: u64) -> Self {
+    /// What a fan-out found: the first line of it; the image and the shape that follow are told in their places.
+    pub(crate) fn of_fan_out(why: &str, panicked: Option<&Panicked>, at_ns: u64) -> Self {
+        let message = why.lines().next().unwrap_or_default().to_owned();
         let known = RULES.iter().find(|(name, _)| message.contains(&format!("({name})")));
         let none = "after a crash every open succeeds, and says what the bytes say";
         let broken = Self::new(message, "in the crash fan-out".to_owned(), panicked, known, none);

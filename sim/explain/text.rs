@@ -60,7 +60,9 @@ fn broken(out: &mut String, doc: &Doc) -> fmt::Result {
     writeln!(out, "  {}", broken.message)?;
     let about: Vec<_> = broken.about.iter().map(|(what, value)| format!("{what} {value}")).collect();
     writeln!(out, "  at {}, {}; {}", time(broken.at_ns), broken.step, about.join(", "))?;
-    writeln!(out, "  noticed at {}", broken.location)?;
+    if !broken.location.is_empty() {
+        writeln!(out, "  noticed at {}", broken.location)?;
+    }
     for frame in &broken.frames {
         writeln!(out, "    {frame}")?;
     }
