@@ -61,7 +61,7 @@ impl Before {
             self.judge_loss(run, epoch, oracle.floor());
             run.count(|tally| tally.tail_lost += 1);
         }
-        oracle.recovered_as(epoch, states, report.token);
+        oracle.recovered(epoch, states, report.token);
     }
 
     /// Something that was acknowledged is missing. Panics unless nothing that survived says so.

@@ -140,8 +140,9 @@ fn check_recovery(run: &Run, opened: &Opened<World>) {
     check::i1_acknowledged_is_recovered(&oracle, epoch);
     check::i3_one_cut(&oracle, engine, cores, report);
     check::i5_recovery_repeats(&oracle, epoch);
-    check::i4_state_is_the_model(&oracle.at(epoch), cores, report);
-    oracle.recovered(epoch, report.token);
+    let states = oracle.at(epoch);
+    check::i4_state_is_the_model(&states, cores, report);
+    oracle.recovered(epoch, states, report.token);
 }
 
 async fn close(user: &mut User) -> String {

@@ -220,7 +220,9 @@ impl User {
         };
         lock(&self.run.coverage).value(len);
         let stamp = format!("{}.{} ", self.life_name(), self.step);
-        stamp.bytes().cycle().take(len).collect()
+        let mut value = stamp.as_bytes().repeat(len.div_ceil(stamp.len()));
+        value.truncate(len);
+        value.into()
     }
 
     /// The life, as values name it.

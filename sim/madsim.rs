@@ -32,7 +32,8 @@ pub(crate) fn run<Fut: Future<Output = ()> + 'static>(
     runtime.set_time_limit(time_max * SCALE);
     let trace = trace.clone();
     runtime.block_on(async move {
-        let handle = MadsimRoot { nodes: Arc::default(), trace, tasks: Arc::default() };
+        let time = Time(TimeHandle::current());
+        let handle = MadsimRoot { nodes: Arc::default(), trace, time, tasks: Arc::default() };
         root(handle.clone()).await;
         for node in lock(&handle.nodes).drain(..) {
             node.kill();
@@ -45,15 +46,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now() -> Tick {
-    let nanos = TimeHandle::current().elapsed().as_nanos() / u128::from(SCALE);
-    Tick(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
+/// The virtual clock of one run.
+#[derive(Clone)]
+struct Time(TimeHandle);
 
-fn sleep(duration: Duration) -> LocalFuture {
-    // A deadline is fixed by the call, not by the first poll.
-    let deadline = Tick(now().0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)));
-    Box::pin(async move { madsim::time::sleep(deadline.since(now()) * SCALE).await })
+impl Time {
+    fn now(&self) -> Tick {
+        let nanos = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Tick(nanos / u64::from(SCALE))
+    }
+
+    fn sleep(&self, duration: Duration) -> LocalFuture {
+        // A deadline is fixed by the call, not by the first poll.
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let (time, deadline) = (self.clone(), Tick(self.now().0.saturating_add(ns)));
+        Box::pin(async move { time.0.sleep(deadline.since(time.now()) * SCALE).await })
+    }
 }
 
 /// The root task's executor: tasks of a process that is never killed before the run ends.
@@ -61,6 +69,7 @@ fn sleep(duration: Duration) -> LocalFuture {
 pub(crate) struct MadsimRoot {
     nodes: Arc<Mutex<Vec<MadsimNode>>>,
     trace: Trace,
+    time: Time,
     /// How many tasks were started.
     tasks: Arc<AtomicU64>,
 }
@@ -69,9 +78,9 @@ impl MadsimRoot {
     /// A new process.
     pub(crate) fn node(&self, name: &str) -> MadsimNode {
         let handle = Handle::current().create_node().name(name).build();
-        let (trace, tasks) = (self.trace.clone(), Arc::clone(&self.tasks));
+        let (trace, time, tasks) = (self.trace.clone(), self.time.clone(), Arc::clone(&self.tasks));
         let (id, handle) = (handle.id(), Arc::new(handle));
-        let node = MadsimNode { id, handle, dead: Arc::default(), trace, tasks };
+        let node = MadsimNode { id, handle, dead: Arc::default(), trace, time, tasks };
         lock(&self.nodes).push(node.clone());
         node
     }
@@ -79,11 +88,11 @@ impl MadsimRoot {
 
 impl Executor for MadsimRoot {
     fn now(&self) -> Tick {
-        now()
+        self.time.now()
     }
 
     fn sleep(&self, duration: Duration) -> LocalFuture {
-        sleep(duration)
+        self.time.sleep(duration)
     }
 
     fn spawn(&self, name: &str, make: Box<dyn FnOnce() -> LocalFuture + Send>) {
@@ -104,6 +113,7 @@ pub(crate) struct MadsimNode {
     handle: Arc<NodeHandle>,
     dead: Arc<AtomicBool>,
     trace: Trace,
+    time: Time,
     tasks: Arc<AtomicU64>,
 }
 
@@ -118,25 +128,25 @@ impl MadsimNode {
 
 impl Executor for MadsimNode {
     fn now(&self) -> Tick {
-        now()
+        self.time.now()
     }
 
     fn sleep(&self, duration: Duration) -> LocalFuture {
-        sleep(duration)
+        self.time.sleep(duration)
     }
 
     fn spawn(&self, name: &str, make: Box<dyn FnOnce() -> LocalFuture + Send>) {
         if self.dead.load(Ordering::SeqCst) {
             return;
         }
-        let (trace, task) = (self.trace.clone(), self.tasks.fetch_add(1, Ordering::Relaxed));
-        let now = now();
+        let (trace, time) = (self.trace.clone(), self.time.clone());
+        let (task, now) = (self.tasks.fetch_add(1, Ordering::Relaxed), time.now());
         trace.event("scheduler", "start", format_args!("{name}"), format_args!("task {task}"), now);
         // The future is not `Send`: it is made, and stays, on the one thread that a run has.
         drop(self.handle.spawn(async move {
             let mut future = make();
             drop(madsim::task::spawn_local(poll_fn(move |context| {
-                trace.step(task, self::now());
+                trace.step(task, time.now());
                 future.as_mut().poll(context)
             })));
         }));

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -20,6 +20,8 @@ const LINES_MAX: usize = 20;
 pub(crate) struct Marks {
     counts: BTreeMap<String, u64>,
     lines: VecDeque<String>,
+    /// Where the fields of an event are written.
+    fields: String,
 }
 
 thread_local! {
@@ -40,6 +42,25 @@ impl Marks {
     /// The last events, with their fields, oldest first.
     pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
+    }
+
+    /// Counts an event and keeps its line. A run has hundreds: strings are used again.
+    fn event(&mut self, target: &str, event: &tracing::Event<'_>) {
+        let mut mark = match self.lines.len() {
+            LINES_MAX => self.lines.pop_front().unwrap_or_default(),
+            _ => String::new(),
+        };
+        mark.clear();
+        mark.push_str(target);
+        mark.push_str(": ");
+        self.fields.clear();
+        event.record(&mut Text { mark: &mut mark, fields: &mut self.fields });
+        match self.counts.get_mut(&mark) {
+            Some(count) => *count += 1,
+            None => _ = self.counts.insert(mark.clone(), 1),
+        }
+        mark.push_str(&self.fields);
+        self.lines.push_back(mark);
     }
 
     /// Adds what another thread has seen.
@@ -85,21 +106,13 @@ impl Subscriber for Counter {
 
     fn event(&self, event: &tracing::Event<'_>) {
         let target = event.metadata().target().trim_start_matches("highwater::");
-        let mut text = Text::default();
-        event.record(&mut text);
-        let mark = format!("{target}: {}", text.message);
-        let line =
-            text.fields.iter().fold(mark.clone(), |line, (name, value)| format!("{line} {name}={value}"));
-        record::note(|| Event::Engine(Told { target, message: text.message, fields: text.fields }));
-        // A thread that is ending has nobody left to tell.
-        let _ = MARKS.try_with(|marks| {
-            let mut marks = marks.borrow_mut();
-            *marks.counts.entry(mark).or_default() += 1;
-            if marks.lines.len() == LINES_MAX {
-                marks.lines.pop_front();
-            }
-            marks.lines.push_back(line);
+        record::note(|| {
+            let mut told = Told { target, message: String::new(), fields: Vec::new() };
+            event.record(&mut told);
+            Event::Engine(told)
         });
+        // A thread that is ending has nobody left to tell.
+        let _ = MARKS.try_with(|marks| marks.borrow_mut().event(target, event));
     }
 
     fn enter(&self, _: &Id) {}
@@ -107,17 +120,27 @@ impl Subscriber for Counter {
     fn exit(&self, _: &Id) {}
 }
 
-#[derive(Default)]
-struct Text {
-    message: String,
-    fields: Vec<(&'static str, String)>,
-}
-
-impl Visit for Text {
+impl Visit for Told {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             "message" => self.message = format!("{value:?}"),
             name => self.fields.push((name, format!("{value:?}"))),
         }
+    }
+}
+
+/// The text of an event: its mark, and in another place its fields.
+struct Text<'a> {
+    mark: &'a mut String,
+    fields: &'a mut String,
+}
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.mark, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
     }
 }

@@ -176,13 +176,9 @@ impl Oracle {
         present.into_iter().chain(left)
     }
 
-    /// An open has recovered `epoch`: everything after it never happened, and it can never be lost again.
-    pub(crate) fn recovered(&mut self, epoch: u64, token: FencingToken) {
-        self.recovered_as(epoch, self.at(epoch), token);
-    }
-
-    /// An open has recovered `epoch`, with these states.
-    pub(crate) fn recovered_as(&mut self, epoch: u64, states: Vec<CoreModel>, token: FencingToken) {
+    /// An open has recovered `epoch` with these states: everything after it never happened, and it can never be lost
+    /// again.
+    pub(crate) fn recovered(&mut self, epoch: u64, states: Vec<CoreModel>, token: FencingToken) {
         let fresh = states.into_iter().map(|state| CoreHistory {
             base: state.clone(),
             live: state,

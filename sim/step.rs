@@ -137,8 +137,12 @@ impl Step {
     pub(crate) fn draw(streams: Streams, load: &Load, cores: u16, count: u64) -> Vec<Self> {
         let mut weights = vec![1; usize::from(cores)];
         weights[0] = load.skew;
+        let mut name = String::new();
         let draw = |number: u64| {
-            let mut stream = streams.stream(&format!("step/{number}"));
+            name.clear();
+            // Writing to a string does not fail.
+            let _ = write!(name, "step/{number}");
+            let mut stream = streams.stream(&name);
             let core = stream.weighted(&weights) as u64;
             let op = Op::ALL[stream.weighted(&load.weights)].0;
             let (some, other) = (stream.below(1 << 16), stream.weighted(&weights) as u64);

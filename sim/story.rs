@@ -1,6 +1,7 @@
 //! A seed's run from beginning to end, as its root task sees it: life after life, each on what the last one left.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use highwater::sim::{Crash, Disk, SimClock, SimDisk, SimEnv, Streams};
@@ -63,9 +64,12 @@ impl Machine {
             plan.faults.clone(),
             run.trace.clone(),
         );
-        let watcher = Arc::downgrade(run);
+        let (watcher, aimed) = (Arc::downgrade(run), Arc::clone(&run.aimed));
+        let always = run.plan.damage.is_some() || record::is_on();
         disk.on_boundary(Box::new(move |disk, info| {
-            if let Some(run) = watcher.upgrade() {
+            if (always || aimed.load(Ordering::Relaxed))
+                && let Some(run) = watcher.upgrade()
+            {
                 damage::remember(&run, disk);
                 run.boundary(&info);
             }

@@ -95,7 +95,8 @@ pub(crate) struct Run {
     news: Mutex<Option<News>>,
     changed: Event,
     aim: Mutex<Aim>,
-    aimed: AtomicBool,
+    /// Whether a crash is waited for; the hook of the disk looks at it without the run.
+    pub(crate) aimed: Arc<AtomicBool>,
 }
 
 /// The crash that a life waits for.
@@ -103,9 +104,9 @@ pub(crate) struct Run {
 struct Aim {
     trigger: Option<Trigger>,
     moment: Option<Moment>,
-    /// Boundaries that count, since the life began.
+    /// Boundaries that count, since the life began, if the trigger waits for no moment.
     in_life: u64,
-    /// And since the moment began.
+    /// And since the moment began, if it is the trigger's.
     in_moment: u64,
     /// Where the lives were cut short: the moment, and the boundaries since it began.
     fired: Vec<(Moment, u64)>,
@@ -129,7 +130,7 @@ impl Run {
             news: Mutex::default(),
             changed: Event::new(),
             aim: Mutex::default(),
-            aimed: AtomicBool::new(false),
+            aimed: Arc::default(),
         })
     }
 
@@ -211,23 +212,25 @@ impl Run {
         }
         let mut aim = lock(&self.aim);
         let Some(Trigger { after, work: wanted, boundaries }) = aim.trigger else { return };
-        let opening = lock(&self.opens).last().is_some_and(|(_, to)| *to == Tick(u64::MAX));
-        let work = Work::of(info.operation, &info.path, opening);
-        if wanted.is_some_and(|wanted| wanted != work) {
+        if after.is_some() && aim.moment != after {
+            return;
+        }
+        let work = || {
+            let opening = lock(&self.opens).last().is_some_and(|(_, to)| *to == Tick(u64::MAX));
+            Work::of(info.operation, &info.path, opening)
+        };
+        if wanted.is_some_and(|wanted| wanted != work()) {
             return;
         }
         aim.in_life += 1;
         aim.in_moment += 1;
-        let reached = match after {
-            None => aim.in_life == boundaries,
-            Some(_) => aim.moment == after && aim.in_moment == boundaries,
-        };
-        if reached {
+        let counted = if after.is_none() { aim.in_life } else { aim.in_moment };
+        if counted == boundaries {
             let fired = aim.moment.map(|moment| (moment, aim.in_moment));
             aim.fired.extend(fired);
             drop(aim);
             self.aimed.store(false, Ordering::SeqCst);
-            *lock(&self.interrupted) = Some(work);
+            *lock(&self.interrupted) = Some(work());
             self.tell(News::Triggered);
         }
     }

@@ -315,12 +315,12 @@ pub(super) struct Faults {
     pub(super) plan: FaultPlan,
     pub(super) ledger: Ledger,
     streams: Streams,
-    draws: BTreeMap<FaultClass, Stream>,
+    draws: [Option<Stream>; FaultClass::RATED.len()],
     /// What the last firing of each class does.
     details: BTreeMap<FaultClass, (Option<Firing>, Stream)>,
     scope: u64,
     /// How many questions each class was asked in this scope.
-    asked: BTreeMap<FaultClass, u64>,
+    asked: [u64; FaultClass::RATED.len()],
     sites: BTreeMap<(FaultClass, PathBuf), bool>,
     full_until: Option<Tick>,
     stopped: bool,
@@ -332,10 +332,10 @@ impl Faults {
             plan,
             ledger: Ledger::default(),
             streams,
-            draws: BTreeMap::new(),
+            draws: [const { None }; FaultClass::RATED.len()],
             details: BTreeMap::new(),
             scope: 0,
-            asked: BTreeMap::new(),
+            asked: [0; FaultClass::RATED.len()],
             sites: BTreeMap::new(),
             full_until: None,
             stopped: false,
@@ -351,7 +351,7 @@ impl Faults {
     /// Counts questions from zero again.
     pub(super) fn enter(&mut self, scope: u64) {
         self.scope = scope;
-        self.asked.clear();
+        self.asked = [0; FaultClass::RATED.len()];
     }
 
     /// Whether a fault of `class` hits a call on something in the directory of `path`.
@@ -360,7 +360,7 @@ impl Faults {
         if self.stopped || (rate == 0.0 && self.plan.only.is_none()) {
             return false;
         }
-        let asked = self.asked.entry(class).or_insert(0);
+        let asked = &mut self.asked[class.index()];
         let firing = Firing { scope: self.scope, class, number: *asked };
         *asked += 1;
         let fires = if let Some(only) = &self.plan.only {
@@ -368,9 +368,9 @@ impl Faults {
         } else {
             let streams = &self.streams;
             let named = || streams.stream(&format!("disk.fault.{class:?}"));
-            let drawn = self.draws.entry(class).or_insert_with(named).chance(rate);
-            let in_focus = self.plan.focus.as_ref().is_none_or(|focus| path.starts_with(focus));
-            drawn && in_focus && (self.plan.site_chance >= 1.0 || self.is_active(class, path))
+            let drawn = self.draws[class.index()].get_or_insert_with(named).chance(rate);
+            let in_focus = || self.plan.focus.as_ref().is_none_or(|focus| path.starts_with(focus));
+            drawn && in_focus() && (self.plan.site_chance >= 1.0 || self.is_active(class, path))
         };
         if fires {
             let Firing { scope, number, .. } = firing;

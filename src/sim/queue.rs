@@ -79,8 +79,8 @@ pub(super) enum Next {
     Kill(Vec<u32>),
     /// Take these tasks in.
     Start(Vec<Request>),
-    /// Wake these: their time has come.
-    Fire(Vec<Waker>),
+    /// Wake this one: its time has come.
+    Fire(Waker),
     /// Give this task a step.
     Step(TaskKey),
     /// Nothing will ever happen again.
@@ -123,18 +123,13 @@ impl Shared {
             let requests = std::mem::take(&mut queue.requests);
             return Next::Start(requests);
         }
-        let first_ns = queue.timers.first_key_value().map(|(&(deadline_ns, _), _)| deadline_ns);
-        if let Some(first_ns) = first_ns
-            && (first_ns <= self.now_ns() || queue.ready.is_empty())
-        {
-            self.now_ns.store(first_ns.max(self.now_ns()), Ordering::Relaxed);
-            let mut due = Vec::new();
-            while let Some(timer) = queue.timers.first_entry()
-                && timer.key().0 <= self.now_ns()
-            {
-                due.push(timer.remove());
+        let nothing_ready = queue.ready.is_empty();
+        if let Some(timer) = queue.timers.first_entry() {
+            let (deadline_ns, now_ns) = (timer.key().0, self.now_ns());
+            if deadline_ns <= now_ns || nothing_ready {
+                self.now_ns.store(deadline_ns.max(now_ns), Ordering::Relaxed);
+                return Next::Fire(timer.remove());
             }
-            return Next::Fire(due);
         }
         let index = match u32::try_from(queue.ready.len()).unwrap_or(u32::MAX) {
             0 => return Next::Nothing,

@@ -188,8 +188,8 @@ impl Simulator {
                     }
                     continue;
                 }
-                Next::Fire(wakers) => {
-                    wakers.into_iter().for_each(Waker::wake);
+                Next::Fire(waker) => {
+                    waker.wake();
                     continue;
                 }
             };

@@ -116,8 +116,9 @@ impl Disk {
 
     /// Drops files that no name leads to, nor may lead to again, and that nobody holds open.
     pub(in crate::sim) fn collect(&mut self, is_open: impl Fn(Inode) -> bool) {
-        let named = self.names.files();
-        self.files.retain(|inode, _| named.binary_search(inode).is_ok() || is_open(*inode));
+        let mut named = vec![false; super::index(self.last_inode) + 1];
+        self.names.each_file(|Inode(number)| named[super::index(number)] = true);
+        self.files.retain(|inode, _| named[super::index(inode.number())] || is_open(*inode));
     }
 
     fn change_names(&mut self, edits: [Option<(Place, Option<Node>)>; 2]) -> Stamp {
@@ -151,7 +152,7 @@ impl Disk {
     }
 
     pub(in crate::sim) fn link_count(&self, inode: Inode) -> u64 {
-        self.names.link_counts().get(&inode).copied().unwrap_or(0)
+        self.names.link_count(inode)
     }
 
     /// Fills the front of `into`, up to the end of the file, and returns the count.

@@ -67,6 +67,19 @@ impl Page {
         }
     }
 
+    /// Makes the page hold `bytes`, of which it takes all.
+    fn replace(&mut self, bytes: &[u8]) {
+        if let Self::Bytes(filled) = self
+            && let Some(filled) = Arc::get_mut(filled)
+        {
+            filled.digest = OnceLock::new();
+            filled.bytes.copy_from_slice(bytes);
+            return;
+        }
+        let bytes = bytes.try_into().expect("a whole page");
+        *self = Self::Bytes(Arc::new(Filled { bytes, digest: OnceLock::new() }));
+    }
+
     /// The bytes, to change them.
     fn filled(&mut self) -> &mut [u8; PAGE_BYTES] {
         if let Self::Hole | Self::Zero = self {
@@ -150,6 +163,11 @@ impl Content {
 
     /// Writes bytes and leaves the length as it is.
     pub(super) fn write_raw(&mut self, offset: u64, data: &[u8]) {
+        self.write_beside(offset, data, None);
+    }
+
+    /// [`Content::write_raw`]. Whole pages that `twin` holds already are shared with it.
+    pub(super) fn write_beside(&mut self, offset: u64, data: &[u8], twin: Option<&Self>) {
         let mut done = 0;
         while done < data.len() {
             let at = index(offset) + done;
@@ -160,6 +178,10 @@ impl Content {
             match page {
                 Page::Bytes(_) if *part == ZEROES[..] => *page = Page::Zero,
                 Page::Hole | Page::Zero if *part == ZEROES[..count] => *page = Page::Zero,
+                _ if count == PAGE_BYTES => match twin.and_then(|twin| twin.pages.get(at / PAGE_BYTES)) {
+                    Some(Page::Bytes(twin)) if twin.bytes == *part => *page = Page::Bytes(Arc::clone(twin)),
+                    _ => page.replace(part),
+                },
                 _ => page.filled()[within..within + count].copy_from_slice(part),
             }
             done += count;

@@ -94,9 +94,14 @@ impl Write {
     }
 
     fn apply(&self, content: &mut Content) {
+        self.apply_beside(content, None);
+    }
+
+    /// [`Write::apply`]. Whole pages that `twin` holds already are shared with it.
+    fn apply_beside(&self, content: &mut Content, twin: Option<&Content>) {
         let sectors = self.sectors();
         match &self.data {
-            Data::Bytes(bytes) => content.write_raw(sectors.start * SECTOR as u64, bytes),
+            Data::Bytes(bytes) => content.write_beside(sectors.start * SECTOR as u64, bytes, twin),
             Data::Zeroes { .. } => content.zero(sectors.start * SECTOR as u64..sectors.end * SECTOR as u64),
         }
     }
@@ -211,7 +216,7 @@ impl FileNode {
         match fate {
             SyncFate::Done => {
                 for write in &writes {
-                    write.apply(&mut self.platter);
+                    write.apply_beside(&mut self.platter, Some(&self.cache));
                 }
                 self.resize_platter(&resizes);
             }

@@ -251,9 +251,17 @@ impl Names {
     /// The files that some name leads to or may lead to again, ascending.
     pub(super) fn files(&self) -> Vec<Inode> {
         let mut files = Vec::new();
+        self.each_file(|inode| files.push(inode));
+        files.sort_unstable();
+        files.dedup();
+        files
+    }
+
+    /// Shows the files that some name leads to or may lead to again: each once at least, in any order.
+    pub(super) fn each_file(&self, mut show: impl FnMut(Inode)) {
         let mut add = |node: Option<Node>| {
             if let Some(Node::File(inode)) = node {
-                files.push(inode);
+                show(inode);
             }
         };
         for Directory { cache, platter } in self.directories.values() {
@@ -263,9 +271,6 @@ impl Names {
             }
         }
         self.pending.iter().flat_map(|change| change.edits.iter().flatten()).for_each(|edit| add(edit.to));
-        files.sort_unstable();
-        files.dedup();
-        files
     }
 
     /// How many names in the cache lead to each file.
@@ -277,6 +282,12 @@ impl Names {
             }
         }
         counts
+    }
+
+    /// How many names in the cache lead to `file`.
+    pub(super) fn link_count(&self, file: Inode) -> u64 {
+        let nodes = self.directories.values().flat_map(|directory| directory.cache.values());
+        nodes.filter(|node| **node == Node::File(file)).count() as u64
     }
 
     /// Shows every name in the cache, a directory before what is in it, with its depth.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -35,12 +35,27 @@ pub struct SimFile {
 struct Taken {
     data: Bytes,
     stamp: Option<Stamp>,
+    /// The digest of the bytes, if the call knows it.
+    digest: Option<u64>,
 }
 
 impl Traced for Taken {
     fn answer(&self) -> Answer {
-        Answer::Content(self.data.len() as u64, xxh3_64(&self.data))
+        Answer::Content(self.data.len() as u64, self.digest.unwrap_or_else(|| digest(&self.data)))
     }
+}
+
+/// The digest of bytes that are written. Most of them are the zeroes of a fresh log file, in few lengths.
+fn digest(data: &[u8]) -> u64 {
+    const PAGE: usize = 4096;
+    const PAGES_MAX: usize = 16;
+    static ZEROES: [u8; PAGES_MAX * PAGE] = [0; PAGES_MAX * PAGE];
+    static OF_ZEROES: [OnceLock<u64>; PAGES_MAX + 1] = [const { OnceLock::new() }; PAGES_MAX + 1];
+    let (pages, whole) = (data.len() / PAGE, data.len().is_multiple_of(PAGE));
+    if whole && pages <= PAGES_MAX && *data == ZEROES[..data.len()] {
+        return *OF_ZEROES[pages].get_or_init(|| xxh3_64(data));
+    }
+    xxh3_64(data)
 }
 
 /// Bytes that were read.
@@ -92,7 +107,7 @@ impl SimFile {
         assert!(!data.is_empty(), "a write of no bytes at offset {offset}");
         let whole = data.len();
         let mut call = self.submit(operation, kind, offset..offset + whole as u64)?;
-        call.digest = (!self.shared.trace.is_silent()).then(|| xxh3_64(&data));
+        call.digest = (!self.shared.trace.is_silent()).then(|| digest(&data));
         let flight = InFlight::take_off(self, &call, offset, data);
         let effect = |state: &mut State, call: &Call, now| write_effect(state, call, self.inode, now);
         let complete = |state: &mut State, call: &Call, taken: &Taken, now| match taken.stamp {
@@ -279,10 +294,12 @@ fn write_effect(state: &mut State, call: &Call, inode: Inode, now: Tick) -> Effe
     if state.faults.fires(FaultClass::MisdirectedWrite, &call.path)
         && misdirect(state, call, inode, &data, now)
     {
-        return Effect::plain(Ok(Taken { data, stamp: None }));
+        return Effect::plain(Ok(Taken { data, stamp: None, digest: None }));
     }
     let stamp = state.write(call.number, inode, offset, &data);
-    Effect { result: Ok(Taken { data, stamp: Some(stamp) }), completion: Completion::Bytes(inode, stamp) }
+    let whole = offset + data.len() as u64 == call.bytes.end;
+    let taken = Taken { data, stamp: Some(stamp), digest: call.digest.filter(|_| whole) };
+    Effect { result: Ok(taken), completion: Completion::Bytes(inode, stamp) }
 }
 
 /// Lets a write land in the wrong place; false if there is no place that has bytes.
