@@ -1,7 +1,8 @@
 //! Many seeds on all cores, in order, until a budget is used up or too many have failed.
 //!
 //! J1. Seeds are consecutive: when a job ends, every seed from its base on, [`Totals::seeds`] of them, was run whole.
-//! J2. One job has all cores ([`sweep::all_cores`]): rates are those of a machine that does nothing else.
+//! J2. One job has all cores ([`sweep::all_cores`]). Rates are per second that processors worked for it, which hardly depends
+//!     on what else the machine does.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use crate::marks::Marks;
 use crate::profile::Profile;
 use crate::recipe::Recipe;
 use crate::sweep::{self, Outcome};
+use crate::usage;
 use crate::world::{Tally, lock};
 
 /// What to run.
@@ -58,8 +60,6 @@ pub(crate) struct Ran {
     pub(crate) outcome: Option<Outcome>,
     /// What was explored, if it was a fan-out.
     pub(crate) explored: fanout::Tally,
-    /// How long it took on its core.
-    pub(crate) busy: Duration,
 }
 
 impl Ran {
@@ -83,7 +83,7 @@ pub(crate) struct Totals {
     pub(crate) marks: Marks,
     /// What stories have tried.
     pub(crate) coverage: Coverage,
-    /// The time of all seeds, each on one core.
+    /// How long processors worked, together.
     pub(crate) busy: Duration,
     /// The time of the job.
     pub(crate) took: Duration,
@@ -108,8 +108,8 @@ impl Totals {
     fn add(&mut self, ran: Ran) {
         self.seeds += 1;
         self.explored.add(ran.explored);
-        self.busy += ran.busy;
         if let Some(outcome) = &ran.outcome {
+            self.busy += outcome.busy;
             self.tally.add(&lock(&outcome.run.tally));
             self.marks.add(&outcome.marks);
             self.coverage.add(&lock(&outcome.run.coverage));
@@ -134,10 +134,11 @@ pub(crate) fn run(job: &Job, progress: &(dyn Fn(&Totals) + Sync)) -> Totals {
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
+                let before = usage::on_processor();
                 while !stop.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     if index >= job.budget.seeds {
-                        return;
+                        break;
                     }
                     let ran = Recipe::of(job.profile, job.scheduler, job.base.wrapping_add(index)).run();
                     let mut total = lock(&total);
@@ -149,6 +150,8 @@ pub(crate) fn run(job: &Job, progress: &(dyn Fn(&Totals) + Sync)) -> Totals {
                     stop.fetch_or(over, Ordering::Relaxed);
                     progress(&total);
                 }
+                // Stories have threads of their own, on which this one waits.
+                lock(&total).busy += usage::on_processor().saturating_sub(before);
             });
         }
     });

@@ -64,6 +64,7 @@ mod step;
 mod story;
 mod sweep;
 mod text;
+mod usage;
 mod without;
 mod world;
 
@@ -92,6 +93,7 @@ const SUITES: &[&[Test]] = &[
     settings::TESTS,
     shrink::TESTS,
     text::TESTS,
+    usage::TESTS,
 ];
 
 const TESTS: &[Test] = tests![

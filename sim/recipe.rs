@@ -1,12 +1,10 @@
 //! What one run is made of: a seed and what it draws, or a plan that was shrunk and written down.
 
-use std::time::Duration;
-
 use toml::Table;
 
 use crate::fanout::{self, Cut, Exploration};
 use crate::host::Scheduler;
-use crate::job::{Ran, now};
+use crate::job::Ran;
 use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::sweep;
@@ -49,19 +47,16 @@ impl Recipe {
 
     /// Runs it.
     pub(crate) fn run(&self) -> Ran {
-        let begun = now();
-        let mut ran = match self {
+        match self {
             Self::Story(scheduler, plan) => {
                 let outcome = sweep::one(*scheduler, (**plan).clone());
                 let (why, explored) = (outcome.failure.clone(), fanout::Tally::default());
-                Ran { seed: plan.seed, why, outcome: Some(outcome), explored, busy: Duration::ZERO }
+                Ran { seed: plan.seed, why, outcome: Some(outcome), explored }
             }
             Self::FanOut(explore, seed, cut) => {
                 let fanout::Explored { tally, result, .. } = fanout::caught(*explore, *seed, cut);
-                Ran { seed: *seed, why: result.err(), outcome: None, explored: tally, busy: Duration::ZERO }
+                Ran { seed: *seed, why: result.err(), outcome: None, explored: tally }
             }
-        };
-        ran.busy = begun.elapsed();
-        ran
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use highwater::env::Tick;
 
@@ -19,6 +20,7 @@ use crate::recipe::Recipe;
 use crate::report;
 use crate::settings;
 use crate::story;
+use crate::usage;
 use crate::world::{Run, Tally, lock};
 
 /// A seed gets this much stack: futures of debug builds are large.
@@ -43,6 +45,8 @@ pub(crate) struct Outcome {
     pub(crate) marks: Marks,
     /// The message of its panic.
     pub(crate) failure: Option<String>,
+    /// How long a processor worked on it.
+    pub(crate) busy: Duration,
 }
 
 /// Runs `plan` on a fresh thread.
@@ -77,7 +81,7 @@ fn tell(scheduler: Scheduler, run: Arc<Run>) -> Outcome {
     if let Some(failure) = &failure {
         run.trace.event("root", "panic", format_args!(""), format_args!("{failure}"), Tick(0));
     }
-    Outcome { run, marks: marks::take(), failure }
+    Outcome { run, marks: marks::take(), failure, busy: usage::on_processor() }
 }
 
 fn message(payload: &(dyn std::any::Any + Send)) -> String {

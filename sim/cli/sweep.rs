@@ -5,7 +5,7 @@ use super::{Exit, seed};
 use crate::host::Scheduler;
 use crate::job::{self, Budget, Job};
 use crate::profile::Profile;
-use crate::{MUST_HIT, report, settings};
+use crate::{MUST_HIT, report, settings, usage};
 
 /// Seeds of a story sweep, if nothing else is said.
 const SEEDS_DEFAULT: u64 = 1_000;
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Stop after so many crash states [default: 10000 for fan-outs].
     #[arg(long)]
     states: Option<u64>,
+    /// Run the seeds so often, and tell after each time how much memory is left in use.
+    #[arg(long, default_value_t = 1)]
+    rounds: u64,
     /// The first seed.
     #[arg(long, value_parser = seed::parse, default_value_t = settings::base())]
     base: u64,
@@ -45,9 +48,14 @@ pub(crate) fn run(args: &Args) -> Exit {
     let Args { profile, scheduler, base, .. } = *args;
     let bar = Progress::new(&profile.to_string(), budget);
     let job = Job { profile, scheduler, base, budget, failures_max: FAILURES_MAX };
+    for _ in 1..args.rounds {
+        job::run(&job, &|total| bar.show(total));
+        println!("  {}", usage::memory());
+    }
     let total = job::run(&job, &|total| bar.show(total));
     drop(bar);
     report::totals(&job, &total);
+    println!("  {}", usage::memory());
     if !total.failures.is_empty() {
         return Exit::Failed;
     }

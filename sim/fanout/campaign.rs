@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Tally, words_of};
 use crate::settings;
 use crate::sweep;
+use crate::usage;
 
 /// The seeds and states of a campaign.
 struct Campaign {
@@ -61,15 +62,10 @@ pub(crate) fn run(name: &'static str, default_states: u64, explore: fn(u64) -> (
 impl Campaign {
     /// Runs `work` on this thread and counts the time that a processor spent on it: other tests run beside this one.
     fn timed(&self, work: impl FnOnce()) {
-        #[expect(clippy::disallowed_methods, reason = "the rate is measured in real time")]
-        let began = Instant::now();
-        let before = on_processor_ns();
+        let before = usage::on_processor();
         work();
-        let ns = match (before, on_processor_ns()) {
-            (Some(before), Some(after)) => after - before,
-            _ => u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
-        };
-        self.busy_ns.fetch_add(ns, Ordering::Relaxed);
+        let busy = usage::on_processor().saturating_sub(before);
+        self.busy_ns.fetch_add(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -117,11 +113,4 @@ impl Campaign {
 fn states(default: u64) -> u64 {
     let Ok(text) = std::env::var("HIGHWATER_STATES") else { return default };
     settings::parse(&text).unwrap_or_else(|| panic!("HIGHWATER_STATES={text}: a number is needed"))
-}
-
-/// How long this thread has been on a processor, where the system tells.
-#[expect(clippy::disallowed_methods, reason = "the rate is measured in real time")]
-fn on_processor_ns() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split(' ').next()?.parse().ok()
 }

@@ -122,6 +122,8 @@ impl Workshop {
         cargo.args(["--message-format", "json"]).current_dir(&self.tree).stdin(Stdio::null());
         // A directory of its own: in the common one the copy's artifacts would have the names of this program's.
         cargo.env("CARGO_TARGET_DIR", self.folder().join("build"));
+        // A bug changes few functions.
+        cargo.env("CARGO_INCREMENTAL", "1");
         if std::env::var_os(OPT_LEVEL).is_none() {
             cargo.env(OPT_LEVEL, "1");
         }
