@@ -101,6 +101,8 @@ pub(crate) struct Images {
     pub(crate) refused: bool,
     /// The identities of segments whose history was left behind.
     pub(crate) left: BTreeSet<u128>,
+    /// How many faults out of contract there were before the last two opens that succeeded.
+    pub(crate) opened_after: [usize; 2],
 }
 
 impl DamagePlan {
@@ -188,6 +190,11 @@ impl Images {
     fn keep(&mut self, disk: Disk) {
         if self.taken.len() == IMAGES_MAX {
             self.taken.remove(IMAGES_MAX / 2);
+            if let Some((_, count)) = &mut self.undamaged
+                && *count > IMAGES_MAX / 2
+            {
+                *count -= 1;
+            }
         }
         self.taken.push(disk);
     }

@@ -4,7 +4,7 @@
 //! | outcome | when it is one |
 //! |--|--|
 //! | exact | the state of a closed epoch, and nothing that was acknowledged is missing |
-//! | typed error | it names a place that the ledger knows, or one that contradicts an older manifest in place of the newest, and no file has changed |
+//! | typed error | it names a place that the ledger knows, or a log file or a missing checkpoint file where the newest manifest may be an older one since the last open that succeeded; and no file has changed |
 //! | unproven tail lost | the ledger has a fault out of contract; the state is exactly that of an older closed epoch; and no mark that survived, of a later life either, says that a later epoch was closed |
 //!
 //! An older closed epoch may be one of a history that was left behind: whoever gets all of yesterday's disk back gets
@@ -62,6 +62,8 @@ impl Before {
             run.count(|tally| tally.tail_lost += 1);
         }
         oracle.recovered(epoch, states, report.token);
+        let mut images = lock(&run.images);
+        images.opened_after = [images.opened_after[1], self.faults];
     }
 
     /// Something that was acknowledged is missing. Panics unless nothing that survived says so.
@@ -95,12 +97,14 @@ impl Before {
         let disk = lock(&run.disk).clone();
         let Some(disk) = disk else { return false };
         let ledger = disk.ledger();
+        // The manifest of the last open that succeeded knew all that it saw.
+        let [_, since] = lock(&run.images).opened_after;
+        let excused = excused(&disk.disk(), (&ledger, since), error);
         match error.kind() {
             ErrorKind::Full => return false,
-            ErrorKind::Failed if !excused(&disk.disk(), &ledger, error) => return false,
+            ErrorKind::Failed if !excused => return false,
             ErrorKind::Failed => {}
             ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Invalid => {
-                let excused = excused(&disk.disk(), &ledger, error);
                 assert!(excused, "I7: open names a place where nothing is damaged: {error}");
                 let untouched = broken(&ledger) > self.faults || digest(&disk.disk()) == digest(&self.disk);
                 assert!(untouched, "I7: open refused, and changed files: {error}");
@@ -116,14 +120,17 @@ impl Before {
 /// Whether somebody who waits for a checkpoint may be told `error`: whether it is typed, and its place damaged.
 pub(crate) fn excuses_checkpoint(run: &Run, error: &Error) -> bool {
     let disk: Option<SimDisk> = lock(&run.disk).clone();
-    let excused =
-        run.plan.damage.is_some() && disk.is_some_and(|disk| excused(&disk.disk(), &disk.ledger(), error));
+    // The engine that is open may have begun with an older manifest.
+    let [since, _] = lock(&run.images).opened_after;
+    let excused = run.plan.damage.is_some()
+        && disk.is_some_and(|disk| excused(&disk.disk(), (&disk.ledger(), since), error));
     run.count(|tally| tally.checkpoints_refused += u64::from(excused));
     excused
 }
 
-/// Whether a fault out of contract hit the place that `error` names, under its name of now or an earlier one.
-fn excused(disk: &Disk, ledger: &Ledger, error: &Error) -> bool {
+/// Whether a fault out of contract hit the place that `error` names, under its name of now or an earlier one, or one
+/// that came after the first `since` of them put an older manifest there, which the place contradicts.
+fn excused(disk: &Disk, (ledger, since): (&Ledger, usize), error: &Error) -> bool {
     let Some(path) = error.path() else { return false };
     if path == Path::new(DIRECTORY) {
         // All of it is to blame only where it contradicts what the caller asks for.
@@ -132,16 +139,24 @@ fn excused(disk: &Disk, ledger: &Ledger, error: &Error) -> bool {
     let number = disk.file_number(path);
     let hit_as_number = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
     ledger.touching(path).next().is_some()
-        || ledger
-            .out_of_contract()
-            .any(|hit| hit_as_number(hit) || is_named(hit, error) || is_older_manifest(hit))
+        || ledger.out_of_contract().any(|hit| hit_as_number(hit) || is_named(hit, error))
+        || (contradicts_older_manifests(disk, path)
+            && ledger.out_of_contract().skip(since).any(makes_older_manifest))
 }
 
-/// Whether the newest manifest may be an older one because of `hit`. What that names is gone, what is there it does not
-/// know: nobody can tell which of the two is right.
-fn is_older_manifest(hit: &Injected) -> bool {
+/// Whether `hit` may have put an older manifest in place of the newest.
+fn makes_older_manifest(hit: &Injected) -> bool {
     let moved = matches!(hit.class, FaultClass::Exchanged | FaultClass::LostSync);
     moved && hit.path.starts_with(Path::new(DIRECTORY).join("m"))
+}
+
+/// Whether an undamaged `path` may contradict an older manifest in place of the newest: what that names is gone, and
+/// the log files that are there it does not know; nobody can tell which of the two is right. But a checkpoint file that
+/// is there is what every manifest says, and no manifest says anything of IDENT or of other manifests.
+fn contradicts_older_manifests(disk: &Disk, path: &Path) -> bool {
+    let root = Path::new(DIRECTORY);
+    let gone = disk.file_number(path).is_none();
+    path.starts_with(root.join("wal")) || (path.starts_with(root.join("f")) && gone)
 }
 
 /// Whether the text of `error` names the file that was hit beside its place: two files contradict each other.

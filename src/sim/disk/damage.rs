@@ -160,6 +160,8 @@ impl Disk {
                 && !self.files.contains_key(&inode)
             {
                 self.files.insert(inode, Arc::new(before.at_rest(inode)));
+                // Of a disk that had gone further: the number is taken here too.
+                self.last_inode = self.last_inode.max(inode.number());
             }
             let stamp = self.lead(&at, new)?;
             self.settle_name(stamp);
