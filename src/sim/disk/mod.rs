@@ -12,11 +12,12 @@ mod file;
 mod images;
 mod names;
 mod pending;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ pub use images::Images;
 pub(in crate::sim) use names::Inode;
 use names::{Names, Node};
 use pending::{Combination, Pending};
+use table::Table;
 
 /// Orders what happens to a disk: the changes, their completions, the beginnings of syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +108,7 @@ impl fmt::Debug for Crash<'_> {
 #[derive(Clone)]
 pub struct Disk {
     personality: Personality,
-    files: BTreeMap<Inode, Arc<FileNode>>,
+    files: Table<Arc<FileNode>>,
     names: Names,
     last_stamp: u64,
     last_inode: u64,
@@ -129,7 +131,7 @@ impl Disk {
         assert!((1..=16).contains(&personality.depth_max), "a depth of {}", personality.depth_max);
         Self {
             personality,
-            files: BTreeMap::new(),
+            files: Table::new(),
             names: Names::new(),
             last_stamp: 0,
             last_inode: 0,
@@ -214,8 +216,8 @@ impl Disk {
                 Node::Directory(_) => hasher.update(&[0]),
                 Node::File(inode) => {
                     hasher.update(&[1]);
-                    hasher.update(&links[&inode].to_le_bytes());
-                    self.files[&inode].cache.hash_into(&mut hasher);
+                    hasher.update(&links.of(inode).to_le_bytes());
+                    self.files[inode].cache.hash_into(&mut hasher);
                 }
             }
         });
@@ -236,7 +238,7 @@ impl Disk {
             depth_now = depth + 1;
             let len = match node {
                 Node::Directory(_) => None,
-                Node::File(inode) => Some(self.files[&inode].cache.len()),
+                Node::File(inode) => Some(self.files[inode].cache.len()),
             };
             tree.push((path.clone(), len));
         });
@@ -251,7 +253,7 @@ impl Disk {
     /// The bytes of the file `path`, as a read finds them.
     pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let inode = self.file(path.as_ref()).ok()?;
-        Some(self.files[&inode].cache.to_vec())
+        Some(self.files[inode].cache.to_vec())
     }
 
     /// A digest of the length and the bytes of the file `path`, as a read finds them. Copies of a disk share what it
@@ -259,7 +261,7 @@ impl Disk {
     pub fn file_digest(&self, path: impl AsRef<Path>) -> Option<u128> {
         let inode = self.file(path.as_ref()).ok()?;
         let mut hasher = Xxh3::new();
-        self.files[&inode].cache.hash_into(&mut hasher);
+        self.files[inode].cache.hash_into(&mut hasher);
         Some(hasher.digest128())
     }
 
@@ -350,11 +352,11 @@ impl Disk {
     /// After the names on the platter were decided: drops what they do not lead to.
     fn forget_unreached(&mut self) {
         let reached = self.names.reboot();
-        self.files.retain(|inode, _| reached.contains_key(inode));
+        self.files.retain(|inode| reached.binary_search(&inode).is_ok());
     }
 
     fn file_mut(&mut self, inode: Inode) -> &mut FileNode {
-        Arc::make_mut(self.files.get_mut(&inode).expect("an open file exists"))
+        Arc::make_mut(self.files.get_mut(inode).expect("an open file exists"))
     }
 }
 
