@@ -14,6 +14,7 @@
 //! 5. Reading changes nothing on disk.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::codec::{RecordKind, crc};
 use crate::error::{Error, Result};
@@ -21,11 +22,11 @@ use crate::ids::{FencingToken, Lsn, Nonce, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::{OpenMode, Vfs, retry};
 use crate::wal::epoch_end;
-use crate::wal::evidence::{Evidence, evidence_in, scan_evidence};
+use crate::wal::evidence::{self, Evidence, evidence_in, scan_evidence};
 use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, FRAMES_START, Links, LogSpec, segment_path};
+use crate::wal::segment::{self, FRAMES_START, Front, Fronts, LogSpec, segment_path};
 use crate::wal::tail::{Next, Place, Reach, Verdict, judge};
 use crate::wal::window::Window;
 
@@ -71,7 +72,7 @@ pub struct WalReader<V: Vfs> {
     cut: Option<Cut>,
     catalog: Vec<SegmentNo>,
     /// What was read of the segments in `catalog`, or known before.
-    links: Links,
+    fronts: Arc<Fronts>,
     window: Window,
     life: usize,
     reading: Option<Reading<V::File>>,
@@ -102,8 +103,21 @@ impl<V: Vfs> WalReader<V> {
         cut: Option<Cut>,
         read_ahead_bytes: usize,
     ) -> Result<Self> {
-        assert!(lives.is_sorted_by_key(|life| (life.first_segment, life.token)), "lives out of order");
         let catalog = segment::list(&vfs, dir).await?;
+        Ok(Self::over(catalog, vfs, dir, log, lives, cut, read_ahead_bytes))
+    }
+
+    /// As [`WalReader::open`], where the segments in `dir` have been listed already.
+    pub(crate) fn over(
+        catalog: Vec<SegmentNo>,
+        vfs: V,
+        dir: &Path,
+        log: LogId,
+        lives: Vec<Life>,
+        cut: Option<Cut>,
+        read_ahead_bytes: usize,
+    ) -> Self {
+        assert!(lives.is_sorted_by_key(|life| (life.first_segment, life.token)), "lives out of order");
         let mut reader = Self {
             vfs,
             dir: dir.to_owned(),
@@ -111,7 +125,7 @@ impl<V: Vfs> WalReader<V> {
             lives,
             cut: None,
             catalog,
-            links: Links::new(),
+            fronts: Arc::default(),
             window: Window::new(read_ahead_bytes),
             life: 0,
             reading: None,
@@ -124,12 +138,12 @@ impl<V: Vfs> WalReader<V> {
         };
         reader.start_life(0);
         reader.seek(cut);
-        Ok(reader)
+        reader
     }
 
-    /// The same reader, which need not read the first frames that `links` knows.
-    pub(crate) fn knowing(mut self, links: &Links) -> Self {
-        self.links.clone_from(links);
+    /// The same reader, which need not read these fronts.
+    pub(crate) fn knowing(mut self, fronts: &Arc<Fronts>) -> Self {
+        self.fronts = Arc::clone(fronts);
         self
     }
 
@@ -146,6 +160,11 @@ impl<V: Vfs> WalReader<V> {
     /// What was learnt so far.
     pub fn scan(&self) -> &LogScan {
         &self.scan
+    }
+
+    /// What was learnt.
+    pub(crate) fn into_scan(self) -> LogScan {
+        self.scan
     }
 
     /// The segment of the frame that was read last.
@@ -277,8 +296,11 @@ impl<V: Vfs> WalReader<V> {
         }
         let opened = retry(|| self.vfs.open(&path, OpenMode::Read)).await;
         let file = opened.map_err(|e| Error::io("opening a segment", &path, e))?;
-        let (header, salt) = segment::read_header(&file, &path, number).await?;
-        self.check_owner(&header.log, life.token, &path)?;
+        let (header, salt) = match self.fronts.get(&number) {
+            Some(front) => (front.header, front.salt),
+            None => segment::read_header(&file, &path, number).await?,
+        };
+        self.check_owner(&header.log, life.token, number)?;
         let (next, unlinked) = self.find_next(number, life.token).await?;
         self.window.reset();
         Ok(Reading {
@@ -299,14 +321,14 @@ impl<V: Vfs> WalReader<V> {
         })
     }
 
-    fn check_owner(&self, spec: &LogSpec, token: FencingToken, path: &Path) -> Result<()> {
+    fn check_owner(&self, spec: &LogSpec, token: FencingToken, number: SegmentNo) -> Result<()> {
         let expected = (self.log.database, self.log.core, token);
         let found = (spec.database, spec.core, spec.token);
         if expected == found {
             return Ok(());
         }
         Err(Error::corrupt(
-            path,
+            &segment_path(&self.dir, number),
             format!(
                 "the segment header at offset 0 belongs to database {}, core {}, token {}; the log being read is \
                  database {}, core {}, token {}: a file of another log was put here",
@@ -344,26 +366,24 @@ impl<V: Vfs> WalReader<V> {
     ) -> Result<(Option<(SegmentNo, Lsn)>, Vec<SegmentNo>)> {
         let mut unlinked = Vec::new();
         for &later in self.catalog.iter().filter(|later| **later > number) {
-            let link = if let Some(link) = self.links.get(&later) {
-                *link
+            let front = if let Some(front) = self.fronts.get(&later) {
+                *front
             } else {
-                let first = segment::read_first_frame(&self.vfs, &self.dir, later).await?;
-                if first.header.log.token == token {
-                    self.check_owner(&first.header.log, token, &first.path)?;
+                let front = segment::read_first_frame(&self.vfs, &self.dir, later).await?.front();
+                if front.predecessor.is_some() {
+                    Arc::make_mut(&mut self.fronts).insert(later, front);
                 }
-                let Some(link) = first.link() else {
-                    if first.header.log.token == token {
-                        unlinked.push(later);
-                    }
-                    continue;
-                };
-                self.links.insert(later, link);
-                link
+                front
             };
-            if link.token != token {
+            let Front { header, predecessor, .. } = front;
+            if header.log.token != token {
                 continue;
             }
-            let start = link.predecessor;
+            self.check_owner(&header.log, token, later)?;
+            let Some(start) = predecessor else {
+                unlinked.push(later);
+                continue;
+            };
             if start.segment == number {
                 return Ok((Some((later, start.last_lsn)), unlinked));
             }
@@ -526,8 +546,11 @@ impl<V: Vfs> WalReader<V> {
         if at.next.is_some() {
             return Ok(Evidence::default());
         }
-        let mut evidence =
-            scan_evidence(&at.file, &at.path, at.salt, at.spec.unit(), at.offset, at.limit).await?;
+        // What was read ahead need not be read again.
+        let places = at.offset..at.limit;
+        let mut own = Window::new(evidence::READ_AHEAD_BYTES);
+        let window = if self.window.covers(&places) { &mut self.window } else { &mut own };
+        let mut evidence = scan_evidence(window, &at.file, &at.path, at.salt, at.spec.unit(), places).await?;
         let is_full = Self::is_full(at);
         let (mut cut_off, mut silent) = (None, None);
         for &number in &at.unlinked {

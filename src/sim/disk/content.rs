@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::limits::SECTOR_BYTES;
 
@@ -226,15 +226,15 @@ impl Content {
         bytes
     }
 
-    /// Adds the length and the bytes up to it to `hasher`: equal for files that read equal.
-    pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
-        hasher.update(&self.len.to_le_bytes());
+    /// Adds to `text` what stands for the length and the bytes up to it: equal for files that read equal.
+    pub(super) fn digest_into(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(&self.len.to_le_bytes());
         let (whole, rest) = (index(self.len) / PAGE_BYTES, index(self.len) % PAGE_BYTES);
         for page in 0..whole {
             let digest = self.pages.get(page).unwrap_or(&Page::Hole).digest();
-            hasher.update(&digest.to_le_bytes());
+            text.extend_from_slice(&digest.to_le_bytes());
         }
-        hasher.update(&self.pages.get(whole).unwrap_or(&Page::Hole).bytes()[..rest]);
+        text.extend_from_slice(&self.pages.get(whole).unwrap_or(&Page::Hole).bytes()[..rest]);
     }
 
     fn page_mut(&mut self, page: usize) -> &mut Page {

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::choices::Choices;
 use super::personality::Personality;
@@ -36,6 +36,9 @@ pub(in crate::sim) use names::Inode;
 use names::{Names, Node};
 use pending::{Combination, Pending};
 use table::Table;
+
+/// Room for what stands for the names and pages of most disks.
+const HASHED_BYTES_USUAL: usize = 2048;
 
 /// Orders what happens to a disk: the changes, their completions, the beginnings of syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -207,21 +210,21 @@ impl Disk {
     /// A digest of what a program can read from this disk: names, link counts, lengths, bytes.
     pub fn hash(&self) -> u128 {
         let links = self.names.link_counts();
-        let mut hasher = Xxh3::new();
+        let mut text = Vec::with_capacity(HASHED_BYTES_USUAL);
         self.names.walk(&mut |depth, name, node| {
-            hasher.update(&depth.to_le_bytes());
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
+            text.extend_from_slice(&depth.to_le_bytes());
+            text.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            text.extend_from_slice(name.as_bytes());
             match node {
-                Node::Directory(_) => hasher.update(&[0]),
+                Node::Directory(_) => text.push(0),
                 Node::File(inode) => {
-                    hasher.update(&[1]);
-                    hasher.update(&links.of(inode).to_le_bytes());
-                    self.files[inode].cache.hash_into(&mut hasher);
+                    text.push(1);
+                    text.extend_from_slice(&links.of(inode).to_le_bytes());
+                    self.files[inode].cache.digest_into(&mut text);
                 }
             }
         });
-        hasher.digest128()
+        xxh3_128(&text)
     }
 
     /// Every name on the disk with the length of its file, in order; directories have none.
@@ -260,9 +263,9 @@ impl Disk {
     /// costs.
     pub fn file_digest(&self, path: impl AsRef<Path>) -> Option<u128> {
         let inode = self.file(path.as_ref()).ok()?;
-        let mut hasher = Xxh3::new();
-        self.files[inode].cache.hash_into(&mut hasher);
-        Some(hasher.digest128())
+        let mut text = Vec::new();
+        self.files[inode].cache.digest_into(&mut text);
+        Some(xxh3_128(&text))
     }
 
     /// Puts a durable directory at `path`, with the directories that lead to it.
