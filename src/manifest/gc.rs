@@ -41,6 +41,17 @@ pub(crate) struct Listing {
     pub(crate) wal: Vec<(Entry, Vec<Entry>)>,
 }
 
+impl Listing {
+    /// Whether one of a database's folders is there, as it is named below the database's own.
+    pub(crate) fn has_folder(&self, folder: &Path) -> bool {
+        let is_it = |entry: &Entry| entry.kind == EntryKind::Directory && folder.ends_with(&entry.name);
+        match folder.parent() {
+            Some(parent) if parent == Path::new("wal") => self.wal.iter().any(|(core, _)| is_it(core)),
+            _ => self.root.iter().any(is_it),
+        }
+    }
+}
+
 /// Why a name goes or stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {

@@ -28,7 +28,7 @@ use crate::wal::options::WalOptions;
 use crate::wal::reader::WalReader;
 use crate::wal::record::WalRecord;
 use crate::wal::scan::{Cut, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, Front, Fronts, LogSpec, Prepared, SegmentHeader};
+use crate::wal::segment::{self, Front, Link, LogSpec, Prepared, SegmentHeader};
 use crate::wal::trim::{self, Retired};
 
 /// What an open found and did.
@@ -85,7 +85,7 @@ pub struct CoreWal<E: Env> {
     log: CoreLog<E::InlineVfs>,
     lives: Vec<Life>,
     /// Of the segments that were there once the log was open.
-    fronts: Arc<Fronts>,
+    fronts: Arc<[Front]>,
     numbers: Numbers<E::Entropy>,
     pool: Arc<Pool>,
     open_batch: Option<Batch>,
@@ -111,7 +111,7 @@ impl<E: Env> CoreWal<E> {
         let vfs = env.inline_vfs().map_err(|e| Error::io("opening the disk", dir, e))?;
         let lock = lock(&vfs, dir).await?;
         let mut found = discover(&vfs, dir).await?;
-        let fronts = Arc::new(std::mem::take(&mut found.fronts));
+        let fronts: Arc<[Front]> = std::mem::take(&mut found.fronts).into();
         if found.greatest_segment == SegmentNo(0) {
             renew_name(&vfs, dir, env.entropy().nonce()).await?;
         }
@@ -133,12 +133,12 @@ impl<E: Env> CoreWal<E> {
         });
         // Only now: until the new life had begun, recovery changed nothing.
         segment::remove_temps(&vfs, dir, &temps).await?;
-        let mut fronts = fronts;
-        for leftover in trim::leftovers(&lives, &fronts) {
-            trim::remove(&vfs, dir, leftover).await?;
-            Arc::make_mut(&mut fronts).remove(&leftover);
+        let leftovers = trim::leftovers(&lives, &fronts);
+        for leftover in &leftovers {
+            trim::remove(&vfs, dir, *leftover).await?;
         }
-        Arc::make_mut(&mut fronts).insert(start.first_segment, front);
+        let kept = fronts.iter().filter(|front| !leftovers.contains(&front.header.number));
+        let fronts = kept.copied().chain([front]).collect();
         let report =
             WalReport { tail: scan.tail, scan, carried, token: start.spec.token, next_lsn: start.next_lsn };
         let batch_bytes = options.batch_bytes.min(record_bytes_max(&start.spec));
@@ -260,7 +260,7 @@ impl<E: Env> CoreWal<E> {
         }
         let ahead = self.options.read_ahead_bytes;
         let reader = WalReader::open(self.vfs.clone(), &self.dir, self.id, lives, cut, ahead).await?;
-        Ok(reader.knowing(&self.fronts))
+        Ok(reader.knowing(Arc::clone(&self.fronts)))
     }
 
     /// Gives up every segment whose records are all at or below `through`, and returns how many. The caller no
@@ -451,15 +451,14 @@ struct OldLog<'a, V> {
     dir: &'a Path,
     id: LogId,
     /// Of all segments.
-    fronts: &'a Arc<Fronts>,
+    fronts: &'a Arc<[Front]>,
     read_ahead_bytes: usize,
 }
 
 impl<V: Vfs> OldLog<'_, V> {
     fn reader(&self, lives: Vec<Life>, cut: Option<Cut>) -> WalReader<V> {
-        let catalog = self.fronts.keys().copied().collect();
-        let (vfs, ahead) = (self.vfs.clone(), self.read_ahead_bytes);
-        WalReader::over(catalog, vfs, self.dir, self.id, lives, cut, ahead).knowing(self.fronts)
+        let (place, fronts) = ((self.vfs.clone(), self.dir), Arc::clone(self.fronts));
+        WalReader::of_fronts(place, self.id, lives, cut, self.read_ahead_bytes, fronts)
     }
 
     async fn scan(&self, lives: &[Life]) -> Result<LogScan> {
@@ -541,6 +540,7 @@ async fn begin<V: Vfs>(
     }
     let (start, log) = life.finish_into_log(segments, options.depth).await?;
     let header = SegmentHeader { log: spec.log, number: segment, identity };
-    let front = Front { header, salt: header.salt(), predecessor: Some(spec.predecessor) };
+    let link = Link { token, predecessor: spec.predecessor };
+    let front = Front { header, salt: header.salt(), link: Some(link) };
     Ok(Begun { start, log, front, carried })
 }

@@ -1,19 +1,15 @@
 //! What frames behind a hole still prove.
 
-use std::ops::Range;
 use std::path::Path;
 
 use crate::codec::crc;
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentNo};
-use crate::limits::FRAME_HEADER_BYTES;
+use crate::limits::{FRAME_HEADER_BYTES, WRITE_UNIT_BYTES_MAX};
 use crate::vfs::File;
 use crate::wal::frame::{FrameHeader, FrameKind, SEAL_PAYLOAD_BYTES, seal_floor};
 use crate::wal::segment::{FRAMES_START, FirstFrame};
 use crate::wal::window::Window;
-
-/// Bytes of one read in search of evidence.
-pub(crate) const READ_AHEAD_BYTES: usize = 256 * 1024;
 
 /// The greatest marks of the valid headers in a stretch of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,24 +62,23 @@ impl Evidence {
 /// What all frames of one segment say.
 pub(crate) async fn evidence_in<F: File>(front: &FirstFrame<F>) -> Result<Evidence> {
     let log = &front.header.log;
-    let mut window = Window::new(READ_AHEAD_BYTES);
-    let places = FRAMES_START..log.segment_bytes;
-    scan_evidence(&mut window, &front.file, &front.path, front.salt, log.unit(), places).await
+    let mut window = Window::new(64 * WRITE_UNIT_BYTES_MAX as usize);
+    let stretch = (FRAMES_START, log.segment_bytes);
+    scan_evidence(&mut window, (&front.file, &front.path), front.salt, log.unit(), stretch).await
 }
 
-/// Tries every write unit in `places` for a valid header. Lengths are not followed: what they would skip may hold
-/// evidence. Reads through `window`.
+/// Tries every write unit between two offsets for a valid header. Lengths are not followed: what they would skip may
+/// hold evidence. `window` is one on this file; it holds another part of it afterwards.
 pub(crate) async fn scan_evidence<F: File>(
     window: &mut Window,
-    file: &F,
-    path: &Path,
+    (file, path): (&F, &Path),
     salt: u32,
     unit: u64,
-    places: Range<u64>,
+    (from, limit): (u64, u64),
 ) -> Result<Evidence> {
     let failed = |e| Error::io("reading a segment for evidence", path, e);
     let mut evidence = Evidence::default();
-    let Range { start: mut offset, end: limit } = places;
+    let mut offset = from;
     while limit.saturating_sub(offset) >= FRAME_HEADER_BYTES as u64 {
         let there = window.ensure(file, offset, FRAME_HEADER_BYTES, limit).await.map_err(failed)?;
         let Some(bytes) = window.get(offset, FRAME_HEADER_BYTES).filter(|_| there) else { break };

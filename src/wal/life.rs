@@ -165,7 +165,15 @@ impl<V: Vfs> LifeBuilder<V> {
     /// Returns the segment that the cursor is in as well.
     async fn finish_open(mut self, segments: &mut impl Segments) -> Result<(LifeStart, V::File)> {
         self.flush(self.batch_bytes, segments).await?;
-        self.write_start().await?;
+        let path = segment_path(&self.dir, self.spec.segment);
+        let failed = |e| Error::io("writing the first SegmentStart of a life", &path, e);
+        let start = self.start_frame.clone();
+        if self.log.cursor().segment == self.spec.segment {
+            write_all_and_sync(&self.log.file, FRAMES_START, start).await.map_err(failed)?;
+        } else {
+            let first = retry(|| self.vfs.open(&path, OpenMode::Write)).await.map_err(failed)?;
+            write_all_and_sync(&first, FRAMES_START, start).await.map_err(failed)?;
+        }
         self.log.desk.claims = true;
         self.log.seal(self.spec.closed_through).await?;
         let next_lsn = self.log.marks().durable.next();
@@ -193,18 +201,6 @@ impl<V: Vfs> LifeBuilder<V> {
             cursor: *self.log.cursor(),
         };
         Ok((start, self.log.file))
-    }
-
-    /// From here on the life has begun.
-    async fn write_start(&self) -> Result<()> {
-        let path = segment_path(&self.dir, self.spec.segment);
-        let failed = |e| Error::io("writing the first SegmentStart of a life", &path, e);
-        let frame = self.start_frame.clone();
-        if self.log.cursor().segment == self.spec.segment {
-            return write_all_and_sync(&self.log.file, FRAMES_START, frame).await.map_err(failed);
-        }
-        let first = retry(|| self.vfs.open(&path, OpenMode::Write)).await.map_err(failed)?;
-        write_all_and_sync(&first, FRAMES_START, frame).await.map_err(failed)
     }
 
     async fn flush(&mut self, next_room: usize, segments: &mut impl Segments) -> Result<()> {

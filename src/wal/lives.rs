@@ -15,7 +15,7 @@ use crate::vfs::{File, Vfs};
 use crate::wal::evidence::evidence_in;
 use crate::wal::frame::{FrameHeader, Predecessor};
 use crate::wal::scan::{Life, LogId};
-use crate::wal::segment::{self, FRAMES_START, FirstFrame, Fronts, SegmentHeader, segment_path};
+use crate::wal::segment::{self, FRAMES_START, FirstFrame, Front, SegmentHeader, segment_path};
 
 /// What is known of one segment.
 struct Seen {
@@ -39,8 +39,8 @@ pub(crate) struct Discovery {
     pub(crate) shape: Option<(u32, u64)>,
     /// The life before the first, if it was trimmed away: what it and the trimmed segments held at most.
     pub(crate) trimmed_through: Lsn,
-    /// The front of every segment.
-    pub(crate) fronts: Fronts,
+    /// Of every segment, ascending.
+    pub(crate) fronts: Vec<Front>,
     /// What interrupted preparations left behind.
     pub(crate) temps: Vec<String>,
     /// The greatest number and the greatest token seen anywhere.
@@ -62,7 +62,7 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
     for number in listing.segments {
         let front = segment::read_first_frame(vfs, dir, number).await?;
         seen.push(see(&front).await?);
-        found.fronts.insert(number, front.front());
+        found.fronts.push(front.front());
         if front.start.is_some() {
             last_started = Some(front);
         }

@@ -235,22 +235,16 @@ pub(crate) async fn list<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<SegmentNo>> 
     Ok(list_all(vfs, dir).await?.segments)
 }
 
-/// The segments of `log` in `dir`, ascending, each with the token that wrote it.
+/// The fronts of the segments of `log` in `dir`, ascending.
 ///
 /// # Errors
 ///
 /// `Corrupt` for a bad segment header or that of another log, `Failed` when the device fails to read.
-pub(crate) async fn catalog<V: Vfs>(
-    vfs: &V,
-    dir: &Path,
-    log: LogId,
-) -> Result<Vec<(SegmentNo, FencingToken)>> {
+pub(crate) async fn catalog<V: Vfs>(vfs: &V, dir: &Path, log: LogId) -> Result<Vec<Front>> {
     let mut catalog = Vec::new();
     for number in list(vfs, dir).await? {
-        let path = segment_path(dir, number);
-        let failed = |e| Error::io("opening a segment", &path, e);
-        let file = retry(|| vfs.open(&path, OpenMode::Read)).await.map_err(failed)?;
-        let (header, _) = read_header(&file, &path, number).await?;
+        let first = read_first_frame(vfs, dir, number).await?;
+        let header = first.header;
         let found = LogId { database: header.log.database, core: header.log.core };
         if found != log {
             let what = format!(
@@ -258,9 +252,9 @@ pub(crate) async fn catalog<V: Vfs>(
                  {}, core {}: a file of another log was put here; nothing was changed, restore this file from a backup",
                 found.database, found.core, log.database, log.core
             );
-            return Err(Error::corrupt(&path, what));
+            return Err(Error::corrupt(&first.path, what));
         }
-        catalog.push((number, header.log.token));
+        catalog.push(first.front());
     }
     Ok(catalog)
 }
@@ -470,24 +464,35 @@ pub(crate) fn check_unit<F: File>(file: &F, log: &LogSpec, path: &Path) -> Resul
     Ok(())
 }
 
-/// What the front of a segment says: whose it is, and which one it follows.
+/// Whose a segment is and which one it follows, as its valid `SegmentStart` says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub(crate) token: FencingToken,
+    pub(crate) predecessor: Predecessor,
+}
+
+/// What the front of a segment says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Front {
     pub(crate) header: SegmentHeader,
     pub(crate) salt: u32,
-    /// From its `SegmentStart`; `None` while there is no valid one.
-    pub(crate) predecessor: Option<Predecessor>,
+    /// As its `SegmentStart` says, if that is valid.
+    pub(crate) link: Option<Link>,
 }
 
-/// Fronts that were read, by segment. No number is used twice: what they say of a segment with a `SegmentStart` stays
-/// true while it is there, and of others while nobody writes the log.
-pub(crate) type Fronts = BTreeMap<SegmentNo, Front>;
+/// Links that were read, by segment. No number is used twice: what they say stays true while their segments are there.
+pub(crate) type Links = BTreeMap<SegmentNo, Link>;
 
 impl<F> FirstFrame<F> {
+    /// The link, if the segment has one yet.
+    pub(crate) fn link(&self) -> Option<Link> {
+        let (_, predecessor) = self.start?;
+        Some(Link { token: self.header.log.token, predecessor })
+    }
+
     /// What is worth keeping of it.
     pub(crate) fn front(&self) -> Front {
-        let predecessor = self.start.map(|(_, predecessor)| predecessor);
-        Front { header: self.header, salt: self.salt, predecessor }
+        Front { header: self.header, salt: self.salt, link: self.link() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ids::{Lsn, SegmentNo};
 use crate::vfs::{Vfs, retry};
 use crate::wal::frame::FrameHeader;
 use crate::wal::scan::Life;
-use crate::wal::segment::{self, Fronts, Prepared, SegmentHeader, segment_path};
+use crate::wal::segment::{self, Front, Prepared, SegmentHeader, segment_path};
 
 /// A segment that nothing needs below a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +77,11 @@ fn from(life: &Life, header: &SegmentHeader, frame: &FrameHeader) -> Life {
 /// The segments of `fronts` that none of `lives` reaches by the links from its first segment: left by opens that were
 /// interrupted and by removals that a crash undid, or prepared and never used. Remove them only when the open that
 /// names `lives` counts, and its floor with it.
-pub(crate) fn leftovers(lives: &[Life], fronts: &Fronts) -> Vec<SegmentNo> {
+pub(crate) fn leftovers(lives: &[Life], fronts: &[Front]) -> Vec<SegmentNo> {
     let mut links = BTreeMap::new();
-    for (number, front) in fronts {
-        if let Some(predecessor) = front.predecessor {
-            links.insert((front.header.log.token, predecessor.segment), *number);
+    for front in fronts {
+        if let Some(link) = front.link {
+            links.insert((link.token, link.predecessor.segment), front.header.number);
         }
     }
     let mut reached = BTreeSet::new();
@@ -91,7 +91,7 @@ pub(crate) fn leftovers(lives: &[Life], fronts: &Fronts) -> Vec<SegmentNo> {
             at = links.get(&(life.token, number)).copied();
         }
     }
-    fronts.keys().filter(|number| !reached.contains(number)).copied().collect()
+    fronts.iter().map(|front| front.header.number).filter(|number| !reached.contains(number)).collect()
 }
 
 /// Removes a segment that no log needs any more. A crash may undo it (invariant 1).

@@ -1,7 +1,6 @@
 //! A window on a file: large reads, and memory bounded by the read-ahead or by one frame, whichever is larger.
 
 use std::io;
-use std::ops::Range;
 
 use bytes::BytesMut;
 
@@ -58,12 +57,6 @@ impl Window {
         unsplit(&mut self.bytes, rest);
         self.filled = kept + read;
         Ok(self.filled >= count)
-    }
-
-    /// Whether all of `places` is in the window.
-    pub(crate) fn covers(&self, places: &Range<u64>) -> bool {
-        let count = usize::try_from(places.end.saturating_sub(places.start)).unwrap_or(usize::MAX);
-        self.get(places.start, count).is_some()
     }
 
     /// The `count` bytes from `offset`, if they are in the window.
