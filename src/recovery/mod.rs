@@ -415,7 +415,7 @@ impl<E: Env> Recovery<'_, E> {
                         .map_err(|e| Error::io("syncing a log folder", &dir, e))?;
                 }
             }
-            gc::execute(self.vfs, root, &gc::plan(&self.listing, head, gc::Moment::Opening)).await
+            gc::execute(self.vfs, root, &gc::removals(&self.listing, head, gc::Moment::Opening)).await
         };
         if let Err(error) = outcome.await {
             tracing::warn!(target: "highwater::recovery", %error, "not everything could be cleaned up");
