@@ -1,7 +1,7 @@
 //! The whole engine: epochs over several cores, checkpoints, retention, reopens. What a recovery finds is also compared
 //! with what the independent decoder says about the same bytes (I3, I4, I6).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorKind, Offset, Opened,
 use super::{Cut, Explored, Seen};
 use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
 use crate::Test;
-use crate::decode::{self, CoreState, Database, FileCache, State};
+use crate::decode::{self, CoreState, Database, Flat, FlatState, Flattener, Memo};
 use crate::explain::record::{self, Event, Fanned};
 use crate::plan::Fate;
 use crate::step::Moment as Scope;
@@ -85,7 +85,7 @@ pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
 
 fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(), String>) {
     let (moments, outcome) = run(seed, shape);
-    let subject = Whole { options: shape.options.clone(), cores: shape.cores, cache: Mutex::default() };
+    let subject = Whole { options: shape.options.clone(), cores: shape.cores, memo: Mutex::default() };
     let mut explorer = Explorer::new(&subject, effort, seed);
     let outcome = outcome.and_then(|()| explorer.all(&moments));
     (explorer.tally, outcome.map_err(|why| format!("{why}\n  {shape}")))
@@ -170,34 +170,41 @@ impl Shape {
 /// What every core said at each end of an epoch, and how many of these ends were promised on all cores.
 #[derive(Clone, Debug)]
 struct Promise {
-    ends: Vec<Arc<Vec<Arc<CoreState>>>>,
+    ends: Vec<Arc<Vec<End>>>,
     acked: u64,
+}
+
+/// One core at the end of an epoch.
+#[derive(Clone, Debug, Default)]
+struct End {
+    flat: Flat,
+    watermark: Option<i64>,
 }
 
 /// What a recovery returned.
 #[derive(Clone, PartialEq)]
 struct Found {
     epoch: u64,
-    state: Arc<State>,
+    state: FlatState,
 }
 
 impl fmt::Debug for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: usize = self.state.cores.iter().map(|core| core.values.len()).sum();
+        let keys: usize = self.state.state().cores.iter().map(|core| core.values.len()).sum();
         write!(f, "epoch {} with {keys} keys", self.epoch)
     }
 }
 
 impl Promise {
     fn new(cores: u16) -> Self {
-        let beginning = Arc::new(vec![Arc::new(CoreState::default())]);
+        let beginning = Arc::new(vec![End::default()]);
         Self { ends: vec![beginning; usize::from(cores)], acked: 0 }
     }
 
     /// The state at the end of `epoch`, which every core has ended.
-    fn state_at(&self, epoch: u64) -> Option<Vec<&CoreState>> {
+    fn state_at(&self, epoch: u64) -> Option<Vec<&End>> {
         let index = usize::try_from(epoch).ok()?;
-        self.ends.iter().map(|ends| ends.get(index).map(|state| &**state)).collect()
+        self.ends.iter().map(|ends| ends.get(index)).collect()
     }
 
     fn keeps(&self, found: &Found) -> Result<(), String> {
@@ -208,10 +215,12 @@ impl Promise {
         let Some(expected) = self.state_at(*epoch) else {
             return Err(format!("recovered epoch {epoch}, which no core or not every core has ended"));
         };
-        if expected.iter().copied().eq(&state.cores) {
+        let watermark = expected.first().and_then(|end| end.watermark);
+        if expected.iter().map(|end| &end.flat).eq(&state.cores) && watermark == state.watermark {
             return Ok(());
         }
-        let expected = State { cores: expected.into_iter().cloned().collect() };
+        let cores = expected.into_iter().map(|end| end.flat.clone()).collect();
+        let expected = FlatState { cores, watermark };
         Err(format!("epoch {epoch} came back changed: {}", expected.difference(state)))
     }
 }
@@ -220,7 +229,7 @@ impl Promise {
 struct Whole {
     options: Options,
     cores: u16,
-    cache: Mutex<FileCache>,
+    memo: Mutex<Memo>,
 }
 
 impl Subject for Whole {
@@ -228,7 +237,7 @@ impl Subject for Whole {
     type Found = Found;
 
     fn recover(&self, image: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
-        let decoded = decoded(&image, &mut lock(&self.cache))?;
+        let decoded = decoded(&image, &mut lock(&self.memo))?;
         let shots = Shots::default();
         let (of_run, options) = (shots.clone(), self.options.clone());
         let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
@@ -241,13 +250,13 @@ impl Subject for Whole {
             record::follow(&disk, &executor);
             let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
             let Opened { cores, report, .. } = Engine::open_in(env, options).await?;
-            let found = Found { epoch: report.epoch.0, state: Arc::new(export(&cores, &report)?) };
+            let found = Found { epoch: report.epoch.0, state: export(&cores, &report)? };
             Ok::<_, Error>(Recovery { found, disk: disk.disk(), moments: of_run.take() })
         });
-        let recovery = recovered
+        let mut recovery = recovered
             .map_err(|stuck| format!("the recovery is stuck: {stuck}"))?
             .map_err(|error| error.to_string())?;
-        compare(decoded.as_ref(), &recovery.found, self.cores)?;
+        compare(decoded.as_ref(), &mut recovery.found, self.cores, &mut lock(&self.memo))?;
         Ok(recovery)
     }
 
@@ -261,15 +270,16 @@ impl Subject for Whole {
 }
 
 /// What the independent decoder makes of the bytes; none when the database has not been created yet.
-fn decoded(image: &Disk, cache: &mut FileCache) -> Result<Option<Database>, String> {
-    let files = decode::files_of(image, ROOT, cache);
+fn decoded(image: &Disk, memo: &mut Memo) -> Result<Option<Database>, String> {
+    let files = memo.files_of(image, ROOT);
     if !files.keys().any(|path| path.starts_with("m/") && path.rsplit('.').next() != Some("tmp")) {
         return Ok(None);
     }
-    Database::read(&files).map(Some).map_err(|why| format!("the decoder: {why}"))
+    Database::read(&files, memo).map(Some).map_err(|why| format!("the decoder: {why}"))
 }
 
-fn compare(decoded: Option<&Database>, found: &Found, cores: u16) -> Result<(), String> {
+/// Whether the decoder finds the same. If so, `found` shares its memory from now on.
+fn compare(decoded: Option<&Database>, found: &mut Found, cores: u16, memo: &mut Memo) -> Result<(), String> {
     let Some(decoded) = decoded else {
         return if found.epoch == 0 {
             Ok(())
@@ -280,43 +290,34 @@ fn compare(decoded: Option<&Database>, found: &Found, cores: u16) -> Result<(), 
     if decoded.recovered_epoch() != found.epoch {
         return Err(format!("recovered {found:?}, the decoder finds epoch {}", decoded.recovered_epoch()));
     }
-    let mut state = decoded.state_at(found.epoch).map_err(|why| format!("the decoder: {why}"))?;
+    let mut state = decoded.state_at(found.epoch, memo).map_err(|why| format!("the decoder: {why}"))?;
     // A database that was created and never opened has no cores yet.
-    state.cores.resize(usize::from(cores), CoreState::default());
-    forget_other_watermarks(&mut state);
-    if state == *found.state {
-        return Ok(());
+    state.cores.resize(usize::from(cores), Flat::default());
+    if state != found.state {
+        let what = state.difference(&found.state);
+        return Err(format!("epoch {}: the decoder finds another state: {what}", found.epoch));
     }
-    Err(format!("epoch {}: the decoder finds another state: {}", found.epoch, state.difference(&found.state)))
+    found.state = state;
+    Ok(())
 }
 
-/// A report has the least watermark only: compare that, as if it were the first core's.
-fn forget_other_watermarks(state: &mut State) {
-    let least = state.watermark();
-    for core in &mut state.cores {
-        core.watermark = None;
-    }
-    if let Some(first) = state.cores.first_mut() {
-        first.watermark = least;
-    }
-}
-
+/// A report has the least watermark only: that is what is compared.
 fn export<'a>(
     cores: impl IntoIterator<Item = &'a CoreHandle>,
     report: &RecoveryReport,
-) -> Result<State, Error> {
-    let mut state = State { cores: Vec::new() };
+) -> Result<FlatState, Error> {
+    let mut state = FlatState { cores: Vec::new(), watermark: report.watermark };
     for core in cores {
-        let mut values = BTreeMap::new();
+        let mut flat = Flattener::default();
         for entry in core.scan_prefix(b"") {
             let (key, value) = entry?;
-            values.insert(key.to_vec(), value.to_vec());
+            flat.key(&key, &value);
         }
-        let of_core = report.offsets.iter().filter(|((of, _), _)| *of == core.id());
-        let offsets = of_core.map(|((_, name), offset)| (name.clone(), plain(offset))).collect();
-        state.cores.push(CoreState { values, offsets, watermark: None });
+        for ((_, name), offset) in report.offsets.iter().filter(|((of, _), _)| *of == core.id()) {
+            flat.offset(name, &plain(offset));
+        }
+        state.cores.push(flat.end());
     }
-    state.cores[0].watermark = report.watermark;
     Ok(state)
 }
 
@@ -420,7 +421,7 @@ impl Run<'_> {
                 Ok(Opened { engine, cores, report, .. }) => {
                     record::note(|| Event::Opened(record::Opened::of(&report, None)));
                     let state = export(&cores, &report).map_err(|error| error.to_string())?;
-                    let found = Found { epoch: report.epoch.0, state: Arc::new(state) };
+                    let found = Found { epoch: report.epoch.0, state };
                     self.take_stock(&found).map_err(|why| format!("reopened in the run: {why}"))?;
                     return Ok(Some((engine, cores)));
                 }
@@ -441,7 +442,7 @@ impl Run<'_> {
         for ends in &mut promise.ends {
             Arc::make_mut(ends).truncate(count);
         }
-        self.now.clone_from(&found.state.cores);
+        self.now = found.state.state().cores;
         Ok(())
     }
 
@@ -524,8 +525,9 @@ impl Run<'_> {
             }
             let epoch = core.close_epoch(mark)?;
             record::note(|| Event::Ended { core: index, epoch: epoch.0 });
-            self.now[index] = state.clone();
-            Arc::make_mut(&mut lock(&self.promise).ends[index]).push(Arc::new(state));
+            let end = End { flat: Flat::of(&state), watermark: state.watermark };
+            self.now[index] = state;
+            Arc::make_mut(&mut lock(&self.promise).ends[index]).push(end);
         }
         Ok(())
     }
