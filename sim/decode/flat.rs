@@ -12,7 +12,7 @@ use super::bytes::{slice, u8_at, u32_at, u64_at};
 use super::state::{CoreState, Offset};
 
 /// See the module. The watermark is no part of it: what an open reports has one for all cores.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Flat(Arc<[u8]>);
 
 const KEY: u8 = 1;
@@ -29,7 +29,9 @@ impl Flattener {
         self.0.extend_from_slice(&bytes(name.len()));
         self.0.extend_from_slice(&bytes(value.iter().map(|part| part.len()).sum()));
         self.0.extend_from_slice(name);
-        value.iter().for_each(|part| self.0.extend_from_slice(part));
+        for part in value {
+            self.0.extend_from_slice(part);
+        }
     }
 
     /// Adds a key, which is greater than those before.
@@ -83,12 +85,6 @@ impl Flat {
             state.offsets.insert(String::from_utf8_lossy(name).into_owned(), offset);
         }
         Ok(9 + name_bytes + value_bytes)
-    }
-}
-
-impl Default for Flat {
-    fn default() -> Self {
-        Self(Arc::default())
     }
 }
 

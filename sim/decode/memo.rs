@@ -60,8 +60,8 @@ pub(crate) struct FileCache {
 const CACHE_BYTES_MAX: usize = 64 << 20;
 
 impl FileCache {
-    pub(super) fn file(&mut self, disk: &Disk, path: &Path) -> Arc<Content> {
-        let digest = disk.file_digest(path).unwrap_or_default();
+    /// The file `path`, which has this digest.
+    pub(super) fn file(&mut self, disk: &Disk, path: &Path, digest: u128) -> Arc<Content> {
         if let Some(content) = self.files.get(&digest) {
             return Arc::clone(content);
         }

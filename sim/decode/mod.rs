@@ -83,16 +83,10 @@ impl FlatState {
 
 /// The files below `root` on a simulated disk, as a reader finds them.
 pub(crate) fn files_of(disk: &Disk, root: &str, cache: &mut FileCache) -> Files {
-    let root = Path::new(root.trim_start_matches('/'));
-    let mut files = Files::new();
-    for (path, len) in disk.tree() {
-        let absolute = Path::new("/").join(&path);
-        let relative = path.strip_prefix("/").unwrap_or(&path).strip_prefix(root).map(Path::to_owned);
-        if let (Some(_), Ok(relative)) = (len, relative) {
-            files.insert(relative.to_string_lossy().into_owned(), cache.file(disk, &absolute));
-        }
-    }
-    files
+    let root = root.trim_start_matches('/');
+    let below = |path: &Path| Some(path.to_str()?.strip_prefix(root)?.strip_prefix('/')?.to_owned());
+    let found = disk.digests().into_iter();
+    found.filter_map(|(path, digest)| Some((below(&path)?, cache.file(disk, &path, digest)))).collect()
 }
 
 impl Memo {

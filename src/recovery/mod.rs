@@ -86,7 +86,8 @@ pub(crate) async fn recover<E: Env>(
     (head, listing): (Head, Listing),
 ) -> Result<Recovered> {
     let started = env.clock().now();
-    let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing };
+    let dirs = (0..options.cores).map(|core| log_dir(&options.path, CoreId(core))).collect();
+    let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing, dirs };
     let findings = work.look().await?;
     let plan = work.decide(&findings)?;
     let (base, rebuilt, skipped) = work.rebuild(&plan, &findings).await?;
@@ -121,11 +122,18 @@ struct Recovery<'a, E: Env> {
     old: &'a Manifest,
     /// The names of the database as the open found them.
     listing: Listing,
+    /// The directory of every core's log.
+    dirs: Vec<PathBuf>,
 }
 
 impl<E: Env> Recovery<'_, E> {
     fn cores(&self) -> impl Iterator<Item = CoreId> + use<E> {
         (0..self.options.cores).map(CoreId)
+    }
+
+    /// The directory of one core's log.
+    fn dir(&self, core: CoreId) -> &Path {
+        &self.dirs[core.index()]
     }
 
     /// The last epoch that needs no look at the log: what the interrupted life began with, or a checkpoint since.
@@ -138,7 +146,7 @@ impl<E: Env> Recovery<'_, E> {
     async fn look(&self) -> Result<Vec<Findings>> {
         let newest = self.old.newest_checkpoint();
         let jobs = self.cores().map(|core| {
-            let dir = log_dir(&self.options.path, core);
+            let dir = self.dir(core).to_owned();
             let life = self.old.lives.last();
             let cut = newest.map(|checkpoint| checkpoint.cuts[core.index()]);
             let cut = cut.filter(|cut| Some(cut.token) == life.map(|life| life.token));
@@ -166,7 +174,7 @@ impl<E: Env> Recovery<'_, E> {
                  acknowledged records are missing; nothing was changed, restore this directory from a backup",
                 found.end, loss.reaches, loss.closed
             );
-            Error::corrupt(&log_dir(&self.options.path, core), what)
+            Error::corrupt(self.dir(core), what)
         })?;
         for (core, (found, planned)) in self.cores().zip(evidence.iter().zip(&decided.cores)) {
             tracing::debug!(
@@ -248,7 +256,7 @@ impl<E: Env> Recovery<'_, E> {
             core,
             hash_seed: self.ident.hash_seed,
             root: self.options.path.clone(),
-            log_dir: log_dir(&self.options.path, core),
+            log_dir: self.dir(core).to_owned(),
             files: base.into_iter().flat_map(|checkpoint| checkpoint.files_of(core)).copied().collect(),
             fronts,
             cut: cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn }),
@@ -278,9 +286,9 @@ impl<E: Env> Recovery<'_, E> {
     /// bring back as the head, may still need everything up to it.
     async fn remove_leftovers(&self, findings: &[Findings]) {
         for (core, found) in self.cores().zip(findings) {
-            let dir = log_dir(&self.options.path, core);
+            let dir = self.dir(core);
             for (number, _) in found.segments().filter(|(_, token)| *token > self.old.token) {
-                match self.remove(&segment_path(&dir, number)).await {
+                match self.remove(&segment_path(dir, number)).await {
                     Ok(removed) => {
                         let (core, segment) = (core.0, number.0);
                         tracing::debug!(target: "highwater::recovery", core, segment, removed, "leftover removed");
@@ -326,11 +334,11 @@ impl<E: Env> Recovery<'_, E> {
     }
 
     async fn begin_core(&self, spec: LifeSpec, rebuilt: &Rebuilt) -> Result<LifeStart> {
-        let dir = log_dir(&self.options.path, spec.log.core);
+        let dir = self.dir(spec.log.core);
         let entropy = self.env.entropy();
         let mut segments = OwnSegments::after(spec.segment, move || entropy.nonce());
         let batch_bytes = self.options.batch_bytes;
-        let mut builder = LifeBuilder::begin(self.vfs.clone(), &dir, spec, batch_bytes).await?;
+        let mut builder = LifeBuilder::begin(self.vfs.clone(), dir, spec, batch_bytes).await?;
         let mut rest = rebuilt.carry.as_slice();
         while let Some((record, behind)) = Record::decode(rest) {
             builder.carry(&record, &mut segments).await?;
@@ -399,20 +407,20 @@ impl<E: Env> Recovery<'_, E> {
         let root = &self.options.path;
         let outcome = async {
             for (core, found) in self.cores().zip(findings) {
-                let dir = log_dir(root, core);
+                let dir = self.dir(core);
                 let floor = head.wal_floor[core.index()];
                 let mut removed = false;
                 for (number, token) in found.segments().filter(|(number, _)| *number >= floor) {
                     let listed = head.lives.iter().any(|life| life.token == token);
                     // Leftovers are gone since before the manifest landed, or the next open tries again.
                     if !listed && token <= self.old.token {
-                        removed |= self.remove(&segment_path(&dir, number)).await?;
+                        removed |= self.remove(&segment_path(dir, number)).await?;
                     }
                 }
                 if removed {
-                    retry(|| self.vfs.sync_dir(&dir))
+                    retry(|| self.vfs.sync_dir(dir))
                         .await
-                        .map_err(|e| Error::io("syncing a log folder", &dir, e))?;
+                        .map_err(|e| Error::io("syncing a log folder", dir, e))?;
                 }
             }
             gc::execute(self.vfs, root, &gc::removals(&self.listing, head, gc::Moment::Opening)).await

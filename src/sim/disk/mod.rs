@@ -230,6 +230,31 @@ impl Disk {
     /// Every name on the disk with the length of its file, in order; directories have none.
     pub fn tree(&self) -> Vec<(PathBuf, Option<u64>)> {
         let mut tree = Vec::new();
+        self.walk_paths(|path, node| {
+            let len = match node {
+                Node::Directory(_) => None,
+                Node::File(inode) => Some(self.files[inode].cache.len()),
+            };
+            tree.push((path.to_owned(), len));
+        });
+        tree
+    }
+
+    /// The path of every file on the disk, in order, with its [`Disk::file_digest`].
+    pub fn digests(&self) -> Vec<(PathBuf, u128)> {
+        let (mut digests, mut text) = (Vec::new(), Vec::new());
+        self.walk_paths(|path, node| {
+            if let Node::File(inode) = node {
+                text.clear();
+                self.files[inode].cache.digest_into(&mut text);
+                digests.push((path.to_owned(), xxh3_128(&text)));
+            }
+        });
+        digests
+    }
+
+    /// Shows the path of every name in the cache, in order.
+    fn walk_paths(&self, mut show: impl FnMut(&Path, Node)) {
         let mut path = PathBuf::new();
         let mut depth_now = 0;
         self.names.walk(&mut |depth, name, node| {
@@ -239,13 +264,8 @@ impl Disk {
             }
             path.push(name);
             depth_now = depth + 1;
-            let len = match node {
-                Node::Directory(_) => None,
-                Node::File(inode) => Some(self.files[inode].cache.len()),
-            };
-            tree.push((path.clone(), len));
+            show(&path, node);
         });
-        tree
     }
 
     /// The number of the file `path`: other than its name, it never changes and is never used again.
