@@ -11,6 +11,9 @@ use crate::wal::frame::{FrameHeader, FrameKind, SEAL_PAYLOAD_BYTES, seal_floor};
 use crate::wal::segment::{FRAMES_START, FirstFrame};
 use crate::wal::window::Window;
 
+/// Bytes of one read in search of evidence.
+pub(crate) const READ_AHEAD_BYTES: usize = 64 * WRITE_UNIT_BYTES_MAX as usize;
+
 /// The greatest marks of the valid headers in a stretch of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
@@ -62,7 +65,7 @@ impl Evidence {
 /// What all frames of one segment say.
 pub(crate) async fn evidence_in<F: File>(front: &FirstFrame<F>) -> Result<Evidence> {
     let log = &front.header.log;
-    let mut window = Window::new(64 * WRITE_UNIT_BYTES_MAX as usize);
+    let mut window = Window::new(READ_AHEAD_BYTES);
     let stretch = (FRAMES_START, log.segment_bytes);
     scan_evidence(&mut window, (&front.file, &front.path), front.salt, log.unit(), stretch).await
 }

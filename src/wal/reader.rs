@@ -23,7 +23,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::{OpenMode, Vfs, retry};
 use crate::wal::diagnosis::{Refusal, Stand};
 use crate::wal::epoch_end;
-use crate::wal::evidence::{Evidence, evidence_in, scan_evidence};
+use crate::wal::evidence::{self, Evidence, evidence_in, scan_evidence};
 use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
@@ -578,8 +578,10 @@ impl<V: Vfs> WalReader<V> {
             return Ok(Evidence::default());
         }
         let stretch = (at.offset, at.limit);
-        let mut evidence =
-            scan_evidence(&mut self.window, (&*file, &at.path), *salt, at.spec.unit(), stretch).await?;
+        // What was read ahead need not be read again; what was not is read in large pieces.
+        let mut wide = Window::new(evidence::READ_AHEAD_BYTES);
+        let window = if self.window.covers(at.offset..at.limit) { &mut self.window } else { &mut wide };
+        let mut evidence = scan_evidence(window, (&*file, &at.path), *salt, at.spec.unit(), stretch).await?;
         let (mut cut_off, mut silent) = (None, None);
         for &number in &*unlinked {
             let behind = segment::read_first_frame(&self.vfs, &self.dir, number).await?;

@@ -1,6 +1,7 @@
 //! A window on a file: large reads, and memory bounded by the read-ahead or by one frame, whichever is larger.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::BytesMut;
 
@@ -57,6 +58,12 @@ impl Window {
         unsplit(&mut self.bytes, rest);
         self.filled = kept + read;
         Ok(self.filled >= count)
+    }
+
+    /// Whether all of `stretch` is in the window.
+    pub(crate) fn covers(&self, stretch: Range<u64>) -> bool {
+        let count = stretch.end.saturating_sub(stretch.start);
+        usize::try_from(count).is_ok_and(|count| self.get(stretch.start, count).is_some())
     }
 
     /// The `count` bytes from `offset`, if they are in the window.
