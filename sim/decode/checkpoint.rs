@@ -3,15 +3,15 @@
 use super::bytes::{crc, slice, u8_at, u16_at, u32_at, u64_at, u128_at};
 use super::index_at;
 use super::manifest::StateFile;
-use super::state::CoreState;
+use super::state::Values;
 use super::wal::{Kind, split_record};
 
-/// Applies the file `bytes`, which the manifest describes as `file`, to `state`.
+/// Applies the file `bytes`, which the manifest describes as `file`, to `values`.
 pub(super) fn load(
     bytes: &[u8],
     file: &StateFile,
     database: u128,
-    state: &mut CoreState,
+    values: &mut Values,
 ) -> Result<(), String> {
     let salt = check_header(bytes, file, database)?;
     let trailer_at = bytes.len().checked_sub(64).ok_or("too short for a trailer")?;
@@ -30,9 +30,9 @@ pub(super) fn load(
         return Err("a bad index or footer".into());
     }
     if file.is_base {
-        state.values.clear();
+        values.clear();
     }
-    let counts = load_blocks(bytes, salt, (96, index_begins), index, u64_at(trailer, 24)?, state)?;
+    let counts = load_blocks(bytes, salt, (96, index_begins), index, u64_at(trailer, 24)?, values)?;
     let root = footer_bytes.checked_sub(56).ok_or("a footer without a root")?;
     let stated = Counts {
         digest: u128_at(footer, root)?,
@@ -88,7 +88,7 @@ fn load_blocks(
     (mut at, end): (usize, usize),
     mut index: &[u8],
     blocks: u64,
-    state: &mut CoreState,
+    values: &mut Values,
 ) -> Result<Counts, String> {
     let mut counts = Counts::default();
     let mut last_key: Option<Vec<u8>> = None;
@@ -118,12 +118,12 @@ fn load_blocks(
             }
             match kind {
                 Kind::Put => {
-                    state.values.insert(key.to_vec(), value.to_vec());
+                    values.insert(key.to_vec(), value.to_vec());
                 }
                 Kind::Delete => {
-                    state.values.remove(key);
+                    values.remove(key);
                 }
-                _ => state.values.clear(),
+                _ => values.clear(),
             }
             if kind != Kind::Clear {
                 last_key = Some(key.to_vec());

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Files;
 use super::bytes::{crc, i32_at, i64_at, slice, u8_at, u16_at, u32_at, u64_at, u128_at};
+use super::memo::{Files, Key};
 use super::state::Offset;
 
 #[derive(Debug)]
@@ -68,6 +68,16 @@ pub(super) struct StateFile {
 }
 
 impl StateFile {
+    /// Adds what a file is read by.
+    pub(super) fn key(&self, key: Key) -> Key {
+        let Self { uuid, token, attempt, is_base, digest, bytes, puts, deletes, put_bytes, .. } = *self;
+        let Self { from_epoch, through_epoch, crc, core, .. } = *self;
+        let key = key.with(uuid).with(digest).with(is_base.into()).with(core.into());
+        let counts = [token, attempt.into(), bytes, puts, deletes, put_bytes];
+        let epochs = [from_epoch, through_epoch, crc.into()];
+        counts.into_iter().chain(epochs).fold(key, |key, number| key.with(number.into()))
+    }
+
     pub(super) fn path(&self) -> String {
         let kind = if self.is_base { "base" } else { "delta" };
         format!("f/{:016x}-{:08x}-{:032x}.{kind}", self.token, self.attempt, self.uuid)
@@ -133,6 +143,22 @@ impl<'a> At<'a> {
 }
 
 impl Manifest {
+    /// Names what the log of `core` is read by, beside its files.
+    pub(super) fn key_of_log(&self, core: u16, unit: u32) -> Key {
+        let index = usize::from(core);
+        let key = Key::new("log").with(self.database).with(self.token.into()).with(unit.into());
+        let mut key = key.with(core.into()).with(self.floors[index].into());
+        for life in &self.lives {
+            let CoreLife { identity, first_segment, first_lsn, carried_through, ceiling } = life.cores[index];
+            key =
+                key.with(life.token.into()).with(identity).with(ceiling.map_or(0, |lsn| u128::from(lsn) + 1));
+            for number in [first_segment, first_lsn, carried_through] {
+                key = key.with(number.into());
+            }
+        }
+        key
+    }
+
     /// The greatest manifest.
     pub(super) fn head(files: &Files, database: u128, timeline: u128) -> Result<Self, String> {
         let numbers = files.keys().filter_map(|path| {

@@ -10,49 +10,25 @@
 
 mod bytes;
 mod checkpoint;
+mod flat;
 mod manifest;
+mod memo;
 mod state;
 mod wal;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{crc, u32_at, u64_at, u128_at};
+pub(crate) use flat::{Flat, Flattener};
 use highwater::sim::Disk;
-use manifest::Manifest;
+use manifest::{Checkpoint, Manifest};
+use memo::{Content, Key};
+pub(crate) use memo::{FileCache, Files, Memo};
+use state::Values;
 pub(crate) use state::{CoreState, Offset, State};
 use wal::CoreLog;
 pub(crate) use wal::{Marked, marks};
-
-/// The files of a directory by their path in it, with `/` between the parts.
-pub(crate) type Files = BTreeMap<String, Arc<Vec<u8>>>;
-
-/// The bytes of files by their digest: most files of one image are those of the next.
-#[derive(Debug, Default)]
-pub(crate) struct FileCache {
-    files: BTreeMap<u128, Arc<Vec<u8>>>,
-    bytes: usize,
-}
-
-/// What a cache holds before it is emptied.
-const CACHE_BYTES_MAX: usize = 64 << 20;
-
-impl FileCache {
-    fn file(&mut self, disk: &Disk, path: &Path) -> Arc<Vec<u8>> {
-        let digest = disk.file_digest(path).unwrap_or_default();
-        if let Some(bytes) = self.files.get(&digest) {
-            return Arc::clone(bytes);
-        }
-        let bytes = Arc::new(disk.read_file(path).unwrap_or_default());
-        self.bytes += bytes.len();
-        if self.bytes > CACHE_BYTES_MAX {
-            *self = Self { bytes: bytes.len(), ..Self::default() };
-        }
-        self.files.insert(digest, Arc::clone(&bytes));
-        bytes
-    }
-}
 
 /// A file that the head manifest needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,31 +44,61 @@ pub(crate) struct Needed {
 /// A decoded directory.
 #[derive(Debug)]
 pub(crate) struct Database {
-    /// Who it is.
-    pub id: u128,
-    head: Manifest,
-    logs: Vec<CoreLog>,
-    checkpoints: Vec<(u64, Vec<CoreState>)>,
+    id: u128,
+    head: Arc<Manifest>,
+    of_head: u128,
+    logs: Vec<Keyed<CoreLog>>,
+    /// Those of the head, in its order, each with the keys of every core.
+    checkpoints: Vec<Vec<Keyed<Values>>>,
     needed: Vec<Needed>,
+}
+
+/// Something decoded, and what names the files that it is from.
+type Keyed<T> = (u128, Arc<T>);
+
+/// What a state is made of, core by core, and the least watermark if every core has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlatState {
+    /// By core.
+    pub cores: Vec<Flat>,
+    /// The least, if every core has one.
+    pub watermark: Option<i64>,
+}
+
+impl FlatState {
+    /// The first difference, for people.
+    pub(crate) fn difference(&self, other: &Self) -> String {
+        self.state().difference(&other.state())
+    }
+
+    /// The state; its watermark is the first core's.
+    pub(crate) fn state(&self) -> State {
+        let mut cores: Vec<CoreState> = self.cores.iter().map(Flat::state).collect();
+        if let Some(first) = cores.first_mut() {
+            first.watermark = self.watermark;
+        }
+        State { cores }
+    }
 }
 
 /// The files below `root` on a simulated disk, as a reader finds them.
 pub(crate) fn files_of(disk: &Disk, root: &str, cache: &mut FileCache) -> Files {
-    let root = Path::new(root.trim_start_matches('/'));
-    let mut files = Files::new();
-    for (path, len) in disk.tree() {
-        let absolute = Path::new("/").join(&path);
-        let relative = path.strip_prefix("/").unwrap_or(&path).strip_prefix(root).map(Path::to_owned);
-        if let (Some(_), Ok(relative)) = (len, relative) {
-            files.insert(relative.to_string_lossy().into_owned(), cache.file(disk, &absolute));
-        }
+    let root = root.trim_start_matches('/');
+    let below = |path: &Path| Some(path.to_str()?.strip_prefix(root)?.strip_prefix('/')?.to_owned());
+    let found = disk.digests().into_iter();
+    found.filter_map(|(path, digest)| Some((below(&path)?, cache.file(disk, &path, digest)))).collect()
+}
+
+impl Memo {
+    /// [`files_of`], with what is here.
+    pub(crate) fn files_of(&mut self, disk: &Disk, root: &str) -> Files {
+        files_of(disk, root, &mut self.files)
     }
-    files
 }
 
 impl Database {
     /// Decodes `files`; the error says which rule of the format they break, and where.
-    pub(crate) fn read(files: &Files) -> Result<Self, String> {
+    pub(crate) fn read(files: &Files, memo: &mut Memo) -> Result<Self, String> {
         let ident = files.get("IDENT").ok_or("IDENT is missing")?;
         if ident.len() != 96 || &ident[..8] != b"HWIDENT\0" || crc(0, &ident[..92]) != u32_at(ident, 92)? {
             return Err("IDENT is damaged".into());
@@ -101,22 +107,34 @@ impl Database {
             return Err(format!("IDENT is of format {}", u32_at(ident, 8)?));
         }
         let (id, timeline, unit) = (u128_at(ident, 16)?, u128_at(ident, 32)?, u32_at(ident, 12)?);
-        let head = Manifest::head(files, id, timeline)?;
+        let mut key = Key::new("head").with(ident.digest);
+        for (path, manifest) in within(files, "m/") {
+            key = key.file(path, manifest);
+        }
+        let key = key.end();
+        let head = memo.heads.get(key, || Manifest::head(files, id, timeline).map(Arc::new))?;
         let mut logs = Vec::new();
         for core in 0..head.cores {
-            logs.push(CoreLog::read(files, &head, core, unit).map_err(|why| format!("core {core}: {why}"))?);
+            let mut key = head.key_of_log(core, unit);
+            for (path, segment) in within(files, &wal::folder(core)) {
+                key = key.file(path, segment);
+            }
+            let read = || CoreLog::read(files, &head, core, unit).map(Arc::new);
+            let log = memo.logs.get(key.end(), read).map_err(|why| format!("core {core}: {why}"))?;
+            logs.push((key.end(), log));
         }
-        let mut database = Self { id, head, logs, checkpoints: Vec::new(), needed: Vec::new() };
+        let (checkpoints, needed) = (Vec::new(), Vec::new());
+        let mut database = Self { id, head, of_head: key, logs, checkpoints, needed };
         database.check_marks()?;
         database.needed = database.list_needed();
         database.check_needed(files)?;
-        database.load_checkpoints(files)?;
+        database.load_checkpoints(files, memo)?;
         Ok(database)
     }
 
     /// The epoch that an open recovers from these files: the greatest that is closed on all cores.
     pub(crate) fn recovered_epoch(&self) -> u64 {
-        let ends = self.logs.iter().map(|log| log.last_epoch.max(self.floor_epoch()));
+        let ends = self.logs.iter().map(|(_, log)| log.last_epoch.max(self.floor_epoch()));
         ends.min().unwrap_or(self.head.recovered_epoch)
     }
 
@@ -128,59 +146,61 @@ impl Database {
 
     /// The state as of the end of `epoch`, by every way that leads there: the full log if it is there from its
     /// beginning, and each checkpoint up to `epoch` with the log on top. All must agree (D3).
-    pub(crate) fn state_at(&self, epoch: u64) -> Result<State, String> {
-        let mut first: Option<(String, State)> = None;
-        for (way, state) in self.ways(epoch)? {
+    pub(crate) fn state_at(&self, epoch: u64, memo: &mut Memo) -> Result<FlatState, String> {
+        let mut first: Option<(Option<u64>, FlatState, Vec<Option<i64>>)> = None;
+        for from in self.ways(epoch) {
+            let (state, marks) = self.replay(from, epoch, memo)?;
             match &first {
-                None => first = Some((way, state)),
-                Some((before, expected)) if *expected != state => {
+                None => first = Some((from.map(|at| self.head.checkpoints[at].epoch), state, marks)),
+                Some((before, expected, of)) if *expected != state || *of != marks => {
                     let what = expected.difference(&state);
-                    return Err(format!("epoch {epoch} by {before} and by {way} differ: {what} (I4)"));
+                    let way = from.map(|at| self.head.checkpoints[at].epoch);
+                    return Err(format!(
+                        "epoch {epoch} by the log from checkpoint {before:?} and {way:?} (none: from its beginning) \
+                         differ: {what}, watermarks {of:?} and {marks:?} (I4)"
+                    ));
                 }
                 Some(_) => {}
             }
         }
-        first.map(|(_, state)| state).ok_or_else(|| format!("nothing leads to the state of epoch {epoch}"))
+        first.map(|(_, state, _)| state).ok_or_else(|| format!("nothing leads to the state of epoch {epoch}"))
     }
 
-    fn ways(&self, epoch: u64) -> Result<Vec<(String, State)>, String> {
-        let mut ways = Vec::new();
-        if self.head.beginning && self.logs.iter().all(|log| log.from_beginning) {
-            let empty = vec![CoreState::default(); self.logs.len()];
-            ways.push(("full replay".to_owned(), self.replay(empty, None, epoch)?));
-        }
-        for (checkpoint, (of, cores)) in self.head.checkpoints.iter().zip(&self.checkpoints) {
-            if *of <= epoch {
-                let cuts: Vec<_> = checkpoint.cuts.iter().map(|cut| (cut.token, cut.lsn)).collect();
-                let state = self.replay(cores.clone(), Some((*of, &cuts)), epoch)?;
-                ways.push((format!("checkpoint {of}"), state));
-            }
-        }
-        Ok(ways)
+    /// The checkpoints from which the log leads to the end of `epoch`; none is the beginning.
+    fn ways(&self, epoch: u64) -> impl Iterator<Item = Option<usize>> {
+        let whole = self.head.beginning && self.logs.iter().all(|(_, log)| log.from_beginning);
+        let checkpoints = self.head.checkpoints.iter().enumerate();
+        let earlier = checkpoints.filter(move |(_, checkpoint)| checkpoint.epoch <= epoch);
+        whole.then_some(None).into_iter().chain(earlier.map(|(at, _)| Some(at)))
     }
 
+    /// The state, and every core's watermark.
     fn replay(
         &self,
-        mut cores: Vec<CoreState>,
-        from: Option<(u64, &[(u64, u64)])>,
+        from: Option<usize>,
         epoch: u64,
-    ) -> Result<State, String> {
-        for (index, (core, log)) in cores.iter_mut().zip(&self.logs).enumerate() {
-            let cut = from.map(|(_, cuts)| cuts[index]);
-            let mut at = from.map_or(0, |(epoch, _)| epoch);
-            let behind =
-                log.records.iter().filter(|record| cut.is_none_or(|cut| (record.token, record.lsn) > cut));
-            for record in behind {
-                if at == epoch {
-                    break;
-                }
-                at = core.apply(record, at).map_err(|why| format!("core {index}: {why}"))?;
+        memo: &mut Memo,
+    ) -> Result<(FlatState, Vec<Option<i64>>), String> {
+        let (mut cores, mut marks) = (Vec::new(), Vec::new());
+        for (index, (of_log, log)) in self.logs.iter().enumerate() {
+            let base = from.map(|at| (&self.head.checkpoints[at], &self.checkpoints[at][index]));
+            let mut key = Key::new("state").with(*of_log).with(epoch.into());
+            if let (Some(at), Some((_, (of_base, _)))) = (from, &base) {
+                key = key.with(*of_base).with(self.of_head).with(at as u128).with(index as u128);
             }
-            if at != epoch {
-                return Err(format!("core {index}: the log ends in the epoch after {at}, before {epoch}"));
-            }
+            let key = key.end();
+            let replay = || {
+                let base = base.map(|(checkpoint, (_, values))| (checkpoint, &**values));
+                let state = replay(log, index, base, epoch).map_err(|why| format!("core {index}: {why}"))?;
+                Ok((Flat::of(&state), state.watermark))
+            };
+            let (flat, watermark) = memo.states.get(key, replay)?;
+            cores.push(flat);
+            marks.push(watermark);
         }
-        Ok(State { cores })
+        let all: Option<Vec<i64>> = marks.iter().copied().collect();
+        let watermark = all.and_then(|marks| marks.into_iter().min());
+        Ok((FlatState { cores, watermark }, marks))
     }
 
     /// The files that the head needs: its checkpoints' and the log's from the floors on.
@@ -193,7 +213,7 @@ impl Database {
         let mut needed: Vec<_> = files
             .map(|file| Needed { path: file.path(), bytes: Some(file.bytes), crc: Some(file.crc) })
             .collect();
-        for log in &self.logs {
+        for (_, log) in &self.logs {
             needed.extend(log.segments.iter().map(|(path, bytes)| Needed {
                 path: path.clone(),
                 bytes: Some(*bytes),
@@ -211,7 +231,7 @@ impl Database {
             let whole = bytes.is_none_or(|bytes| {
                 if expected.is_some() { bytes == file.len() as u64 } else { bytes <= file.len() as u64 }
             });
-            if !whole || expected.is_some_and(|expected| expected != crc(0, file)) {
+            if !whole || expected.is_some_and(|expected| expected != file.crc()) {
                 return Err(format!("{path} is not what the manifest says (I6)"));
             }
         }
@@ -221,34 +241,78 @@ impl Database {
     /// No frame says of an epoch that it is closed on all cores when it is not.
     fn check_marks(&self) -> Result<(), String> {
         let recovered = self.recovered_epoch();
-        match self.logs.iter().position(|log| log.closed_through > recovered) {
+        match self.logs.iter().position(|(_, log)| log.closed_through > recovered) {
             Some(core) => Err(format!(
                 "core {core} says that epoch {} is closed on all cores, and only {recovered} is",
-                self.logs[core].closed_through
+                self.logs[core].1.closed_through
             )),
             None => Ok(()),
         }
     }
 
-    fn load_checkpoints(&mut self, files: &Files) -> Result<(), String> {
-        for checkpoint in &self.head.checkpoints {
+    fn load_checkpoints(&mut self, files: &Files, memo: &mut Memo) -> Result<(), String> {
+        let head = Arc::clone(&self.head);
+        for checkpoint in &head.checkpoints {
             let mut cores = Vec::new();
-            for core in 0..self.head.cores {
-                let mut state = CoreState::default();
+            for core in 0..head.cores {
+                let mut key = Key::new("checkpoint").with(self.id);
                 for file in checkpoint.files.iter().filter(|file| file.core == core) {
                     let path = file.path();
-                    let bytes = files.get(&path).ok_or_else(|| format!("{path} is missing"))?;
-                    checkpoint::load(bytes, file, self.id, &mut state)
-                        .map_err(|why| format!("{path}: {why}"))?;
+                    let content = files.get(&path).ok_or_else(|| format!("{path} is missing"))?;
+                    key = file.key(key.file(&path, content));
                 }
-                state.offsets = checkpoint.offsets_of(core);
-                state.watermark = checkpoint.watermarks[usize::from(core)];
-                cores.push(state);
+                let load = || load_checkpoint(checkpoint, core, files, self.id).map(Arc::new);
+                cores.push((key.end(), memo.checkpoints.get(key.end(), load)?));
             }
-            self.checkpoints.push((checkpoint.epoch, cores));
+            self.checkpoints.push(cores);
         }
         Ok(())
     }
+}
+
+fn load_checkpoint(checkpoint: &Checkpoint, core: u16, files: &Files, id: u128) -> Result<Values, String> {
+    let mut values = Values::new();
+    for file in checkpoint.files.iter().filter(|file| file.core == core) {
+        let path = file.path();
+        let bytes = files.get(&path).ok_or_else(|| format!("{path} is missing"))?;
+        checkpoint::load(bytes, file, id, &mut values).map_err(|why| format!("{path}: {why}"))?;
+    }
+    Ok(values)
+}
+
+/// The state of core `index` at the end of `epoch`, from a checkpoint of it or from the beginning.
+fn replay(
+    log: &CoreLog,
+    index: usize,
+    base: Option<(&Checkpoint, &Values)>,
+    epoch: u64,
+) -> Result<CoreState, String> {
+    let cut = base.map(|(checkpoint, _)| (checkpoint.cuts[index].token, checkpoint.cuts[index].lsn));
+    let mut at = base.map_or(0, |(checkpoint, _)| checkpoint.epoch);
+    let mut state = CoreState::default();
+    if let Some((checkpoint, values)) = base {
+        state.values.clone_from(values);
+        state.offsets = checkpoint.offsets_of(u16::try_from(index).map_err(|error| error.to_string())?);
+        state.watermark = checkpoint.watermarks[index];
+    }
+    let behind = log.records.iter().filter(|record| cut.is_none_or(|cut| (record.token, record.lsn) > cut));
+    for record in behind {
+        if at == epoch {
+            break;
+        }
+        at = state.apply(record, at)?;
+    }
+    if at == epoch { Ok(state) } else { Err(format!("the log ends in the epoch after {at}, before {epoch}")) }
+}
+
+/// The files whose paths begin with `folder` and go on with twenty digits: what the decoder looks at there.
+fn within<'a>(files: &'a Files, folder: &str) -> impl Iterator<Item = (&'a str, &'a Content)> {
+    let (prefix, named) = (folder.to_owned(), folder.len() + 20);
+    files
+        .range(prefix.clone()..)
+        .take_while(move |(path, _)| path.starts_with(&prefix))
+        .filter(move |(path, _)| path.len() == named)
+        .map(|(path, content)| (path.as_str(), &**content))
 }
 
 /// `u64` at `at` as an index into bytes that are there.

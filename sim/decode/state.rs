@@ -14,11 +14,14 @@ pub(crate) enum Offset {
     Opaque(Vec<u8>),
 }
 
+/// Values by key.
+pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// One core's state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CoreState {
     /// Values by key.
-    pub values: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub values: Values,
     /// Offsets by source.
     pub offsets: BTreeMap<String, Offset>,
     /// The watermark.
@@ -33,12 +36,6 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The least watermark, if every core has one.
-    pub(crate) fn watermark(&self) -> Option<i64> {
-        let marks: Option<Vec<i64>> = self.cores.iter().map(|core| core.watermark).collect();
-        marks.and_then(|marks| marks.into_iter().min())
-    }
-
     /// The first difference, for people.
     pub(crate) fn difference(&self, other: &Self) -> String {
         for (core, (a, b)) in self.cores.iter().zip(&other.cores).enumerate() {
@@ -61,14 +58,14 @@ impl CoreState {
     pub(super) fn apply(&mut self, record: &Record, epoch: u64) -> Result<u64, String> {
         match record.kind {
             Kind::Put => {
-                self.values.insert(record.key.clone(), record.value.clone());
+                self.values.insert(record.key().to_vec(), record.value().to_vec());
             }
             Kind::Delete => {
-                self.values.remove(&record.key);
+                self.values.remove(record.key());
             }
             Kind::Clear => self.values.clear(),
             Kind::EpochEnd => {
-                let mark = Mark::read(&record.value)?;
+                let mark = Mark::read(record.value())?;
                 if mark.epoch != epoch + 1 {
                     return Err(format!("LSN {}: epoch {} ends after {epoch}", record.lsn, mark.epoch));
                 }

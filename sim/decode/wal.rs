@@ -1,10 +1,12 @@
 //! The log of one core: segments, frames, records, lives with their ceilings.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
-use super::Files;
 use super::bytes::{crc, slice, u8_at, u16_at, u32_at, u64_at, u128_at};
 use super::manifest::{CoreLife, Manifest};
+use super::memo::{Content, Files};
 use super::state::Mark;
 
 /// Where frames begin.
@@ -25,8 +27,20 @@ pub(super) struct Record {
     pub(super) token: u64,
     pub(super) lsn: u64,
     pub(super) kind: Kind,
-    pub(super) key: Vec<u8>,
-    pub(super) value: Vec<u8>,
+    /// The file that it is in, and where: key and value.
+    segment: Arc<Content>,
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Record {
+    pub(super) fn key(&self) -> &[u8] {
+        &self.segment[self.key.clone()]
+    }
+
+    pub(super) fn value(&self) -> &[u8] {
+        &self.segment[self.value.clone()]
+    }
 }
 
 /// The log of one core.
@@ -47,6 +61,7 @@ pub(super) struct CoreLog {
 
 struct Segment<'a> {
     path: String,
+    content: &'a Arc<Content>,
     bytes: &'a [u8],
     number: u64,
     token: u64,
@@ -192,8 +207,11 @@ impl CoreLog {
                 let (kind, key, value, behind) =
                     split_record(rest).map_err(|why| format!("LSN {lsn}: {why}"))?;
                 if *lsn <= through {
-                    let (key, value) = (key.to_vec(), value.to_vec());
-                    self.take(Record { token: segment.token, lsn: *lsn, kind, key, value })?;
+                    let key_at = frame.at + 64 + (frame.payload.len() - rest.len()) + 8;
+                    let value_at = key_at + key.len();
+                    let (key, value) = (key_at..value_at, value_at..value_at + value.len());
+                    let (token, content) = (segment.token, Arc::clone(segment.content));
+                    self.take(Record { token, lsn: *lsn, kind, segment: content, key, value })?;
                 }
                 *lsn += 1;
                 rest = behind;
@@ -210,7 +228,7 @@ impl CoreLog {
 
     fn take(&mut self, record: Record) -> Result<(), String> {
         if record.kind == Kind::EpochEnd {
-            let mark = Mark::read(&record.value)?;
+            let mark = Mark::read(record.value())?;
             if mark.token > record.token || (self.last_epoch > 0 && mark.epoch != self.last_epoch + 1) {
                 return Err(format!(
                     "LSN {}: epoch {} of token {} ends after epoch {}",
@@ -273,13 +291,18 @@ fn begin(
     Ok(of_life.find(|segment| segment.start().is_some()).map(|segment| segment.number))
 }
 
+/// The folder of a core's log.
+pub(super) fn folder(core: u16) -> String {
+    format!("wal/{core:05}/")
+}
+
 fn segments_of(
     files: &Files,
     database: u128,
     core: u16,
     unit: u32,
 ) -> Result<BTreeMap<u64, Segment<'_>>, String> {
-    let folder = format!("wal/{core:05}/");
+    let folder = folder(core);
     let mut segments = BTreeMap::new();
     for (path, bytes) in files.range(folder.clone()..).take_while(|(path, _)| path.starts_with(&folder)) {
         let name = &path[folder.len()..];
@@ -339,7 +362,8 @@ pub(crate) fn marks(files: &Files) -> Vec<Marked> {
 }
 
 impl<'a> Segment<'a> {
-    fn read(path: &str, bytes: &'a [u8], number: u64) -> Result<Self, String> {
+    fn read(path: &str, content: &'a Arc<Content>, number: u64) -> Result<Self, String> {
+        let bytes: &[u8] = content;
         let header = slice(bytes, 0, FRAMES)?;
         let salt = crc(0, &header[..124]);
         let rest = header[74..124] == [0; 50] && header[128..] == [0; FRAMES - 128];
@@ -352,6 +376,7 @@ impl<'a> Segment<'a> {
         let stated = usize::try_from(u64_at(header, 64)?).map_err(|_| "a length beyond memory")?;
         Ok(Self {
             path: path.to_owned(),
+            content,
             bytes: &bytes[..stated.min(bytes.len())],
             number,
             token: u64_at(header, 48)?,

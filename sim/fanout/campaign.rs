@@ -1,11 +1,10 @@
 //! Many runs, until enough crash states were recovered; and what is said about it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Tally, words_of};
+use super::{Cut, Exploration, Explored, Tally, caught};
 use crate::settings;
 use crate::sweep;
 use crate::usage;
@@ -25,7 +24,7 @@ struct Campaign {
 /// recovered; over `HIGHWATER_SEED` alone if it is set.
 ///
 /// Panics at the first failure, with what is needed to see it again.
-pub(crate) fn run(name: &'static str, default_states: u64, explore: fn(u64) -> (Tally, Result<(), String>)) {
+pub(crate) fn run(name: &'static str, default_states: u64, explore: Exploration) {
     let campaign = Campaign {
         name,
         next: AtomicU64::new(settings::base()),
@@ -86,14 +85,12 @@ impl Campaign {
         !failed && self.total.lock().unwrap_or_else(PoisonError::into_inner).0.states < self.states
     }
 
-    fn seed(&self, seed: u64, explore: fn(u64) -> (Tally, Result<(), String>)) {
-        let explored = catch_unwind(AssertUnwindSafe(|| explore(seed)));
-        let (tally, outcome) =
-            explored.unwrap_or_else(|panic| (Tally::default(), Err(words_of(panic.as_ref()))));
+    fn seed(&self, seed: u64, explore: Exploration) {
+        let Explored { tally, result, .. } = caught(explore, seed, &Cut::default());
         let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
         total.0.add(tally);
         total.1 += 1;
-        if let Err(why) = outcome {
+        if let Err(why) = result {
             let states = total.0.states;
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.get_or_insert_with(|| {

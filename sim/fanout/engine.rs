@@ -1,22 +1,22 @@
 //! The whole engine: epochs over several cores, checkpoints, retention, reopens. What a recovery finds is also compared
 //! with what the independent decoder says about the same bytes (I3, I4, I6).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater::sim::{
-    Crash, Disk, Executor, FaultClass, FaultPlan, Handle, Latency, Node, Personality, SimDisk, SimEnv,
-    SimVfs, Simulator, Stream, Streams, Trace,
+    Disk, Executor, FaultClass, FaultPlan, Handle, Node, Personality, SimDisk, SimEnv, SimVfs, Simulator,
+    Streams, Trace,
 };
 use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorKind, Offset, Opened, Options, RecoveryReport};
 
-use super::{Cut, Explored, Seen};
-use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
+use super::course::{self, Course, OPENS_MAX, Stage, lock};
+use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign};
 use crate::Test;
-use crate::decode::{self, CoreState, Database, FileCache, State};
-use crate::explain::record::{self, Event, Fanned};
+use crate::decode::{self, CoreState, Database, Flat, FlatState, Flattener, Memo};
+use crate::explain::record::{self, Event};
 use crate::plan::Fate;
 use crate::step::Moment as Scope;
 use crate::without;
@@ -35,14 +35,11 @@ const EFFORT: Effort = Effort {
 
 const ROOT: &str = "/data";
 
-/// How often an open is tried while the disk fails.
-const OPENS_MAX: u32 = 8;
-
 type World = SimEnv<SimVfs>;
 
 /// I1, I3, I4, I5 and I6 of the engine: every crash of a small workload, and some crashes of its recovery.
 fn fan_out_of_the_engine_passes() {
-    campaign::run("the engine", 10_000, explore);
+    campaign::run("the engine", 10_000, explore_cut);
 }
 
 /// A creation was killed between the link of the first manifest and the sync of its folder, the next open made log
@@ -57,35 +54,25 @@ fn a_creation_may_be_crashed_anywhere() {
         nested_max: u64::MAX,
     };
     for seed in 0..2 {
-        let drawn = Shape::draw(seed);
-        let options = drawn.options.clone().cores(1);
-        let shape = Shape { plan: FaultPlan::none(), lives: 1, operations: 0, cores: 1, options, ..drawn };
+        let mut shape = Shape::draw(seed);
+        (shape.course.plan, shape.course.lives, shape.course.operations) = (FaultPlan::none(), 1, 0);
+        (shape.cores, shape.options) = (1, shape.options.cores(1));
         let (tally, outcome) = explore_shape(seed, &shape, effort);
         assert_eq!(outcome, Ok(()), "seed {seed}, after {} states", tally.states);
     }
 }
 
-fn explore(seed: u64) -> (Tally, Result<(), String>) {
-    let Explored { tally, result, .. } = explore_cut(seed, &Cut::default());
-    (tally, result)
-}
-
 /// Every crash of what is left of the run of `seed`.
 pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
-    let mut shape = Shape { cut: cut.clone(), ..Shape::draw(seed) };
-    cut.disk(&mut shape.personality, &mut shape.plan);
-    if cut.short {
-        shape.value_bytes_max = 20;
-    }
-    let states_max = cut.states_max.unwrap_or(EFFORT.states_max);
-    let seen = Arc::clone(&shape.seen);
-    let (tally, result) = explore_shape(seed, &shape, Effort { states_max, ..EFFORT });
-    Explored { tally, seen: lock(&seen).clone(), result }
+    let mut shape = Shape::draw(seed);
+    shape.course.cut(cut);
+    let (tally, result) = explore_shape(seed, &shape, EFFORT.within(cut));
+    Explored { tally, seen: shape.course.seen(), result }
 }
 
 fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(), String>) {
     let (moments, outcome) = run(seed, shape);
-    let subject = Whole { options: shape.options.clone(), cores: shape.cores, cache: Mutex::default() };
+    let subject = Whole { options: shape.options.clone(), cores: shape.cores, memo: Mutex::default() };
     let mut explorer = Explorer::new(&subject, effort, seed);
     let outcome = outcome.and_then(|()| explorer.all(&moments));
     (explorer.tally, outcome.map_err(|why| format!("{why}\n  {shape}")))
@@ -93,26 +80,17 @@ fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(),
 
 /// Everything that a seed decides at the start.
 struct Shape {
-    personality: Personality,
-    plan: FaultPlan,
+    course: Course,
     options: Options,
     cores: u16,
-    value_bytes_max: u64,
-    lives: u64,
-    operations: u64,
     /// Of so many more than eleven operations, each is a checkpoint.
     checkpoints: u64,
-    /// What happens of all that.
-    cut: Cut,
-    /// What has happened.
-    seen: Arc<Mutex<Seen>>,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            personality, plan, options, cores, value_bytes_max, lives, operations, checkpoints, ..
-        } = self;
+        let Self { course, options, cores, checkpoints } = self;
+        let Course { personality, plan, value_bytes_max, lives, operations, .. } = course;
         write!(
             f,
             "disk: {personality}; faults: {plan}; {cores} cores, values: {value_bytes_max}; lives: {lives} of \
@@ -126,16 +104,13 @@ impl Shape {
         let streams = Streams::new(seed).fork("fanout.engine");
         let mut draws = streams.stream("shape");
         let personality = Personality::draw(&mut draws);
-        let mut plan = FaultPlan::none().with_latency(Latency::FLASH);
-        for class in [
+        let classes = [
             FaultClass::WriteBack,
             FaultClass::ShortWrite,
             FaultClass::SyncErrorOnce,
             FaultClass::DirSyncError,
-        ] {
-            let rate = *draws.pick(&[0.003, 0.02]);
-            plan = plan.with(class, if draws.chance(0.25) { rate } else { 0.0 });
-        }
+        ];
+        let plan = course::plan(&mut draws, &classes, &[0.003, 0.02], 0.25);
         let cores = *draws.pick(&[1, 2, 2, 3]);
         let options = Options::new(ROOT)
             .cores(cores)
@@ -152,52 +127,52 @@ impl Shape {
             .fallback_bytes_max(*streams.stream("shape.fallback").pick(&[0, 0, 64 << 10, 1 << 30]));
         // A chain of deltas has to grow before a base replaces it and its files are retired.
         let checkpoints = *draws.pick(&[1, 1, 12]);
-        Self {
-            personality,
-            plan: without::restrict(plan),
-            options,
-            cores,
-            value_bytes_max: *draws.pick(&[20, 200, 1500]),
-            lives: draws.range(1, 4),
-            operations: draws.range(4, if checkpoints > 1 { 120 } else { 40 }),
-            checkpoints,
-            cut: Cut::default(),
-            seen: Arc::default(),
-        }
+        let mut course = Course::new(personality, plan);
+        course.value_bytes_max = *draws.pick(&[20, 200, 1500]);
+        course.lives = draws.range(1, 4);
+        course.operations = draws.range(4, if checkpoints > 1 { 120 } else { 40 });
+        Self { course, options, cores, checkpoints }
     }
 }
 
 /// What every core said at each end of an epoch, and how many of these ends were promised on all cores.
 #[derive(Clone, Debug)]
 struct Promise {
-    ends: Vec<Arc<Vec<Arc<CoreState>>>>,
+    ends: Vec<Arc<Vec<End>>>,
     acked: u64,
+}
+
+/// One core at the end of an epoch.
+#[derive(Clone, Debug, Default)]
+struct End {
+    flat: Flat,
+    watermark: Option<i64>,
 }
 
 /// What a recovery returned.
 #[derive(Clone, PartialEq)]
 struct Found {
     epoch: u64,
-    state: Arc<State>,
+    state: FlatState,
 }
 
 impl fmt::Debug for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys: usize = self.state.cores.iter().map(|core| core.values.len()).sum();
+        let keys: usize = self.state.state().cores.iter().map(|core| core.values.len()).sum();
         write!(f, "epoch {} with {keys} keys", self.epoch)
     }
 }
 
 impl Promise {
     fn new(cores: u16) -> Self {
-        let beginning = Arc::new(vec![Arc::new(CoreState::default())]);
+        let beginning = Arc::new(vec![End::default()]);
         Self { ends: vec![beginning; usize::from(cores)], acked: 0 }
     }
 
     /// The state at the end of `epoch`, which every core has ended.
-    fn state_at(&self, epoch: u64) -> Option<Vec<&CoreState>> {
+    fn state_at(&self, epoch: u64) -> Option<Vec<&End>> {
         let index = usize::try_from(epoch).ok()?;
-        self.ends.iter().map(|ends| ends.get(index).map(|state| &**state)).collect()
+        self.ends.iter().map(|ends| ends.get(index)).collect()
     }
 
     fn keeps(&self, found: &Found) -> Result<(), String> {
@@ -208,10 +183,12 @@ impl Promise {
         let Some(expected) = self.state_at(*epoch) else {
             return Err(format!("recovered epoch {epoch}, which no core or not every core has ended"));
         };
-        if expected.iter().copied().eq(&state.cores) {
+        let watermark = expected.first().and_then(|end| end.watermark);
+        if expected.iter().map(|end| &end.flat).eq(&state.cores) && watermark == state.watermark {
             return Ok(());
         }
-        let expected = State { cores: expected.into_iter().cloned().collect() };
+        let cores = expected.into_iter().map(|end| end.flat.clone()).collect();
+        let expected = FlatState { cores, watermark };
         Err(format!("epoch {epoch} came back changed: {}", expected.difference(state)))
     }
 }
@@ -220,7 +197,7 @@ impl Promise {
 struct Whole {
     options: Options,
     cores: u16,
-    cache: Mutex<FileCache>,
+    memo: Mutex<Memo>,
 }
 
 impl Subject for Whole {
@@ -228,7 +205,7 @@ impl Subject for Whole {
     type Found = Found;
 
     fn recover(&self, image: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
-        let decoded = decoded(&image, &mut lock(&self.cache))?;
+        let decoded = decoded(&image, &mut lock(&self.memo))?;
         let shots = Shots::default();
         let (of_run, options) = (shots.clone(), self.options.clone());
         let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
@@ -241,13 +218,13 @@ impl Subject for Whole {
             record::follow(&disk, &executor);
             let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
             let Opened { cores, report, .. } = Engine::open_in(env, options).await?;
-            let found = Found { epoch: report.epoch.0, state: Arc::new(export(&cores, &report)?) };
+            let found = Found { epoch: report.epoch.0, state: export(&cores, &report)? };
             Ok::<_, Error>(Recovery { found, disk: disk.disk(), moments: of_run.take() })
         });
-        let recovery = recovered
+        let mut recovery = recovered
             .map_err(|stuck| format!("the recovery is stuck: {stuck}"))?
             .map_err(|error| error.to_string())?;
-        compare(decoded.as_ref(), &recovery.found, self.cores)?;
+        compare(decoded.as_ref(), &mut recovery.found, self.cores, &mut lock(&self.memo))?;
         Ok(recovery)
     }
 
@@ -261,15 +238,16 @@ impl Subject for Whole {
 }
 
 /// What the independent decoder makes of the bytes; none when the database has not been created yet.
-fn decoded(image: &Disk, cache: &mut FileCache) -> Result<Option<Database>, String> {
-    let files = decode::files_of(image, ROOT, cache);
+fn decoded(image: &Disk, memo: &mut Memo) -> Result<Option<Database>, String> {
+    let files = memo.files_of(image, ROOT);
     if !files.keys().any(|path| path.starts_with("m/") && path.rsplit('.').next() != Some("tmp")) {
         return Ok(None);
     }
-    Database::read(&files).map(Some).map_err(|why| format!("the decoder: {why}"))
+    Database::read(&files, memo).map(Some).map_err(|why| format!("the decoder: {why}"))
 }
 
-fn compare(decoded: Option<&Database>, found: &Found, cores: u16) -> Result<(), String> {
+/// Whether the decoder finds the same. If so, `found` shares its memory from now on.
+fn compare(decoded: Option<&Database>, found: &mut Found, cores: u16, memo: &mut Memo) -> Result<(), String> {
     let Some(decoded) = decoded else {
         return if found.epoch == 0 {
             Ok(())
@@ -280,43 +258,34 @@ fn compare(decoded: Option<&Database>, found: &Found, cores: u16) -> Result<(), 
     if decoded.recovered_epoch() != found.epoch {
         return Err(format!("recovered {found:?}, the decoder finds epoch {}", decoded.recovered_epoch()));
     }
-    let mut state = decoded.state_at(found.epoch).map_err(|why| format!("the decoder: {why}"))?;
+    let mut state = decoded.state_at(found.epoch, memo).map_err(|why| format!("the decoder: {why}"))?;
     // A database that was created and never opened has no cores yet.
-    state.cores.resize(usize::from(cores), CoreState::default());
-    forget_other_watermarks(&mut state);
-    if state == *found.state {
-        return Ok(());
+    state.cores.resize(usize::from(cores), Flat::default());
+    if state != found.state {
+        let what = state.difference(&found.state);
+        return Err(format!("epoch {}: the decoder finds another state: {what}", found.epoch));
     }
-    Err(format!("epoch {}: the decoder finds another state: {}", found.epoch, state.difference(&found.state)))
+    found.state = state;
+    Ok(())
 }
 
-/// A report has the least watermark only: compare that, as if it were the first core's.
-fn forget_other_watermarks(state: &mut State) {
-    let least = state.watermark();
-    for core in &mut state.cores {
-        core.watermark = None;
-    }
-    if let Some(first) = state.cores.first_mut() {
-        first.watermark = least;
-    }
-}
-
+/// A report has the least watermark only: that is what is compared.
 fn export<'a>(
     cores: impl IntoIterator<Item = &'a CoreHandle>,
     report: &RecoveryReport,
-) -> Result<State, Error> {
-    let mut state = State { cores: Vec::new() };
+) -> Result<FlatState, Error> {
+    let mut state = FlatState { cores: Vec::new(), watermark: report.watermark };
     for core in cores {
-        let mut values = BTreeMap::new();
+        let mut flat = Flattener::default();
         for entry in core.scan_prefix(b"") {
             let (key, value) = entry?;
-            values.insert(key.to_vec(), value.to_vec());
+            flat.key(&key, &value);
         }
-        let of_core = report.offsets.iter().filter(|((of, _), _)| *of == core.id());
-        let offsets = of_core.map(|((_, name), offset)| (name.clone(), plain(offset))).collect();
-        state.cores.push(CoreState { values, offsets, watermark: None });
+        for ((_, name), offset) in report.offsets.iter().filter(|((of, _), _)| *of == core.id()) {
+            flat.offset(name, &plain(offset));
+        }
+        state.cores.push(flat.end());
     }
-    state.cores[0].watermark = report.watermark;
     Ok(state)
 }
 
@@ -327,68 +296,44 @@ fn plain(offset: &Offset) -> decode::Offset {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Runs the workload of `seed` and returns the moments at which it may crash.
 fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
-    let promise = Arc::new(Mutex::new(Promise::new(shape.cores)));
-    let moments = Arc::new(Mutex::new(Vec::new()));
-    let (of_run, seen) = (Arc::clone(&promise), Arc::clone(&moments));
-    let streams = Streams::new(seed).fork("fanout.engine");
-    let outcome = Simulator::new(seed).steps_max(20_000_000).run(|handle: Handle| async move {
+    let means = (Simulator::new(seed).steps_max(20_000_000), Streams::new(seed).fork("fanout.engine"));
+    let told = || (shape.to_string(), shape.cores);
+    course::run(means, &shape.course, Promise::new(shape.cores), told, |handle, stage| {
         let executor: Arc<dyn Executor> = Arc::new(handle.clone());
-        let plan = shape.plan.clone();
-        let trace = record::trace();
-        let disk =
-            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, trace.clone());
-        record::fanned(
-            || Fanned { shape: shape.to_string(), cores: shape.cores, disk: disk.clone(), trace },
-            &executor,
-        );
-        let of_hook = Arc::clone(&of_run);
-        watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
         let node = handle.node("engine");
-        let env = SimEnv::new("engine", Arc::new(node.clone()), disk.vfs(), &streams);
+        let env = SimEnv::new("engine", Arc::new(node.clone()), stage.disk.vfs(), &stage.streams);
         let now = vec![CoreState::default(); usize::from(shape.cores)];
-        let draws = streams.stream("workload");
-        let run = Run { shape, handle, executor, disk, node, env, promise: of_run, now, streams, draws };
-        run.lives().await
-    });
-    let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
-    let moments = std::mem::take(&mut *lock(&moments));
-    (moments, outcome)
+        Run { shape, stage, handle, executor, node, env, now }.lives()
+    })
 }
 
 /// One run of the workload.
 struct Run<'a> {
     shape: &'a Shape,
+    stage: Stage<'a, Promise>,
     handle: Handle,
     executor: Arc<dyn Executor>,
-    disk: SimDisk,
     node: Node,
     env: World,
-    promise: Arc<Mutex<Promise>>,
     /// What the cores hold now.
     now: Vec<CoreState>,
-    streams: Streams,
-    draws: Stream,
 }
 
 impl Run<'_> {
     async fn lives(mut self) -> Result<(), String> {
-        for life in (0..self.shape.lives).filter(|life| self.shape.cut.keeps_life(*life)) {
+        for life in self.shape.course.lives() {
             record::life(format!("{life} of the run"));
-            self.enter(life, Scope::OPEN);
+            self.stage.enter(life, Scope::OPEN);
             let Some((engine, mut cores)) = self.open().await? else { continue };
-            for number in 1..=u32::try_from(self.shape.operations).unwrap_or(Scope::END - 1) {
-                if self.enter(life, number) && !self.operate(&engine, &mut cores).await {
+            for number in self.shape.course.operations() {
+                if self.stage.enter(life, number) && !self.operate(&engine, &mut cores).await {
                     break;
                 }
             }
-            self.enter(life, Scope::END);
-            if self.draws.chance(0.3) || without::crash(Fate::Drawn).is_none() {
+            self.stage.enter(life, Scope::END);
+            if self.stage.draws.chance(0.3) || without::crash(Fate::Drawn).is_none() {
                 cores.iter_mut().for_each(CoreHandle::discard_open);
                 // A failure or a full disk at close promises nothing.
                 let _ = engine.close_async(&mut cores).await;
@@ -399,28 +344,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Goes on to an operation, if it happens. Each has draws of its own, and faults are counted from there.
-    fn enter(&mut self, life: u64, step: u32) -> bool {
-        let moment = Scope { life: u32::try_from(life).unwrap_or(0), step };
-        let is_operation = step != Scope::OPEN && step != Scope::END;
-        if is_operation && !self.shape.cut.keeps(moment) {
-            return false;
-        }
-        self.draws = self.streams.stream(&format!("workload/{moment}"));
-        self.disk.enter(moment.scope());
-        let mut seen = lock(&self.shape.seen);
-        seen.operations.extend(is_operation.then_some(moment));
-        seen.faults = self.disk.ledger().entries().iter().filter_map(|fault| fault.firing).collect();
-        true
-    }
-
     async fn open(&mut self) -> Result<Option<(Engine<World>, Vec<CoreHandle>)>, String> {
         for _ in 0..OPENS_MAX {
             match Engine::open_in(self.env.clone(), self.shape.options.clone()).await {
                 Ok(Opened { engine, cores, report, .. }) => {
                     record::note(|| Event::Opened(record::Opened::of(&report, None)));
                     let state = export(&cores, &report).map_err(|error| error.to_string())?;
-                    let found = Found { epoch: report.epoch.0, state: Arc::new(state) };
+                    let found = Found { epoch: report.epoch.0, state };
                     self.take_stock(&found).map_err(|why| format!("reopened in the run: {why}"))?;
                     return Ok(Some((engine, cores)));
                 }
@@ -434,21 +364,21 @@ impl Run<'_> {
     }
 
     fn take_stock(&mut self, found: &Found) -> Result<(), String> {
-        let mut promise = lock(&self.promise);
+        let mut promise = lock(&self.stage.promise);
         promise.keeps(found)?;
         promise.acked = found.epoch;
         let count = usize::try_from(found.epoch).map_err(|error| error.to_string())? + 1;
         for ends in &mut promise.ends {
             Arc::make_mut(ends).truncate(count);
         }
-        self.now.clone_from(&found.state.cores);
+        self.now = found.state.state().cores;
         Ok(())
     }
 
     /// One operation; false when the engine has failed.
     async fn operate(&mut self, engine: &Engine<World>, cores: &mut [CoreHandle]) -> bool {
-        let draw = self.draws.below(11 + self.shape.checkpoints);
-        lock(&self.shape.seen).names.push(match draw {
+        let draw = self.stage.draws.below(11 + self.shape.checkpoints);
+        self.shape.course.call(match draw {
             0..=4 => "change",
             5..=7 => "end-epoch",
             8..=9 => "wait",
@@ -460,7 +390,7 @@ impl Run<'_> {
             5..=7 => self.end_epoch(cores),
             8..=9 => self.wait(engine).await,
             10 => {
-                self.executor.sleep(Duration::from_millis(self.draws.range(1, 40))).await;
+                self.executor.sleep(Duration::from_millis(self.stage.draws.range(1, 40))).await;
                 Ok(())
             }
             _ => engine.checkpoint_async().await.map(|_| ()),
@@ -476,10 +406,10 @@ impl Run<'_> {
     }
 
     fn change_some(&mut self, engine: &Engine<World>, cores: &mut [CoreHandle]) -> Result<(), Error> {
-        for _ in 0..self.draws.range(1, 10) {
-            let key = self.draws.below(24).to_le_bytes();
+        for _ in 0..self.stage.draws.range(1, 10) {
+            let key = self.stage.draws.below(24).to_le_bytes();
             let core = engine.core_of(&key).index();
-            match self.draws.below(40) {
+            match self.stage.draws.below(40) {
                 0 => {
                     let lsn = cores[core].clear()?;
                     record::note(|| Event::Appended { core, lsn: lsn.0 });
@@ -491,9 +421,9 @@ impl Run<'_> {
                     self.now[core].values.remove(&key[..]);
                 }
                 _ => {
-                    let bytes = self.draws.range(0, self.shape.value_bytes_max);
+                    let bytes = self.stage.draws.range(0, self.shape.course.value_bytes_max);
                     let mut value = vec![0; usize::try_from(bytes).expect("a few thousand")];
-                    self.draws.fill(&mut value);
+                    self.stage.draws.fill(&mut value);
                     let lsn = cores[core].put(&key, &value)?;
                     record::note(|| Event::Appended { core, lsn: lsn.0 });
                     self.now[core].values.insert(key.to_vec(), value);
@@ -505,12 +435,12 @@ impl Run<'_> {
 
     /// Ends the epoch on all cores, or leaves one behind.
     fn end_epoch(&mut self, cores: &mut [CoreHandle]) -> Result<(), Error> {
-        let laggard = self.draws.chance(0.1).then(|| self.draws.below(cores.len() as u64));
+        let laggard = self.stage.draws.chance(0.1).then(|| self.stage.draws.below(cores.len() as u64));
         let behind: BTreeSet<_> = laggard.into_iter().collect();
         for (index, core) in
             cores.iter_mut().enumerate().filter(|(index, _)| !behind.contains(&(*index as u64)))
         {
-            let number = self.draws.bits();
+            let number = self.stage.draws.bits();
             let mut mark = EpochMark::new().offset("source", number);
             let watermark = i64::try_from(number >> 2).expect("62 bits");
             if index == 0 {
@@ -524,16 +454,18 @@ impl Run<'_> {
             }
             let epoch = core.close_epoch(mark)?;
             record::note(|| Event::Ended { core: index, epoch: epoch.0 });
-            self.now[index] = state.clone();
-            Arc::make_mut(&mut lock(&self.promise).ends[index]).push(Arc::new(state));
+            let end = End { flat: Flat::of(&state), watermark: state.watermark };
+            self.now[index] = state;
+            Arc::make_mut(&mut lock(&self.stage.promise).ends[index]).push(end);
         }
         Ok(())
     }
 
     async fn wait(&mut self, engine: &Engine<World>) -> Result<(), Error> {
-        let ended = lock(&self.promise).ends.iter().map(|ends| ends.len() as u64 - 1).min().unwrap_or(0);
+        let ended =
+            lock(&self.stage.promise).ends.iter().map(|ends| ends.len() as u64 - 1).min().unwrap_or(0);
         engine.durable(highwater::Epoch(ended)).await?;
-        let mut promise = lock(&self.promise);
+        let mut promise = lock(&self.stage.promise);
         promise.acked = promise.acked.max(ended);
         record::note(|| Event::Acknowledged(ended));
         Ok(())
@@ -541,15 +473,9 @@ impl Run<'_> {
 
     fn reboot(&mut self) {
         self.node.kill();
-        // With all crashes off a process ends after a close, and what it left in the cache stays there.
-        let drawn = if self.draws.chance(0.4) { Fate::Cache } else { Fate::Drawn };
-        if without::crash(drawn).unwrap_or(Fate::Cache) == Fate::Cache {
-            self.disk.crash(Crash::Process);
-        } else {
-            self.disk.crash(Crash::Power(&mut self.draws));
-        }
+        self.stage.crash();
         self.node = self.handle.node("engine");
-        self.env = self.env.reboot(Arc::new(self.node.clone()), self.disk.vfs());
+        self.env = self.env.reboot(Arc::new(self.node.clone()), self.stage.disk.vfs());
     }
 }
 

@@ -4,23 +4,23 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::path::Path;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use highwater::env::Tick;
 use highwater::sim::{
-    Crash, Disk, Executor, FaultClass, FaultPlan, Handle, Latency, LocalFuture, Personality, SimDisk, SimEnv,
-    SimVfs, Simulator, Stream, Streams, Trace,
+    Disk, Executor, FaultClass, FaultPlan, LocalFuture, Personality, SimDisk, SimEnv, SimVfs, Simulator,
+    Streams, Trace,
 };
 use highwater::wal::{CoreWal, WalOptions, WalRecord};
 use highwater::{Epoch, Error, ErrorKind, Lsn};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{Cut, Explored, Seen};
-use super::{Effort, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign, watch};
+use super::course::{self, Course, OPENS_MAX, Stage, lock};
+use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign};
 use crate::Test;
-use crate::explain::record::{self, Event, Fanned};
+use crate::explain::record::{self, Event};
 use crate::plan::Fate;
 use crate::step::Moment as Scope;
 use crate::without;
@@ -39,14 +39,11 @@ const EFFORT: Effort = Effort {
 
 const DIR: &str = "/log";
 
-/// How often an open is tried while the disk fails.
-const OPENS_MAX: u32 = 8;
-
 type Wal = CoreWal<SimEnv<SimVfs>>;
 
 /// I1, I3 and I5 of the log: every crash of a small workload, and every crash of its recovery.
 fn fan_out_of_the_log_passes() {
-    campaign::run("the log", 50_000, explore);
+    campaign::run("the log", 50_000, explore_cut);
 }
 
 /// An open was killed before the sync of its first frame, the next one built on that frame, which was in the page cache
@@ -61,34 +58,29 @@ fn a_first_open_may_be_crashed_anywhere() {
         nested_max: u64::MAX,
     };
     for seed in 0..4 {
-        let mut shape = Shape { plan: FaultPlan::none(), lives: 1, operations: 0, ..Shape::draw(seed) };
+        let mut shape = Shape::draw(seed);
+        (shape.course.plan, shape.course.lives, shape.course.operations) = (FaultPlan::none(), 1, 0);
         shape.options.write_unit = 4096;
         let (tally, outcome) = explore_shape(seed, &shape, effort);
         assert_eq!(outcome, Ok(()), "seed {seed}, after {} states", tally.states);
     }
 }
 
-fn explore(seed: u64) -> (Tally, Result<(), String>) {
-    let Explored { tally, result, .. } = explore_cut(seed, &Cut::default());
-    (tally, result)
-}
-
 /// Every crash of what is left of the run of `seed`.
 pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
-    let mut shape = Shape { cut: cut.clone(), ..Shape::draw(seed) };
-    cut.disk(&mut shape.personality, &mut shape.plan);
-    if cut.short {
-        shape.value_bytes_max = 20;
+    let mut shape = Shape::draw(seed);
+    let unfit = shape.on_unfit_device();
+    if unfit.is_taken() {
+        shape = unfit;
     }
-    let states_max = cut.states_max.unwrap_or(EFFORT.states_max);
-    let seen = Arc::clone(&shape.seen);
-    let (tally, result) = explore_shape(seed, &shape, Effort { states_max, ..EFFORT });
-    Explored { tally, seen: lock(&seen).clone(), result }
+    shape.course.cut(cut);
+    let (tally, result) = explore_shape(seed, &shape, EFFORT.within(cut));
+    Explored { tally, seen: shape.course.seen(), result }
 }
 
 fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(), String>) {
     let (moments, outcome) = run(seed, shape);
-    let refused = shape.options.write_unit < shape.personality.write_unit;
+    let refused = shape.options.write_unit < shape.course.personality.write_unit;
     if refused && moments.iter().all(|moment| moment.promise.hashes.is_empty()) {
         return (Tally::default(), outcome);
     }
@@ -100,26 +92,17 @@ fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(),
 
 /// Everything that a seed decides at the start.
 struct Shape {
-    personality: Personality,
-    plan: FaultPlan,
+    course: Course,
     options: WalOptions,
-    value_bytes_max: u64,
     constant_size: bool,
-    lives: u64,
-    operations: u64,
     /// Trims for every five appends and four syncs.
     trims: u64,
-    /// What happens of all that.
-    cut: Cut,
-    /// What has happened.
-    seen: Arc<Mutex<Seen>>,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            personality, plan, options, value_bytes_max, constant_size, lives, operations, trims, ..
-        } = self;
+        let Self { course, options, constant_size, trims } = self;
+        let Course { personality, plan, value_bytes_max, lives, operations, .. } = course;
         write!(
             f,
             "disk: {personality}; faults: {plan}; values: {value_bytes_max} constant={constant_size}; lives: {lives} \
@@ -133,8 +116,7 @@ impl Shape {
         let streams = Streams::new(seed).fork("fanout.log");
         let mut draws = streams.stream("shape");
         let personality = Personality::draw(&mut draws);
-        let mut plan = FaultPlan::none().with_latency(Latency::FLASH);
-        for class in [
+        let classes = [
             FaultClass::WriteBack,
             FaultClass::ShortWrite,
             FaultClass::Interrupted,
@@ -143,10 +125,8 @@ impl Shape {
             FaultClass::DirSyncError,
             FaultClass::WriteError,
             FaultClass::Full,
-        ] {
-            let rate = *draws.pick(&[0.005, 0.02, 0.1]);
-            plan = plan.with(class, if draws.chance(0.3) { rate } else { 0.0 });
-        }
+        ];
+        let plan = course::plan(&mut draws, &classes, &[0.005, 0.02, 0.1], 0.3);
         let mut options = WalOptions::default();
         options.segment_bytes = *draws.pick(&[16 << 10, 16 << 10, 32 << 10]);
         options.batch_bytes = *draws.pick(&[512, 1024, 4096]);
@@ -159,18 +139,32 @@ impl Shape {
             options.write_unit = 512;
         }
         options.spare_segments = *draws.pick(&[0, 1, 2]);
-        Self {
-            personality,
-            plan: without::restrict(plan),
-            options,
-            value_bytes_max: *draws.pick(&[40, 300, 1500, 3000]),
-            constant_size: draws.chance(0.3),
-            lives: draws.range(1, 4),
-            operations: draws.range(4, 40),
-            cut: Cut::default(),
-            seen: Arc::default(),
-            trims: *draws.pick(&[1, 1, 4]),
-        }
+        let mut course = Course::new(personality, plan);
+        course.value_bytes_max = *draws.pick(&[40, 300, 1500, 3000]);
+        let constant_size = draws.chance(0.3);
+        course.lives = draws.range(1, 4);
+        course.operations = draws.range(4, 40);
+        Self { course, options, constant_size, trims: *draws.pick(&[1, 1, 4]) }
+    }
+
+    /// The same on a device that overwrites more at once than the log does, and may garble all of it. The log refuses
+    /// such a device; one that took it would have to survive there.
+    fn on_unfit_device(&self) -> Self {
+        let personality =
+            Personality { write_unit: 4096, power_safe_overwrite: false, ..self.course.personality };
+        let course = self.course.on(personality);
+        let mut options = self.options.clone();
+        options.write_unit = 512;
+        Self { course, options, ..*self }
+    }
+
+    /// Whether the log opens on this device.
+    fn is_taken(&self) -> bool {
+        let (streams, executor): (_, Arc<dyn Executor>) = (Streams::new(0), Arc::new(Still));
+        let (disk, plan) = (Disk::new(self.course.personality), FaultPlan::none());
+        let disk = SimDisk::new(disk, executor.clone(), &streams, plan, Trace::silent());
+        let env = SimEnv::new("device", executor, disk.vfs(), &streams);
+        at_once(CoreWal::open(env, Path::new(DIR), self.options.clone())).is_ok()
     }
 }
 
@@ -323,7 +317,7 @@ fn number_of(record: &WalRecord<'_>) -> usize {
 }
 
 fn hash_of(record: &WalRecord<'_>) -> u64 {
-    // The lengths keep a byte at the end of a key apart from one at the front of its value.
+    // Key and value apart: a byte at the end of a key is not one at the front of its value.
     let (kind, key, value): (u8, &[u8], &[u8]) = match record {
         WalRecord::Put { key, value } => (0, key, value),
         WalRecord::Delete { key } => (1, key, &[]),
@@ -331,95 +325,52 @@ fn hash_of(record: &WalRecord<'_>) -> u64 {
         WalRecord::EpochEnd { epoch } => (3, &epoch.0.to_le_bytes(), &[]),
         _ => panic!("the workload makes no {record:?}"),
     };
-    let mut hasher = Xxh3::new();
-    hasher.update(&[kind]);
-    hasher.update(&(key.len() as u64).to_le_bytes());
-    hasher.update(key);
-    hasher.update(value);
-    hasher.digest()
+    let of_key = xxh3_64_with_seed(key, key.len() as u64 * 4 + u64::from(kind));
+    xxh3_64_with_seed(&xxh3_64(value).to_le_bytes(), of_key)
 }
 
 /// One run of the workload.
 struct Run<'a> {
     shape: &'a Shape,
-    disk: SimDisk,
+    stage: Stage<'a, Promise>,
     executor: Arc<dyn Executor>,
     env: SimEnv<SimVfs>,
-    promise: Arc<Mutex<Promise>>,
     lsns: Vec<Lsn>,
-    streams: Streams,
-    draws: Stream,
 }
 
 /// Runs the workload of `seed` and returns the moments at which it may crash.
 fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
-    let promise = Arc::new(Mutex::new(Promise::default()));
-    let moments = Arc::new(Mutex::new(Vec::new()));
-    let (of_run, seen) = (Arc::clone(&promise), Arc::clone(&moments));
-    let streams = Streams::new(seed).fork("fanout.log");
-    let outcome = Simulator::new(seed).run(|handle: Handle| async move {
+    let means = (Simulator::new(seed), Streams::new(seed).fork("fanout.log"));
+    let told = || (shape.to_string(), 1);
+    course::run(means, &shape.course, Promise::default(), told, |handle, stage| {
         let executor: Arc<dyn Executor> = Arc::new(handle);
-        let plan = shape.plan.clone();
-        let trace = record::trace();
-        let disk =
-            SimDisk::new(Disk::new(shape.personality), executor.clone(), &streams, plan, trace.clone());
-        record::fanned(
-            || Fanned { shape: shape.to_string(), cores: 1, disk: disk.clone(), trace },
-            &executor,
-        );
-        let of_hook = Arc::clone(&of_run);
-        watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
-        let env = SimEnv::new("log", executor.clone(), disk.vfs(), &streams);
-        let draws = streams.stream("workload");
-        let run = Run { shape, disk, executor, env, promise: of_run, lsns: Vec::new(), streams, draws };
-        run.lives().await
-    });
-    let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
-    let moments = std::mem::take(&mut *lock(&moments));
-    (moments, outcome)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+        let env = SimEnv::new("log", executor.clone(), stage.disk.vfs(), &stage.streams);
+        Run { shape, stage, executor, env, lsns: Vec::new() }.lives()
+    })
 }
 
 impl Run<'_> {
     async fn lives(mut self) -> Result<(), String> {
-        for life in (0..self.shape.lives).filter(|life| self.shape.cut.keeps_life(*life)) {
+        for life in self.shape.course.lives() {
             record::life(format!("{life} of the run"));
-            self.enter(life, Scope::OPEN);
+            self.stage.enter(life, Scope::OPEN);
             let Some(mut wal) = self.open().await? else { continue };
-            for number in 1..=u32::try_from(self.shape.operations).unwrap_or(Scope::END - 1) {
-                if self.enter(life, number) && !self.operate(&mut wal).await {
+            for number in self.shape.course.operations() {
+                if self.stage.enter(life, number) && !self.operate(&mut wal).await {
                     break;
                 }
             }
-            self.enter(life, Scope::END);
-            self.end(wal, life + 1 == self.shape.lives).await;
+            self.stage.enter(life, Scope::END);
+            self.end(wal, life + 1 == self.shape.course.lives).await;
         }
         Ok(())
-    }
-
-    /// Goes on to an operation, if it happens. Each has draws of its own, and faults are counted from there.
-    fn enter(&mut self, life: u64, step: u32) -> bool {
-        let moment = Scope { life: u32::try_from(life).unwrap_or(0), step };
-        let is_operation = step != Scope::OPEN && step != Scope::END;
-        if is_operation && !self.shape.cut.keeps(moment) {
-            return false;
-        }
-        self.draws = self.streams.stream(&format!("workload/{moment}"));
-        self.disk.enter(moment.scope());
-        let mut seen = lock(&self.shape.seen);
-        seen.operations.extend(is_operation.then_some(moment));
-        seen.faults = self.disk.ledger().entries().iter().filter_map(|fault| fault.firing).collect();
-        true
     }
 
     /// Opens the log and takes stock; `None` when the disk fails too often.
     async fn open(&mut self) -> Result<Option<Wal>, String> {
         for _ in 0..OPENS_MAX {
             let mut options = self.shape.options.clone();
-            options.trimmed_through = Some(lock(&self.promise).trimmed_through);
+            options.trimmed_through = Some(lock(&self.stage.promise).trimmed_through);
             let opened = CoreWal::open(self.env.clone(), Path::new(DIR), options).await;
             let read = match opened {
                 Ok(opened) => read_back(&opened.wal).await.map(|read| (opened.wal, read)),
@@ -441,7 +392,7 @@ impl Run<'_> {
     }
 
     fn take_stock(&mut self, found: &Found, lsns: &[Lsn]) -> Result<(), String> {
-        let mut promise = lock(&self.promise);
+        let mut promise = lock(&self.stage.promise);
         promise.keeps(found)?;
         // Of a log that is empty all was trimmed.
         let first = if found.hashes.is_empty() { promise.acked } else { found.first };
@@ -456,8 +407,8 @@ impl Run<'_> {
 
     /// One operation; false when the log has failed.
     async fn operate(&mut self, wal: &mut Wal) -> bool {
-        let draw = self.draws.below(9 + self.shape.trims);
-        lock(&self.shape.seen).names.push(match draw {
+        let draw = self.stage.draws.below(9 + self.shape.trims);
+        self.shape.course.call(match draw {
             0..=4 => "append",
             5..=8 => "sync",
             _ => "trim",
@@ -478,14 +429,14 @@ impl Run<'_> {
     }
 
     fn append_some(&mut self, wal: &mut Wal) -> Result<(), Error> {
-        for _ in 0..self.draws.range(1, 12) {
-            let number = lock(&self.promise).hashes.len() as u64;
-            let max = self.shape.value_bytes_max;
-            let bytes = if self.shape.constant_size { max } else { self.draws.range(0, max) };
+        for _ in 0..self.stage.draws.range(1, 12) {
+            let number = lock(&self.stage.promise).hashes.len() as u64;
+            let max = self.shape.course.value_bytes_max;
+            let bytes = if self.shape.constant_size { max } else { self.stage.draws.range(0, max) };
             let mut value = vec![0; usize::try_from(bytes).expect("a few thousand")];
-            self.draws.fill(&mut value);
-            let key = [number.to_le_bytes(), self.draws.bits().to_le_bytes()].concat();
-            let record = match self.draws.below(16) {
+            self.stage.draws.fill(&mut value);
+            let key = [number.to_le_bytes(), self.stage.draws.bits().to_le_bytes()].concat();
+            let record = match self.stage.draws.below(16) {
                 0 => WalRecord::Delete { key: &key },
                 1 => WalRecord::EpochEnd { epoch: Epoch(number) },
                 _ => WalRecord::Put { key: &key, value: &value },
@@ -493,7 +444,7 @@ impl Run<'_> {
             match wal.append(&record) {
                 Ok(lsn) => {
                     record::note(|| Event::Appended { core: 0, lsn: lsn.0 });
-                    Arc::make_mut(&mut lock(&self.promise).hashes).push(hash_of(&record));
+                    Arc::make_mut(&mut lock(&self.stage.promise).hashes).push(hash_of(&record));
                     self.lsns.push(lsn);
                 }
                 Err(error) if error.kind() == ErrorKind::Busy => return Ok(()),
@@ -504,17 +455,17 @@ impl Run<'_> {
     }
 
     async fn sync(&mut self, wal: &mut Wal) -> Result<(), Error> {
-        let all = lock(&self.promise).hashes.len();
+        let all = lock(&self.stage.promise).hashes.len();
         wal.sync().await?;
         record::note(|| Event::Synced { lsn: self.lsns.last().map_or(0, |lsn| lsn.0) });
-        lock(&self.promise).acked = all;
+        lock(&self.stage.promise).acked = all;
         Ok(())
     }
 
     async fn trim(&mut self, wal: &mut Wal) -> Result<(), Error> {
         let through = {
-            let mut promise = lock(&self.promise);
-            let count = self.draws.range(promise.trimmed as u64, promise.acked as u64);
+            let mut promise = lock(&self.stage.promise);
+            let count = self.stage.draws.range(promise.trimmed as u64, promise.acked as u64);
             let count = usize::try_from(count).expect("a count of records");
             let Some(last) = count.checked_sub(1) else { return Ok(()) };
             promise.trimmed = count;
@@ -523,24 +474,24 @@ impl Run<'_> {
         };
         wal.trim(through).await?;
         let begins = wal.lives().first().expect("the live life is never trimmed").first_lsn;
-        lock(&self.promise).gone = self.lsns.partition_point(|lsn| *lsn < begins);
+        lock(&self.stage.promise).gone = self.lsns.partition_point(|lsn| *lsn < begins);
         Ok(())
     }
 
     /// Ends a life, in one of the ways in which lives end.
     async fn end(&mut self, mut wal: Wal, last: bool) {
-        match self.draws.below(4) {
+        match self.stage.draws.below(4) {
             way if way == 0 || without::crash(Fate::Drawn).is_none() => {
-                let all = lock(&self.promise).hashes.len();
+                let all = lock(&self.stage.promise).hashes.len();
                 if wal.close().await.is_ok() {
-                    lock(&self.promise).acked = all;
+                    lock(&self.stage.promise).acked = all;
                 }
                 return;
             }
             1 => drop(wal),
             _ => {
                 // The process dies at some moment of a group commit.
-                let moment = self.executor.sleep(Duration::from_micros(self.draws.range(1, 3_000)));
+                let moment = self.executor.sleep(Duration::from_micros(self.stage.draws.range(1, 3_000)));
                 let _ = self.append_some(&mut wal);
                 first_of(wal.sync(), moment).await;
                 drop(wal);
@@ -552,14 +503,8 @@ impl Run<'_> {
     }
 
     fn reboot(&mut self) {
-        // With all crashes off a process ends after a close, and what it left in the cache stays there.
-        let drawn = if self.draws.chance(0.4) { Fate::Cache } else { Fate::Drawn };
-        if without::crash(drawn).unwrap_or(Fate::Cache) == Fate::Cache {
-            self.disk.crash(Crash::Process);
-        } else {
-            self.disk.crash(Crash::Power(&mut self.draws));
-        }
-        self.env = self.env.reboot(Arc::clone(&self.executor), self.disk.vfs());
+        self.stage.crash();
+        self.env = self.env.reboot(Arc::clone(&self.executor), self.stage.disk.vfs());
     }
 }
 

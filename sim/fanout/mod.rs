@@ -17,6 +17,7 @@
 //! An image that was seen before is judged by what was recovered then, and counts once.
 
 mod campaign;
+mod course;
 mod cut;
 pub(crate) mod engine;
 pub(crate) mod log;
@@ -101,6 +102,13 @@ pub(crate) struct Effort {
     pub states_max: u64,
     /// After so many states the other moments of one recovery are left out, and of the recoveries inside it.
     pub nested_max: u64,
+}
+
+impl Effort {
+    /// The same up to the states that `cut` leaves.
+    fn within(self, cut: &Cut) -> Self {
+        Self { states_max: cut.states_max.unwrap_or(self.states_max), ..self }
+    }
 }
 
 /// What was done.

@@ -16,6 +16,7 @@ use crate::env::{Clock, Entropy, Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CoreId;
 use crate::manifest::Manifest;
+use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::opening::{Action, survey};
 use crate::manifest::store::{self, Head, Landing};
@@ -45,8 +46,8 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let disk = |error| Error::io("opening the disk", &options.path, error);
     let vfs = env.vfs().map_err(disk)?;
     let lock = lock(&env, &vfs, &options).await?;
-    let (ident, head) = enter(&env, &vfs, &options).await?;
-    let recovered = recover(&env, &vfs, &options, &ident, head).await?;
+    let (ident, found) = enter(&env, &vfs, &options).await?;
+    let recovered = recover(&env, &vfs, &options, &ident, found).await?;
     start(env, options, &ident, recovered, Arc::new(lock)).await
 }
 
@@ -76,28 +77,30 @@ async fn lock<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<<E::Vf
     vfs.lock(root).await.map_err(failed)
 }
 
-/// Finds out what the directory is, and finishes its creation if that is what it needs.
-async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Ident, Head)> {
+/// Finds out what the directory is, and finishes its creation if that is what it needs. Returns the head and the names
+/// that were listed before.
+async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Ident, (Head, Listing))> {
     let root = &options.path;
     let survey = survey(vfs, root).await?;
     let action = survey.decide(root)?;
     let head = survey.head.as_ref().map_or(0, |head| head.manifest.seq.0);
     tracing::debug!(target: "highwater::engine", ?action, manifest = head, "directory read");
+    let listing = survey.listing;
     if let (Action::Recover, Some(ident), Some(head)) = (action, survey.ident, survey.head) {
         check_fixed(options, &ident, &head.manifest)?;
-        ident::make_folders(vfs, root, options.cores).await?;
+        ident::make_folders(vfs, root, options.cores, &listing).await?;
         if head.manifest.lives.is_empty() {
             // Before the first log file gets a name: it would be data without a manifest.
             store::land_again(vfs, root, &head.manifest, env.entropy().nonce()).await?;
         }
-        return Ok((ident, head));
+        return Ok((ident, (head, listing)));
     }
     let ident = survey.ident.unwrap_or_else(|| fresh_ident(env, options));
     check_ident(options, &ident)?;
     if action == Action::CreateAgain {
         ident::renew_folders(vfs, root, options.cores, env.entropy().nonce()).await?;
     }
-    ident::make_folders(vfs, root, options.cores).await?;
+    ident::make_folders(vfs, root, options.cores, &listing).await?;
     if survey.ident.is_some() {
         ident::land_again(vfs, root, &ident, env.entropy().nonce()).await?;
     } else {
@@ -105,7 +108,7 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
     }
     let manifest = Manifest::create(ident.database, ident.timeline, env.entropy().nonce());
     match store::land(vfs, root, &manifest).await? {
-        Landing::Landed { crc } => Ok((ident, Head { manifest, crc })),
+        Landing::Landed { crc } => Ok((ident, (Head { manifest, crc }, listing))),
         Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
         Landing::Conflict(_) => {
             let what = "another writer created the database at the same moment: open again";

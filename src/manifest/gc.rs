@@ -41,6 +41,17 @@ pub(crate) struct Listing {
     pub(crate) wal: Vec<(Entry, Vec<Entry>)>,
 }
 
+impl Listing {
+    /// Whether one of a database's folders is there, as it is named below the database's own.
+    pub(crate) fn has_folder(&self, folder: &Path) -> bool {
+        let is_it = |entry: &Entry| entry.kind == EntryKind::Directory && folder.ends_with(&entry.name);
+        match folder.parent() {
+            Some(parent) if parent == Path::new("wal") => self.wal.iter().any(|(core, _)| is_it(core)),
+            _ => self.root.iter().any(is_it),
+        }
+    }
+}
+
 /// Why a name goes or stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -153,22 +164,40 @@ pub(crate) async fn listing<V: Vfs>(vfs: &V, root: &Path) -> Result<Listing> {
 /// What becomes of every name in `listing`, which was made before `head` was read: checkpoint files, segments, temps,
 /// then manifests, oldest first.
 pub(crate) fn plan(listing: &Listing, head: &Manifest, moment: Moment) -> Vec<Decision> {
+    plan_of(listing, head, moment, |_| true)
+}
+
+/// The part of [`plan`] that removes something.
+pub(crate) fn removals(listing: &Listing, head: &Manifest, moment: Moment) -> Vec<Decision> {
+    plan_of(listing, head, moment, Reason::deletes)
+}
+
+fn plan_of(
+    listing: &Listing,
+    head: &Manifest,
+    moment: Moment,
+    wanted: impl Fn(Reason) -> bool,
+) -> Vec<Decision> {
     let needed = head.referenced_files();
     let retired: BTreeSet<FileName> = head.retired.iter().copied().collect();
     let mut plan = Vec::new();
-    let mut decide = |name: PathBuf, reason: Reason| plan.push(Decision { name, reason });
+    let mut decide = |folder: &Path, name: &str, reason: Reason| {
+        if wanted(reason) {
+            plan.push(Decision { name: folder.join(name), reason });
+        }
+    };
     for entry in &listing.files {
-        decide(Path::new("f").join(&entry.name), file_reason(entry, head, &needed, &retired));
+        decide(Path::new("f"), &entry.name, file_reason(entry, head, &needed, &retired));
     }
     for (core, segments) in &listing.wal {
-        let folder = Path::new("wal").join(&core.name);
         match (core.kind, core_folder(&core.name)) {
             (EntryKind::Directory, Some(number)) => {
+                let folder = Path::new("wal").join(&core.name);
                 for entry in segments {
-                    decide(folder.join(&entry.name), segment_reason(entry, number, head, moment));
+                    decide(&folder, &entry.name, segment_reason(entry, number, head, moment));
                 }
             }
-            _ => decide(folder, Reason::Foreign),
+            _ => decide(Path::new("wal"), &core.name, Reason::Foreign),
         }
     }
     for entry in &listing.root {
@@ -179,12 +208,12 @@ pub(crate) fn plan(listing: &Listing, head: &Manifest, moment: Moment) -> Vec<De
             }
             Some(RootName::Fixture | RootName::Scaffold | RootName::Folder) => Reason::Fixture,
         };
-        decide(PathBuf::from(&entry.name), reason);
+        decide(Path::new(""), &entry.name, reason);
     }
     let mut manifests: Vec<&Entry> = listing.manifests.iter().collect();
     manifests.sort();
     for entry in manifests {
-        decide(Path::new("m").join(&entry.name), manifest_reason(entry, head, moment));
+        decide(Path::new("m"), &entry.name, manifest_reason(entry, head, moment));
     }
     plan
 }

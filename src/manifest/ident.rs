@@ -32,6 +32,7 @@ use crate::route::Route;
 use crate::vfs::{File, Vfs, renew_dir, retry, write_all_at};
 
 use super::codec::newer_format;
+use super::gc::Listing;
 use super::store::read_whole;
 
 pub(crate) const IDENT_NAME: &str = "IDENT";
@@ -201,17 +202,19 @@ pub(crate) async fn renew_folders<V: Vfs>(vfs: &V, root: &Path, cores: u16, nonc
         .map_err(|error| Error::io("renewing the database directory", root, error))
 }
 
-/// Makes the folders of a database of `cores` cores at `root`, those that are missing, and their names durable,
-/// that of `root` itself last. Every open calls it, because the count of cores may have grown and a folder of an
+/// Makes the folders of a database of `cores` cores at `root`, those that `listing` lacks, and their names durable, that
+/// of `root` itself last. Every open calls it, because the count of cores may have grown and a folder of an
 /// interrupted open may not be durable.
 ///
 /// # Errors
 ///
 /// `Full`, or `Failed` naming the folder.
-pub(crate) async fn make_folders<V: Vfs>(vfs: &V, root: &Path, cores: u16) -> Result<()> {
+pub(crate) async fn make_folders<V: Vfs>(vfs: &V, root: &Path, cores: u16, listing: &Listing) -> Result<()> {
     assert!(cores > 0, "a database has a core");
-    make_folder(vfs, root).await?;
-    for folder in folders(cores) {
+    if *listing == Listing::default() {
+        make_folder(vfs, root).await?;
+    }
+    for folder in folders(cores).into_iter().filter(|folder| !listing.has_folder(folder)) {
         make_folder(vfs, &root.join(folder)).await?;
     }
     sync_dir(vfs, &root.join("wal")).await?;

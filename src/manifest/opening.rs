@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::vfs::{EntryKind, Vfs};
+use crate::vfs::{Entry, EntryKind, Vfs};
 
+use super::gc::Listing;
 use super::ident::{IDENT_NAME, Ident, read as read_ident};
-use super::store::{Head, folder as manifest_folder, head, list, path_of};
+use super::store::{Head, folder as manifest_folder, head_among, list, path_of};
 use super::{FileName, decimal, hex};
 
 /// What IDENT is.
@@ -80,6 +81,8 @@ pub(crate) struct Survey {
     pub(crate) foreign: Vec<String>,
     pub(crate) ident: Option<Ident>,
     pub(crate) head: Option<Head>,
+    /// The names that are there, listed before the head was read.
+    pub(crate) listing: Listing,
     /// Why IDENT or the head is no good.
     cause: Option<Error>,
 }
@@ -160,10 +163,14 @@ pub(crate) async fn survey<V: Vfs>(vfs: &V, root: &Path) -> Result<Survey> {
         foreign: Vec::new(),
         ident: None,
         head: None,
+        listing: Listing::default(),
         cause: None,
     };
     match crate::vfs::retry(|| vfs.list(root)).await {
-        Ok(_) => survey.contents = Contents::Empty,
+        Ok(names) => {
+            survey.contents = Contents::Empty;
+            survey.listing.root = names;
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(survey),
         Err(error) => return Err(Error::io("listing the database", root, error)),
     }
@@ -197,7 +204,8 @@ impl Survey {
 
     /// Goes through the names of the directory and of its folders.
     async fn look_at_names<V: Vfs>(&mut self, vfs: &V, root: &Path) -> Result<()> {
-        for entry in list(vfs, root).await? {
+        let names = std::mem::take(&mut self.listing.root);
+        for entry in &names {
             match root_name(&entry.name, entry.kind) {
                 Some(RootName::Fixture) => {}
                 Some(RootName::Scaffold) => self.saw(Contents::Scaffold),
@@ -205,31 +213,44 @@ impl Survey {
                     self.saw(Contents::Scaffold);
                     self.look_into(vfs, root, &entry.name).await?;
                 }
-                None => self.foreign.push(entry.name),
+                None => self.foreign.push(entry.name.clone()),
             }
         }
+        self.listing.root = names;
         Ok(())
     }
 
     async fn look_into<V: Vfs>(&mut self, vfs: &V, root: &Path, folder: &str) -> Result<()> {
-        for entry in list(vfs, &root.join(folder)).await? {
+        let names = list(vfs, &root.join(folder)).await?;
+        for entry in &names {
             let is_file = entry.kind == EntryKind::File;
             match folder {
                 "m" if is_file && decimal(&entry.name).is_some() => self.saw(Contents::Manifests),
                 "f" if is_file && FileName::parse(&entry.name).is_some() => self.saw(Contents::Data),
                 "m" if is_file && super::temp(&entry.name).is_some() => {}
                 "wal" if entry.kind == EntryKind::Directory && core_folder(&entry.name).is_some() => {
-                    self.look_into_core(vfs, root, &entry.name).await?;
+                    let segments = self.look_into_core(vfs, root, &entry.name).await?;
+                    self.listing.wal.push((entry.clone(), segments));
+                    continue;
                 }
                 "wal" if entry.kind == EntryKind::Directory && is_core_aside(&entry.name) => {}
                 _ => self.foreign.push(format!("{folder}/{}", entry.name)),
             }
+            if folder == "wal" {
+                self.listing.wal.push((entry.clone(), Vec::new()));
+            }
+        }
+        match folder {
+            "m" => self.listing.manifests = names,
+            "f" => self.listing.files = names,
+            _ => {}
         }
         Ok(())
     }
 
-    async fn look_into_core<V: Vfs>(&mut self, vfs: &V, root: &Path, core: &str) -> Result<()> {
-        for entry in list(vfs, &root.join("wal").join(core)).await? {
+    async fn look_into_core<V: Vfs>(&mut self, vfs: &V, root: &Path, core: &str) -> Result<Vec<Entry>> {
+        let names = list(vfs, &root.join("wal").join(core)).await?;
+        for entry in &names {
             let is_file = entry.kind == EntryKind::File;
             if is_file && decimal(&entry.name).is_some() {
                 self.saw(Contents::Data);
@@ -237,12 +258,12 @@ impl Survey {
                 self.foreign.push(format!("wal/{core}/{}", entry.name));
             }
         }
-        Ok(())
+        Ok(names)
     }
 
     async fn look_at_head<V: Vfs>(&mut self, vfs: &V, root: &Path) -> Result<()> {
         let Some(ident) = self.ident else { return Ok(()) };
-        match head(vfs, root, ident.database).await {
+        match head_among(vfs, root, ident.database, &self.listing.manifests).await {
             Ok(Some(head)) if head.manifest.timeline == ident.timeline => self.head = Some(head),
             Ok(Some(head)) => {
                 self.contents = Contents::BadHead;

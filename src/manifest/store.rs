@@ -153,15 +153,20 @@ async fn resolve<V: Vfs>(
     }
 }
 
-/// The greatest manifest of the database at `root`; `None` when there is none, or no folder of them.
+/// The greatest manifest of the database at `root` among the names `entries` of its folder; `None` when there is none.
 ///
 /// # Errors
 ///
 /// `Corrupt` naming the file when the greatest one is damaged, of another database or under another number than its
 /// own: an older one would be a silent step back. `Unsupported` when a newer program wrote it, `Failed` when it
 /// cannot be read.
-pub(crate) async fn head<V: Vfs>(vfs: &V, root: &Path, database: DatabaseId) -> Result<Option<Head>> {
-    let Some(seq) = greatest(&list(vfs, &folder(root)).await?) else { return Ok(None) };
+pub(crate) async fn head_among<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    database: DatabaseId,
+    entries: &[Entry],
+) -> Result<Option<Head>> {
+    let Some(seq) = greatest(entries) else { return Ok(None) };
     let path = path_of(root, seq);
     let gone = || Error::corrupt(&path, "the head vanished between listing and reading");
     let head = read(vfs, &path).await?.ok_or_else(gone)?;
@@ -178,6 +183,13 @@ pub(crate) async fn head<V: Vfs>(vfs: &V, root: &Path, database: DatabaseId) -> 
         ));
     }
     Ok(Some(head))
+}
+
+/// [`head_among`] the names that are there now.
+#[cfg(test)]
+pub(crate) async fn head<V: Vfs>(vfs: &V, root: &Path, database: DatabaseId) -> Result<Option<Head>> {
+    let entries = list(vfs, &folder(root)).await?;
+    head_among(vfs, root, database, &entries).await
 }
 
 /// The greatest number among the names that are manifests' by pattern.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::plan::CoreEvidence;
 use super::report::Tail;
@@ -9,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::{CoreLife, Cut};
 use crate::vfs::Vfs;
-use crate::wal::{self, Evidence, LogId, WalReader, catalog, evidence_in, read_first_frame};
+use crate::wal::{self, Evidence, Front, LogId, WalReader, catalog, evidence_in, read_first_frame};
 
 /// Bytes read at once.
 pub(super) const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -36,8 +37,15 @@ pub(super) struct Findings {
     pub(super) tail: Tail,
     /// The greatest LSN in any frame: the new life starts above.
     pub(super) greatest_lsn: Lsn,
-    /// Every segment that is there, with the token that wrote it.
-    pub(super) catalog: Vec<(SegmentNo, FencingToken)>,
+    /// What the front of every segment says that is there, ascending.
+    pub(super) catalog: Arc<[Front]>,
+}
+
+impl Findings {
+    /// Every segment that is there, ascending, with the token that wrote it.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (SegmentNo, FencingToken)> {
+        self.catalog.iter().map(|front| (front.header.number, front.header.log.token))
+    }
 }
 
 /// Looks. Changes nothing.
@@ -47,7 +55,7 @@ pub(super) struct Findings {
 /// `Corrupt` when proven records are missing; `Failed` when the disk cannot be read.
 pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Result<Findings> {
     let log = LogId { database: question.database, core: question.core };
-    let catalog = catalog(&vfs, dir, log).await?;
+    let catalog: Arc<[Front]> = catalog(&vfs, dir, log).await?.into();
     check_beyond(&vfs, dir, &question, &catalog).await?;
     let Some((token, life)) = question.life else {
         let nothing = Lsn(0);
@@ -63,7 +71,8 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
     let cut = question.cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn });
     let base = cut.map_or(life.carried_through, |cut| cut.lsn.max(life.carried_through));
     let lives = vec![reader_life(token, &life, None)];
-    let mut reader = WalReader::open(vfs, dir, log, lives, cut, READ_AHEAD_BYTES).await?;
+    let fronts = Arc::clone(&catalog);
+    let mut reader = WalReader::of_fronts((vfs, dir), log, lives, cut, READ_AHEAD_BYTES, fronts);
     while reader.advance().await? {}
     let scan = reader.scan();
     let end = scan.prefix_end.max(base);
@@ -94,16 +103,12 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
 ///
 /// An open that was interrupted before its manifest landed leaves segments too. Their records claim nothing, and they
 /// call closed only what that open had recovered: perhaps from the page cache, so that it proves nothing.
-async fn check_beyond<V: Vfs>(
-    vfs: &V,
-    dir: &Path,
-    question: &Question,
-    catalog: &[(SegmentNo, FencingToken)],
-) -> Result<()> {
+async fn check_beyond<V: Vfs>(vfs: &V, dir: &Path, question: &Question, catalog: &[Front]) -> Result<()> {
     let known = question.life.map_or(FencingToken(0), |(token, _)| token);
     let mut lives: BTreeMap<FencingToken, Evidence> = BTreeMap::new();
-    for &(segment, token) in catalog.iter().filter(|(_, token)| *token > known) {
-        let front = read_first_frame(vfs, dir, segment).await?;
+    for Front { header, .. } in catalog.iter().filter(|front| front.header.log.token > known) {
+        let token = header.log.token;
+        let front = read_first_frame(vfs, dir, header.number).await?;
         let evidence = lives.entry(token).or_default();
         evidence.merge(&evidence_in(&front).await?);
         let Evidence { closed_through, least_closed_through, records_durable_through, .. } = *evidence;

@@ -25,6 +25,7 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use report::{RecoveryReport, SkippedCheckpoint, Tail};
 
@@ -32,14 +33,16 @@ use crate::codec::Record;
 use crate::env::{Clock, Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
-use crate::manifest::gc;
+use crate::manifest::gc::{self, Listing};
 use crate::manifest::ident::Ident;
 use crate::manifest::store::{self, Head, Landing};
 use crate::manifest::{Author, Checkpoint, CoreLife, Life, Manifest};
 use crate::options::Options;
 use crate::state::CoreState;
 use crate::vfs::{Vfs, retry};
-use crate::wal::{self, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegments, Predecessor, segment_path};
+use crate::wal::{
+    self, Front, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegments, Predecessor, segment_path,
+};
 
 use evidence::{Findings, Question, look, reader_life};
 use plan::{Plan, plan};
@@ -69,7 +72,8 @@ pub(crate) fn log_dir(root: &Path, core: CoreId) -> PathBuf {
     root.join("wal").join(format!("{:05}", core.0))
 }
 
-/// Recovers the database whose head is `head`. The caller holds the lock.
+/// Recovers the database whose head is `head` and whose names were `listing` before that was read. The caller holds the
+/// lock since.
 ///
 /// # Errors
 ///
@@ -79,13 +83,14 @@ pub(crate) async fn recover<E: Env>(
     vfs: &E::Vfs,
     options: &Options,
     ident: &Ident,
-    head: Head,
+    (head, listing): (Head, Listing),
 ) -> Result<Recovered> {
     let started = env.clock().now();
-    let work = Recovery { env, vfs, options, ident, old: &head.manifest };
+    let dirs = (0..options.cores).map(|core| log_dir(&options.path, CoreId(core))).collect();
+    let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing, dirs };
     let findings = work.look().await?;
     let plan = work.decide(&findings)?;
-    let (base, rebuilt, skipped) = work.rebuild(&plan).await?;
+    let (base, rebuilt, skipped) = work.rebuild(&plan, &findings).await?;
     let token = work.next_token(&findings);
     work.remove_leftovers(&findings).await;
     let lives = work.begin(token, &plan, &findings, &rebuilt).await?;
@@ -115,11 +120,20 @@ struct Recovery<'a, E: Env> {
     options: &'a Options,
     ident: &'a Ident,
     old: &'a Manifest,
+    /// The names of the database as the open found them.
+    listing: Listing,
+    /// The directory of every core's log.
+    dirs: Vec<PathBuf>,
 }
 
 impl<E: Env> Recovery<'_, E> {
     fn cores(&self) -> impl Iterator<Item = CoreId> + use<E> {
         (0..self.options.cores).map(CoreId)
+    }
+
+    /// The directory of one core's log.
+    fn dir(&self, core: CoreId) -> &Path {
+        &self.dirs[core.index()]
     }
 
     /// The last epoch that needs no look at the log: what the interrupted life began with, or a checkpoint since.
@@ -132,7 +146,7 @@ impl<E: Env> Recovery<'_, E> {
     async fn look(&self) -> Result<Vec<Findings>> {
         let newest = self.old.newest_checkpoint();
         let jobs = self.cores().map(|core| {
-            let dir = log_dir(&self.options.path, core);
+            let dir = self.dir(core).to_owned();
             let life = self.old.lives.last();
             let cut = newest.map(|checkpoint| checkpoint.cuts[core.index()]);
             let cut = cut.filter(|cut| Some(cut.token) == life.map(|life| life.token));
@@ -160,7 +174,7 @@ impl<E: Env> Recovery<'_, E> {
                  acknowledged records are missing; nothing was changed, restore this directory from a backup",
                 found.end, loss.reaches, loss.closed
             );
-            Error::corrupt(&log_dir(&self.options.path, core), what)
+            Error::corrupt(self.dir(core), what)
         })?;
         for (core, (found, planned)) in self.cores().zip(evidence.iter().zip(&decided.cores)) {
             tracing::debug!(
@@ -179,13 +193,17 @@ impl<E: Env> Recovery<'_, E> {
     }
 
     /// Step 3: the newest checkpoint that reads back, and the log on top of it.
-    async fn rebuild(&self, plan: &Plan) -> Result<(Base, Vec<Rebuilt>, Vec<SkippedCheckpoint>)> {
+    async fn rebuild(
+        &self,
+        plan: &Plan,
+        findings: &[Findings],
+    ) -> Result<(Base, Vec<Rebuilt>, Vec<SkippedCheckpoint>)> {
         let mut skipped = Vec::new();
         let newest_first = self.old.checkpoints.iter().rev().map(Some);
         let beginning = self.has_beginning().then_some(None);
         let mut last = None;
         for base in newest_first.chain(beginning) {
-            match self.rebuild_from(base, plan).await {
+            match self.rebuild_from(base, plan, findings).await {
                 Ok(rebuilt) => return Ok((base.cloned(), rebuilt, skipped)),
                 Err(error) if error.kind() == ErrorKind::Corrupt => {
                     let Some(checkpoint) = base else { return Err(last.unwrap_or(error)) };
@@ -209,15 +227,21 @@ impl<E: Env> Recovery<'_, E> {
         self.old.beginning
     }
 
-    async fn rebuild_from(&self, base: Option<&Checkpoint>, plan: &Plan) -> Result<Vec<Rebuilt>> {
+    async fn rebuild_from(
+        &self,
+        base: Option<&Checkpoint>,
+        plan: &Plan,
+        findings: &[Findings],
+    ) -> Result<Vec<Rebuilt>> {
         let jobs = self.cores().map(|core| {
-            let order = self.order(core, base, plan);
+            let fronts = Arc::clone(&findings[core.index()].catalog);
+            let order = self.order(core, base, plan, fronts);
             move |vfs: E::Vfs| async move { rebuild(vfs, order).await }
         });
         parallel::for_each(self.env, "highwater-rebuild", jobs.collect()).await
     }
 
-    fn order(&self, core: CoreId, base: Option<&Checkpoint>, plan: &Plan) -> Order {
+    fn order(&self, core: CoreId, base: Option<&Checkpoint>, plan: &Plan, fronts: Arc<[Front]>) -> Order {
         let index = core.index();
         let cut = base.map(|checkpoint| checkpoint.cuts[index]);
         let planned = plan.cores[index];
@@ -232,8 +256,9 @@ impl<E: Env> Recovery<'_, E> {
             core,
             hash_seed: self.ident.hash_seed,
             root: self.options.path.clone(),
-            log_dir: log_dir(&self.options.path, core),
+            log_dir: self.dir(core).to_owned(),
             files: base.into_iter().flat_map(|checkpoint| checkpoint.files_of(core)).copied().collect(),
+            fronts,
             cut: cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn }),
             lives: lives.collect(),
             plan: planned,
@@ -249,7 +274,8 @@ impl<E: Env> Recovery<'_, E> {
 
     /// Above every token that was ever used, also by an open that did not land.
     fn next_token(&self, findings: &[Findings]) -> FencingToken {
-        let used = findings.iter().flat_map(|found| &found.catalog).map(|(_, token)| token.0);
+        let fronts = findings.iter().flat_map(|found| &*found.catalog);
+        let used = fronts.map(|front| front.header.log.token.0);
         FencingToken(used.chain([self.old.token.0]).max().unwrap_or(0) + 1)
     }
 
@@ -260,9 +286,9 @@ impl<E: Env> Recovery<'_, E> {
     /// bring back as the head, may still need everything up to it.
     async fn remove_leftovers(&self, findings: &[Findings]) {
         for (core, found) in self.cores().zip(findings) {
-            let dir = log_dir(&self.options.path, core);
-            for (number, _) in found.catalog.iter().filter(|(_, token)| *token > self.old.token) {
-                match self.remove(&segment_path(&dir, *number)).await {
+            let dir = self.dir(core);
+            for (number, _) in found.segments().filter(|(_, token)| *token > self.old.token) {
+                match self.remove(&segment_path(dir, number)).await {
                     Ok(removed) => {
                         let (core, segment) = (core.0, number.0);
                         tracing::debug!(target: "highwater::recovery", core, segment, removed, "leftover removed");
@@ -308,11 +334,11 @@ impl<E: Env> Recovery<'_, E> {
     }
 
     async fn begin_core(&self, spec: LifeSpec, rebuilt: &Rebuilt) -> Result<LifeStart> {
-        let dir = log_dir(&self.options.path, spec.log.core);
+        let dir = self.dir(spec.log.core);
         let entropy = self.env.entropy();
         let mut segments = OwnSegments::after(spec.segment, move || entropy.nonce());
         let batch_bytes = self.options.batch_bytes;
-        let mut builder = LifeBuilder::begin(self.vfs.clone(), &dir, spec, batch_bytes).await?;
+        let mut builder = LifeBuilder::begin(self.vfs.clone(), dir, spec, batch_bytes).await?;
         let mut rest = rebuilt.carry.as_slice();
         while let Some((record, behind)) = Record::decode(rest) {
             builder.carry(&record, &mut segments).await?;
@@ -381,23 +407,23 @@ impl<E: Env> Recovery<'_, E> {
         let root = &self.options.path;
         let outcome = async {
             for (core, found) in self.cores().zip(findings) {
-                let dir = log_dir(root, core);
+                let dir = self.dir(core);
                 let floor = head.wal_floor[core.index()];
                 let mut removed = false;
-                for (number, token) in &found.catalog {
-                    let listed = head.lives.iter().any(|life| life.token == *token);
-                    if *number < floor || !listed {
-                        removed |= self.remove(&segment_path(&dir, *number)).await?;
+                for (number, token) in found.segments().filter(|(number, _)| *number >= floor) {
+                    let listed = head.lives.iter().any(|life| life.token == token);
+                    // Leftovers are gone since before the manifest landed, or the next open tries again.
+                    if !listed && token <= self.old.token {
+                        removed |= self.remove(&segment_path(dir, number)).await?;
                     }
                 }
                 if removed {
-                    retry(|| self.vfs.sync_dir(&dir))
+                    retry(|| self.vfs.sync_dir(dir))
                         .await
-                        .map_err(|e| Error::io("syncing a log folder", &dir, e))?;
+                        .map_err(|e| Error::io("syncing a log folder", dir, e))?;
                 }
             }
-            let listing = gc::listing(self.vfs, root).await?;
-            gc::execute(self.vfs, root, &gc::plan(&listing, head, gc::Moment::Opening)).await
+            gc::execute(self.vfs, root, &gc::removals(&self.listing, head, gc::Moment::Opening)).await
         };
         if let Err(error) = outcome.await {
             tracing::warn!(target: "highwater::recovery", %error, "not everything could be cleaned up");
@@ -414,7 +440,7 @@ impl<E: Env> Recovery<'_, E> {
 }
 
 fn greatest_segment(found: &Findings) -> SegmentNo {
-    found.catalog.iter().map(|(number, _)| *number).max().unwrap_or(SegmentNo(0))
+    found.segments().map(|(number, _)| number).max().unwrap_or(SegmentNo(0))
 }
 
 fn report(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::evidence::READ_AHEAD_BYTES;
 use super::plan::CorePlan;
@@ -13,7 +14,7 @@ use crate::manifest::CheckpointFile;
 use crate::offset::Offset;
 use crate::state::{CoreState, KeyHasher, StateConfig};
 use crate::vfs::Vfs;
-use crate::wal::{self, LogId, WalReader};
+use crate::wal::{self, Front, LogId, WalReader};
 
 /// What is to be rebuilt.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Order {
     pub(super) log_dir: PathBuf,
     /// The checkpoint's files of this core, oldest first.
     pub(super) files: Vec<CheckpointFile>,
+    /// What the fronts of the log's segments say.
+    pub(super) fronts: Arc<[Front]>,
     /// Where the log goes on; `None` from its beginning.
     pub(super) cut: Option<wal::Cut>,
     /// The lives to replay, oldest first, each with its ceiling.
@@ -85,8 +88,9 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
         }
     }
     let log = LogId { database: order.database, core: order.core };
+    let (place, fronts) = ((vfs, order.log_dir.as_path()), Arc::clone(&order.fronts));
     let mut reader =
-        WalReader::open(vfs, &order.log_dir, log, order.lives.clone(), order.cut, READ_AHEAD_BYTES).await?;
+        WalReader::of_fronts(place, log, order.lives.clone(), order.cut, READ_AHEAD_BYTES, fronts);
     while reader.advance().await? {
         let mut frame = reader.frame();
         let carries = frame.token() == order.token;

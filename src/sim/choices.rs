@@ -32,6 +32,15 @@ impl Choices for Stream {
     }
 }
 
+/// For what has nothing to choose.
+pub(super) struct Decided;
+
+impl Choices for Decided {
+    fn choose(&mut self, options: u32) -> u32 {
+        panic!("nothing is open, and a choice of {options} was asked for");
+    }
+}
+
 impl<C: Choices + ?Sized> Choices for Box<C> {
     fn choose(&mut self, options: u32) -> u32 {
         (**self).choose(options)

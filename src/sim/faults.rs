@@ -14,6 +14,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::choices::{Choices, Decided};
+use super::disk::SyncFate;
 use super::rng::{Stream, Streams};
 use crate::env::Tick;
 
@@ -323,11 +325,14 @@ pub(super) struct Faults {
     asked: [u64; FaultClass::RATED.len()],
     sites: BTreeMap<(FaultClass, PathBuf), bool>,
     full_until: Option<Tick>,
+    /// Whether nothing ever fires any more.
     stopped: bool,
+    decided: Decided,
 }
 
 impl Faults {
     pub(super) fn new(plan: FaultPlan, streams: Streams) -> Self {
+        let stopped = plan.only.is_none() && plan.rates.iter().all(|rate| *rate == 0.0);
         Self {
             plan,
             ledger: Ledger::default(),
@@ -338,7 +343,8 @@ impl Faults {
             asked: [0; FaultClass::RATED.len()],
             sites: BTreeMap::new(),
             full_until: None,
-            stopped: false,
+            stopped,
+            decided: Decided,
         }
     }
 
@@ -356,8 +362,11 @@ impl Faults {
 
     /// Whether a fault of `class` hits a call on something in the directory of `path`.
     pub(super) fn fires(&mut self, class: FaultClass, path: &Path) -> bool {
+        if self.stopped {
+            return false;
+        }
         let rate = self.plan.rate(class);
-        if self.stopped || (rate == 0.0 && self.plan.only.is_none()) {
+        if rate == 0.0 && self.plan.only.is_none() {
             return false;
         }
         let asked = &mut self.asked[class.index()];
@@ -385,6 +394,14 @@ impl Faults {
         let streams = &self.streams;
         let fresh = || (None, streams.stream(&format!("disk.fault.{class:?}.none")));
         &mut self.details.entry(class).or_insert_with(fresh).1
+    }
+
+    /// What decides about a sync that ends like this, where `class` is the fault that makes one fail.
+    pub(super) fn choices(&mut self, class: FaultClass, fate: SyncFate) -> &mut dyn Choices {
+        match fate {
+            SyncFate::Done | SyncFate::Forgotten | SyncFate::FailedStillDirty => &mut self.decided,
+            SyncFate::FailedSomeLost | SyncFate::FailedAllLost => self.details(class),
+        }
     }
 
     pub(super) fn record(&mut self, class: FaultClass, target: (&Path, u64), bytes: Range<u64>, at: Tick) {

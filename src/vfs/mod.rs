@@ -30,7 +30,9 @@ mod transfer;
 pub use self::obfuscate::{ObfuscatedFile, ObfuscatedVfs};
 pub use self::std::{StdFile, StdLock, StdVfs};
 pub(crate) use renew::renew_dir;
-pub(crate) use transfer::{read_exact_at, read_full_at, retry, write_all_and_sync, write_all_at};
+pub(crate) use transfer::{
+    read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync, write_all_at,
+};
 
 // This module has a child called `std`, so the library's paths start with `::`.
 use ::std::future::Future;

@@ -37,15 +37,15 @@ pub(crate) async fn read_full_at<F: File>(
     let mut done = 0;
     let mut tries = 0;
     while done < want {
-        let rest = buffer.split_off(done);
+        let rest = split_off(&mut buffer, done);
         match file.read_at(offset + done as u64, rest).await {
             Ok((rest, 0)) => {
-                buffer.unsplit(rest);
+                unsplit(&mut buffer, rest);
                 break;
             }
             Ok((rest, count)) => {
                 assert!(count <= rest.len(), "a backend read {count} bytes into {}", rest.len());
-                buffer.unsplit(rest);
+                unsplit(&mut buffer, rest);
                 done += count;
                 tries = 0;
             }
@@ -61,6 +61,20 @@ pub(crate) async fn read_full_at<F: File>(
         }
     }
     Ok((buffer, done))
+}
+
+/// Takes what is behind the first `at` bytes. Of most reads that is all, and the buffer need not become a shared one.
+pub(crate) fn split_off(buffer: &mut BytesMut, at: usize) -> BytesMut {
+    if at == 0 { std::mem::take(buffer) } else { buffer.split_off(at) }
+}
+
+/// Undoes [`split_off`].
+pub(crate) fn unsplit(buffer: &mut BytesMut, rest: BytesMut) {
+    if buffer.is_empty() {
+        *buffer = rest;
+    } else {
+        buffer.unsplit(rest);
+    }
 }
 
 /// Reads exactly `buffer.len()` bytes.

@@ -28,7 +28,7 @@ use crate::wal::options::WalOptions;
 use crate::wal::reader::WalReader;
 use crate::wal::record::WalRecord;
 use crate::wal::scan::{Cut, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, Links, LogSpec, Prepared, SegmentHeader};
+use crate::wal::segment::{self, Front, Link, LogSpec, Prepared, SegmentHeader};
 use crate::wal::trim::{self, Retired};
 
 /// What an open found and did.
@@ -84,8 +84,8 @@ pub struct CoreWal<E: Env> {
     id: LogId,
     log: CoreLog<E::InlineVfs>,
     lives: Vec<Life>,
-    /// Links of segments that were there at the open.
-    links: Links,
+    /// Of the segments that were there once the log was open.
+    fronts: Arc<[Front]>,
     numbers: Numbers<E::Entropy>,
     pool: Arc<Pool>,
     open_batch: Option<Batch>,
@@ -109,19 +109,20 @@ impl<E: Env> CoreWal<E> {
     /// options outside their limits.
     pub async fn open(env: E, dir: &Path, options: WalOptions) -> Result<WalOpened<E>> {
         let vfs = env.inline_vfs().map_err(|e| Error::io("opening the disk", dir, e))?;
-        create_dir(&vfs, dir).await?;
-        let lock = vfs.lock(dir).await.map_err(|e| lock_error(dir, e))?;
-        let found = discover(&vfs, dir).await?;
+        let lock = lock(&vfs, dir).await?;
+        let mut found = discover(&vfs, dir).await?;
+        let fronts: Arc<[Front]> = std::mem::take(&mut found.fronts).into();
         if found.greatest_segment == SegmentNo(0) {
             renew_name(&vfs, dir, env.entropy().nonce()).await?;
         }
         check_trimmed(dir, &options, &found)?;
         let entropy = env.entropy();
         let id = identify(dir, &options, &found, &entropy)?;
-        let scan = read_all(&vfs, dir, id, &found, options.read_ahead_bytes).await?;
+        let old = OldLog { vfs: &vfs, dir, id, fronts: &fronts, read_ahead_bytes: options.read_ahead_bytes };
+        let scan = old.scan(&found.lives).await?;
         let mut numbers = Numbers { entropy, last: found.greatest_segment, spare: VecDeque::new() };
-        let (start, carried) = begin(&vfs, dir, id, &found, &scan, &mut numbers, &options).await?;
-        let Discovery { mut lives, mut links, .. } = found;
+        let Begun { start, log, front, carried } = begin(&old, &found, &scan, &mut numbers, &options).await?;
+        let Discovery { mut lives, temps, .. } = found;
         drop_unproven(&mut lives, scan.proven);
         lives.push(Life {
             token: start.spec.token,
@@ -131,12 +132,13 @@ impl<E: Env> CoreWal<E> {
             ceiling: None,
         });
         // Only now: until the new life had begun, recovery changed nothing.
-        segment::remove_temps(&vfs, dir).await?;
-        for leftover in trim::leftovers(&vfs, dir, &lives, &links).await? {
-            trim::remove(&vfs, dir, leftover).await?;
-            links.remove(&leftover);
+        segment::remove_temps(&vfs, dir, &temps).await?;
+        let leftovers = trim::leftovers(&lives, &fronts);
+        for leftover in &leftovers {
+            trim::remove(&vfs, dir, *leftover).await?;
         }
-        let log = CoreLog::resume(vfs.clone(), dir, &start, options.depth).await?;
+        let kept = fronts.iter().filter(|front| !leftovers.contains(&front.header.number));
+        let fronts = kept.copied().chain([front]).collect();
         let report =
             WalReport { tail: scan.tail, scan, carried, token: start.spec.token, next_lsn: start.next_lsn };
         let batch_bytes = options.batch_bytes.min(record_bytes_max(&start.spec));
@@ -146,7 +148,7 @@ impl<E: Env> CoreWal<E> {
             id,
             log,
             lives,
-            links,
+            fronts,
             numbers,
             pool: Pool::new(options.batches_max, batch_bytes),
             open_batch: None,
@@ -258,7 +260,7 @@ impl<E: Env> CoreWal<E> {
         }
         let ahead = self.options.read_ahead_bytes;
         let reader = WalReader::open(self.vfs.clone(), &self.dir, self.id, lives, cut, ahead).await?;
-        Ok(reader.knowing(&self.links))
+        Ok(reader.knowing(Arc::clone(&self.fronts)))
     }
 
     /// Gives up every segment whose records are all at or below `through`, and returns how many. The caller no
@@ -383,6 +385,17 @@ fn lock_error(dir: &Path, source: io::Error) -> Error {
     Error::io("locking the log", dir, source)
 }
 
+/// Locks `dir`, and makes it first if it is missing.
+async fn lock<V: Vfs>(vfs: &V, dir: &Path) -> Result<V::Lock> {
+    match vfs.lock(dir).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_dir(vfs, dir).await?;
+            vfs.lock(dir).await.map_err(|e| lock_error(dir, e))
+        }
+        locked => locked.map_err(|e| lock_error(dir, e)),
+    }
+}
+
 /// Makes `dir` if it is missing; its parent must exist.
 async fn create_dir<V: Vfs>(vfs: &V, dir: &Path) -> Result<()> {
     match retry(|| vfs.create_dir(dir)).await {
@@ -432,17 +445,27 @@ fn check_trimmed(dir: &Path, options: &WalOptions, found: &Discovery) -> Result<
     }
 }
 
-async fn read_all<V: Vfs>(
-    vfs: &V,
-    dir: &Path,
+/// The log as an open finds it: nobody else writes it.
+struct OldLog<'a, V> {
+    vfs: &'a V,
+    dir: &'a Path,
     id: LogId,
-    found: &Discovery,
+    /// Of all segments.
+    fronts: &'a Arc<[Front]>,
     read_ahead_bytes: usize,
-) -> Result<LogScan> {
-    let reader = WalReader::open(vfs.clone(), dir, id, found.lives.clone(), None, read_ahead_bytes).await?;
-    let mut reader = reader.knowing(&found.links);
-    while reader.advance().await? {}
-    Ok(reader.scan().clone())
+}
+
+impl<V: Vfs> OldLog<'_, V> {
+    fn reader(&self, lives: Vec<Life>, cut: Option<Cut>) -> WalReader<V> {
+        let (place, fronts) = ((self.vfs.clone(), self.dir), Arc::clone(self.fronts));
+        WalReader::of_fronts(place, self.id, lives, cut, self.read_ahead_bytes, fronts)
+    }
+
+    async fn scan(&self, lives: &[Life]) -> Result<LogScan> {
+        let mut reader = self.reader(lives.to_vec(), None);
+        while reader.advance().await? {}
+        Ok(reader.into_scan())
+    }
 }
 
 /// Ends the last of `lives` at the proven mark. A life of which nothing is proven is left out: its first
@@ -457,22 +480,30 @@ fn drop_unproven(lives: &mut Vec<Life>, proven: Lsn) {
     }
 }
 
+/// A life that has begun, and the log that goes on with it.
+struct Begun<V: Vfs> {
+    start: LifeStart,
+    log: CoreLog<V>,
+    /// Of its first segment.
+    front: Front,
+    /// Count of the records that were written again.
+    carried: u64,
+}
+
 /// Begins the life of this open and carries into it what is read but not proven.
 async fn begin<V: Vfs>(
-    vfs: &V,
-    dir: &Path,
-    id: LogId,
+    old: &OldLog<'_, V>,
     found: &Discovery,
     scan: &LogScan,
     segments: &mut impl Segments,
     options: &WalOptions,
-) -> Result<(LifeStart, u64)> {
+) -> Result<Begun<V>> {
     let (segment, identity) = segments.fresh();
     let token = FencingToken(found.greatest_token.0 + 1);
     let write_unit = found.shape.map_or(options.write_unit, |(unit, _)| unit);
     let log = LogSpec {
-        database: id.database,
-        core: id.core,
+        database: old.id.database,
+        core: old.id.core,
         token,
         write_unit,
         segment_bytes: options.segment_bytes,
@@ -493,14 +524,12 @@ async fn begin<V: Vfs>(
             token: linked.last().map_or(FencingToken(0), |life| life.token),
         },
     };
-    let mut life = LifeBuilder::begin(vfs.clone(), dir, spec, options.batch_bytes).await?;
+    let mut life = LifeBuilder::begin(old.vfs.clone(), old.dir, spec, options.batch_bytes).await?;
     let mut carried = 0;
     if let Some(before) = found.lives.last().filter(|_| scan.proven < scan.prefix_end) {
         let cut = Cut { segment: before.first_segment, lsn: scan.proven };
         let lives = vec![Life { ceiling: Some(scan.prefix_end), ..*before }];
-        let ahead = options.read_ahead_bytes;
-        let reader = WalReader::open(vfs.clone(), dir, id, lives, Some(cut), ahead).await?;
-        let mut reader = reader.knowing(&found.links);
+        let mut reader = old.reader(lives, Some(cut));
         while reader.advance().await? {
             let mut frame = reader.frame();
             while let Some((_, record)) = frame.next_record() {
@@ -509,5 +538,9 @@ async fn begin<V: Vfs>(
             }
         }
     }
-    Ok((life.finish(segments).await?, carried))
+    let (start, log) = life.finish_into_log(segments, options.depth).await?;
+    let header = SegmentHeader { log: spec.log, number: segment, identity };
+    let link = Link { token, predecessor: spec.predecessor };
+    let front = Front { header, salt: header.salt(), link: Some(link) };
+    Ok(Begun { start, log, front, carried })
 }

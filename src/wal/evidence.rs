@@ -11,6 +11,9 @@ use crate::wal::frame::{FrameHeader, FrameKind, SEAL_PAYLOAD_BYTES, seal_floor};
 use crate::wal::segment::{FRAMES_START, FirstFrame};
 use crate::wal::window::Window;
 
+/// Bytes of one read in search of evidence.
+pub(crate) const READ_AHEAD_BYTES: usize = 64 * WRITE_UNIT_BYTES_MAX as usize;
+
 /// The greatest marks of the valid headers in a stretch of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Evidence {
@@ -62,21 +65,21 @@ impl Evidence {
 /// What all frames of one segment say.
 pub(crate) async fn evidence_in<F: File>(front: &FirstFrame<F>) -> Result<Evidence> {
     let log = &front.header.log;
-    scan_evidence(&front.file, &front.path, front.salt, log.unit(), FRAMES_START, log.segment_bytes).await
+    let mut window = Window::new(READ_AHEAD_BYTES);
+    let stretch = (FRAMES_START, log.segment_bytes);
+    scan_evidence(&mut window, (&front.file, &front.path), front.salt, log.unit(), stretch).await
 }
 
-/// Tries every write unit from `from` to `limit` for a valid header. Lengths are not followed: what they would skip
-/// may hold evidence.
+/// Tries every write unit between two offsets for a valid header. Lengths are not followed: what they would skip may
+/// hold evidence. `window` is one on this file; it holds another part of it afterwards.
 pub(crate) async fn scan_evidence<F: File>(
-    file: &F,
-    path: &Path,
+    window: &mut Window,
+    (file, path): (&F, &Path),
     salt: u32,
     unit: u64,
-    from: u64,
-    limit: u64,
+    (from, limit): (u64, u64),
 ) -> Result<Evidence> {
     let failed = |e| Error::io("reading a segment for evidence", path, e);
-    let mut window = Window::new(64 * WRITE_UNIT_BYTES_MAX as usize);
     let mut evidence = Evidence::default();
     let mut offset = from;
     while limit.saturating_sub(offset) >= FRAME_HEADER_BYTES as u64 {

@@ -91,7 +91,7 @@ impl<V: Vfs> LifeBuilder<V> {
         assert_eq!(spec.predecessor.segment, SegmentNo(0), "the first segment of a token follows none");
         assert!(spec.floor <= spec.segment, "floor {} above segment {}", spec.floor, spec.segment);
         let header = SegmentHeader { log: spec.log, number: spec.segment, identity: spec.identity };
-        let prepared = segment::prepare(&vfs, dir, &header).await?;
+        let (prepared, file) = segment::prepare_open(&vfs, dir, &header).await?;
         let unwritten = LifeStart {
             spec: spec.log,
             first_segment: spec.segment,
@@ -103,7 +103,7 @@ impl<V: Vfs> LifeBuilder<V> {
             proven_epoch: Epoch(0),
             cursor: Cursor { segment: spec.segment, salt: prepared.salt, offset: FRAMES_START, chain: 0 },
         };
-        let mut log = CoreLog::resume(vfs.clone(), dir, &unwritten, 1).await?;
+        let mut log = CoreLog::on(file, vfs.clone(), dir, &unwritten, 1);
         log.desk.claims = false;
         let payload = spec.predecessor.encode(spec.floor);
         let start_frame =
@@ -143,12 +143,37 @@ impl<V: Vfs> LifeBuilder<V> {
     /// # Errors
     ///
     /// As [`LifeBuilder::carry`].
-    pub(crate) async fn finish(mut self, segments: &mut impl Segments) -> Result<LifeStart> {
+    pub(crate) async fn finish(self, segments: &mut impl Segments) -> Result<LifeStart> {
+        self.finish_open(segments).await.map(|(start, _)| start)
+    }
+
+    /// As [`LifeBuilder::finish`], and goes on as the log of the life, with up to `depth` durable writes in flight.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) async fn finish_into_log(
+        self,
+        segments: &mut impl Segments,
+        depth: usize,
+    ) -> Result<(LifeStart, CoreLog<V>)> {
+        let (vfs, dir) = (self.vfs.clone(), self.dir.clone());
+        let (start, file) = self.finish_open(segments).await?;
+        Ok((start, CoreLog::on(file, vfs, &dir, &start, depth)))
+    }
+
+    /// Returns the segment that the cursor is in as well.
+    async fn finish_open(mut self, segments: &mut impl Segments) -> Result<(LifeStart, V::File)> {
         self.flush(self.batch_bytes, segments).await?;
         let path = segment_path(&self.dir, self.spec.segment);
         let failed = |e| Error::io("writing the first SegmentStart of a life", &path, e);
-        let first = retry(|| self.vfs.open(&path, OpenMode::Write)).await.map_err(failed)?;
-        write_all_and_sync(&first, FRAMES_START, self.start_frame.clone()).await.map_err(failed)?;
+        let start = self.start_frame.clone();
+        if self.log.cursor().segment == self.spec.segment {
+            write_all_and_sync(&self.log.file, FRAMES_START, start).await.map_err(failed)?;
+        } else {
+            let first = retry(|| self.vfs.open(&path, OpenMode::Write)).await.map_err(failed)?;
+            write_all_and_sync(&first, FRAMES_START, start).await.map_err(failed)?;
+        }
         self.log.desk.claims = true;
         self.log.seal(self.spec.closed_through).await?;
         let next_lsn = self.log.marks().durable.next();
@@ -164,7 +189,7 @@ impl<V: Vfs> LifeBuilder<V> {
                 "carry",
             );
         }
-        Ok(LifeStart {
+        let start = LifeStart {
             spec: self.spec.log,
             first_segment: self.spec.segment,
             identity: self.spec.identity,
@@ -174,7 +199,8 @@ impl<V: Vfs> LifeBuilder<V> {
             proven: Lsn(next_lsn.0 - 1),
             proven_epoch: self.spec.closed_through,
             cursor: *self.log.cursor(),
-        })
+        };
+        Ok((start, self.log.file))
     }
 
     async fn flush(&mut self, next_room: usize, segments: &mut impl Segments) -> Result<()> {

@@ -11,11 +11,11 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::ids::{FencingToken, Lsn, SegmentNo};
-use crate::vfs::Vfs;
+use crate::vfs::{File, Vfs};
 use crate::wal::evidence::evidence_in;
 use crate::wal::frame::{FrameHeader, Predecessor};
 use crate::wal::scan::{Life, LogId};
-use crate::wal::segment::{self, FRAMES_START, Link, Links, SegmentHeader, segment_path};
+use crate::wal::segment::{self, FRAMES_START, FirstFrame, Front, SegmentHeader, segment_path};
 
 /// What is known of one segment.
 struct Seen {
@@ -39,8 +39,10 @@ pub(crate) struct Discovery {
     pub(crate) shape: Option<(u32, u64)>,
     /// The life before the first, if it was trimmed away: what it and the trimmed segments held at most.
     pub(crate) trimmed_through: Lsn,
-    /// What every segment says it follows.
-    pub(crate) links: Links,
+    /// Of every segment, ascending.
+    pub(crate) fronts: Vec<Front>,
+    /// What interrupted preparations left behind.
+    pub(crate) temps: Vec<String>,
     /// The greatest number and the greatest token seen anywhere.
     pub(crate) greatest_segment: SegmentNo,
     /// See [`Discovery::greatest_segment`].
@@ -54,11 +56,17 @@ pub(crate) struct Discovery {
 /// `Corrupt` for a segment whose header is bad, for a life whose beginning is, for segments of two databases, and when
 /// segments from the floor on are missing.
 pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
-    let mut seen = Vec::new();
-    for number in segment::list(vfs, dir).await? {
-        seen.push(see(vfs, dir, number).await?);
+    let listing = segment::list_all(vfs, dir).await?;
+    let mut found = Discovery { temps: listing.temps, ..Discovery::default() };
+    let (mut seen, mut last_started) = (Vec::new(), None);
+    for number in listing.segments {
+        let front = segment::read_first_frame(vfs, dir, number).await?;
+        seen.push(see(&front).await?);
+        found.fronts.push(front.front());
+        if front.start.is_some() {
+            last_started = Some(front);
+        }
     }
-    let mut found = Discovery::default();
     for one in &seen {
         let log = &one.header.log;
         let theirs = LogId { database: log.database, core: log.core };
@@ -73,9 +81,6 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
                 ),
             ));
         }
-        if let Some((_, predecessor)) = one.start {
-            found.links.insert(one.header.number, Link { token: log.token, predecessor });
-        }
         found.greatest_segment = found.greatest_segment.max(one.header.number);
         found.greatest_token = found.greatest_token.max(log.token);
     }
@@ -84,7 +89,7 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
         first || one.claims
     };
     let live = seen.iter().filter(begun).map(|one| one.header.log.token).max();
-    let floor = floor_of(vfs, dir, &seen, live).await?;
+    let floor = floor_of(vfs, dir, &seen, live, last_started).await?;
     seen.retain(|one| one.header.number >= floor);
     follow_back(&seen, live, dir, &mut found)?;
     check_beginning(&seen, floor, dir, &found)?;
@@ -92,17 +97,22 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
 }
 
 /// The greatest floor. Every life restates it when it begins, and every segment of it when the log rolls, so that beside
-/// the fronts of all segments only the last one of the live life needs to be searched.
+/// the fronts of all segments only the last one of the live life needs to be searched: `open` as a rule.
 async fn floor_of<V: Vfs>(
     vfs: &V,
     dir: &Path,
     seen: &[Seen],
     live: Option<FencingToken>,
+    open: Option<FirstFrame<V::File>>,
 ) -> Result<SegmentNo> {
     let mut floor = seen.iter().map(|one| one.floor).max().unwrap_or_default();
     let last = seen.iter().rfind(|one| Some(one.header.log.token) == live && one.start.is_some());
     if let Some(last) = last {
-        let front = segment::read_first_frame(vfs, dir, last.header.number).await?;
+        let number = last.header.number;
+        let front = match open.filter(|front| front.header.number == number) {
+            Some(front) => front,
+            None => segment::read_first_frame(vfs, dir, number).await?,
+        };
         floor = floor.max(evidence_in(&front).await?.floor);
     }
     Ok(floor)
@@ -132,14 +142,13 @@ fn check_beginning(seen: &[Seen], floor: SegmentNo, dir: &Path, found: &Discover
     ))
 }
 
-async fn see<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<Seen> {
-    let front = segment::read_first_frame(vfs, dir, number).await?;
+async fn see<F: File>(front: &FirstFrame<F>) -> Result<Seen> {
     let (claims, used, floor) = match &front.start {
         Some((frame, _)) if frame.durable_through > Lsn(0) => (true, true, front.floor),
         Some((_, start)) if start.segment == SegmentNo(0) => (false, true, front.floor),
         // Carried records may fill a segment whose frames claim nothing; the claim follows them.
         start => {
-            let evidence = evidence_in(&front).await?;
+            let evidence = evidence_in(front).await?;
             let used = start.is_some() || evidence.frames > 0;
             (evidence.durable_through > Lsn(0), used, front.floor.max(evidence.floor))
         }

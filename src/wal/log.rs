@@ -125,16 +125,21 @@ impl<V: Vfs> CoreLog<V> {
     ///
     /// `Failed` when the segment cannot be opened, `Unsupported` when the device's write unit does not fit.
     pub(crate) async fn resume(vfs: V, dir: &Path, life: &LifeStart, depth: usize) -> Result<Self> {
-        assert!(depth >= 1, "a depth of {depth} writes nothing");
         let path = segment_path(dir, life.cursor.segment);
         let file = retry(|| vfs.open(&path, OpenMode::Write))
             .await
             .map_err(|e| Error::io("opening a segment", &path, e))?;
         segment::check_unit(&file, &life.spec, &path)?;
+        Ok(Self::on(file, vfs, dir, life, depth))
+    }
+
+    /// As [`CoreLog::resume`], where the segment is open already.
+    pub(crate) fn on(file: V::File, vfs: V, dir: &Path, life: &LifeStart, depth: usize) -> Self {
+        assert!(depth >= 1, "a depth of {depth} writes nothing");
         let marks = Marks::at(Lsn(life.next_lsn.0 - 1), life.proven, life.proven_epoch);
         let (spec, cursor, floor) = (life.spec, life.cursor, life.floor);
         let desk = Desk { spec, cursor, marks, held: None, floor, claims: true };
-        Ok(Self { vfs, dir: dir.to_owned(), file, desk, depth, state: State::AtRest })
+        Self { vfs, dir: dir.to_owned(), file, desk, depth, state: State::AtRest }
     }
 
     /// The marks, for those who wait and for statistics.

@@ -21,6 +21,7 @@
 
 pub(crate) mod batch;
 mod core_wal;
+mod diagnosis;
 pub(crate) mod epoch_end;
 mod evidence;
 mod feed;
@@ -60,6 +61,6 @@ pub(crate) use frame::Predecessor;
 pub(crate) use life::{LifeBuilder, LifeSpec, LifeStart, OwnSegments};
 pub(crate) use log::{CoreLog, Feed, Segments};
 pub(crate) use segment::{
-    LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, read_first_frame, recycle,
-    segment_path,
+    Front, LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, read_first_frame,
+    recycle, segment_path,
 };

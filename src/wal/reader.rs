@@ -14,44 +14,32 @@
 //! 5. Reading changes nothing on disk.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::codec::{RecordKind, crc};
 use crate::error::{Error, Result};
-use crate::ids::{FencingToken, Lsn, Nonce, SegmentNo};
+use crate::ids::{FencingToken, Lsn, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::{OpenMode, Vfs, retry};
+use crate::wal::diagnosis::{Refusal, Stand};
 use crate::wal::epoch_end;
-use crate::wal::evidence::{Evidence, evidence_in, scan_evidence};
+use crate::wal::evidence::{self, Evidence, evidence_in, scan_evidence};
 use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, FRAMES_START, Links, LogSpec, segment_path};
+use crate::wal::segment::{self, FRAMES_START, Front, Links, LogSpec, segment_path};
 use crate::wal::tail::{Next, Place, Reach, Verdict, judge};
 use crate::wal::window::Window;
 
 /// The segment that is being read.
 struct Reading<F> {
-    number: SegmentNo,
-    path: PathBuf,
     file: F,
-    spec: LogSpec,
-    identity: Nonce,
     salt: u32,
-    /// Where its bytes end.
-    limit: u64,
-    offset: u64,
-    /// Whether its `SegmentStart` was read.
-    started: bool,
+    at: Stand,
     /// What `SegmentStart` must say; `None` where the life or the cut begins.
     predecessor: Option<Predecessor>,
-    /// The segment that says it follows, and the last LSN that it states.
-    next: Option<(SegmentNo, Lsn)>,
     /// Segments of the same token behind it, without a valid `SegmentStart`.
     unlinked: Vec<SegmentNo>,
-    /// The unlinked segment that should go on where this one ends, if that was found out.
-    cut_off: Option<PathBuf>,
-    /// Where reading the segment before it ended, and at what.
-    behind: Option<(PathBuf, u64, Next)>,
 }
 
 /// The records of the frame that was read last.
@@ -72,6 +60,8 @@ pub struct WalReader<V: Vfs> {
     catalog: Vec<SegmentNo>,
     /// What was read of the segments in `catalog`, or known before.
     links: Links,
+    /// The fronts of segments that were read before, ascending, while nobody writes this log.
+    fronts: Arc<[Front]>,
     window: Window,
     life: usize,
     reading: Option<Reading<V::File>>,
@@ -102,8 +92,33 @@ impl<V: Vfs> WalReader<V> {
         cut: Option<Cut>,
         read_ahead_bytes: usize,
     ) -> Result<Self> {
-        assert!(lives.is_sorted_by_key(|life| (life.first_segment, life.token)), "lives out of order");
         let catalog = segment::list(&vfs, dir).await?;
+        Ok(Self::over((vfs, dir), log, lives, cut, read_ahead_bytes, catalog))
+    }
+
+    /// [`WalReader::open`] of a log that nobody writes and whose segments were looked at before: `fronts`, ascending.
+    pub(crate) fn of_fronts(
+        place: (V, &Path),
+        log: LogId,
+        lives: Vec<Life>,
+        cut: Option<Cut>,
+        read_ahead_bytes: usize,
+        fronts: Arc<[Front]>,
+    ) -> Self {
+        assert!(fronts.is_sorted_by_key(|front| front.header.number), "fronts out of order");
+        let catalog = fronts.iter().map(|front| front.header.number).collect();
+        Self { fronts, ..Self::over(place, log, lives, cut, read_ahead_bytes, catalog) }
+    }
+
+    fn over(
+        (vfs, dir): (V, &Path),
+        log: LogId,
+        lives: Vec<Life>,
+        cut: Option<Cut>,
+        read_ahead_bytes: usize,
+        catalog: Vec<SegmentNo>,
+    ) -> Self {
+        assert!(lives.is_sorted_by_key(|life| (life.first_segment, life.token)), "lives out of order");
         let mut reader = Self {
             vfs,
             dir: dir.to_owned(),
@@ -112,6 +127,7 @@ impl<V: Vfs> WalReader<V> {
             cut: None,
             catalog,
             links: Links::new(),
+            fronts: Arc::default(),
             window: Window::new(read_ahead_bytes),
             life: 0,
             reading: None,
@@ -124,12 +140,13 @@ impl<V: Vfs> WalReader<V> {
         };
         reader.start_life(0);
         reader.seek(cut);
-        Ok(reader)
+        reader
     }
 
-    /// The same reader, which need not read the first frames that `links` knows.
-    pub(crate) fn knowing(mut self, links: &Links) -> Self {
-        self.links.clone_from(links);
+    /// The same reader, which need not read these fronts, ascending: each of them has a link.
+    pub(crate) fn knowing(mut self, fronts: Arc<[Front]>) -> Self {
+        assert!(fronts.iter().all(|front| front.link.is_some()), "a segment may get its link later");
+        self.fronts = fronts;
         self
     }
 
@@ -148,9 +165,14 @@ impl<V: Vfs> WalReader<V> {
         &self.scan
     }
 
+    /// What was learnt.
+    pub(crate) fn into_scan(self) -> LogScan {
+        self.scan
+    }
+
     /// The segment of the frame that was read last.
     pub(crate) fn segment(&self) -> SegmentNo {
-        self.reading.as_ref().map_or(self.scan.end_segment, |at| at.number)
+        self.reading.as_ref().map_or(self.scan.end_segment, |reading| reading.at.number)
     }
 
     /// Moves to the next frame with records in range; [`WalReader::frame`] is it. False at the end.
@@ -235,13 +257,13 @@ impl<V: Vfs> WalReader<V> {
         });
         let number = cut_here.map_or(life.first_segment, |cut| cut.segment);
         let reading = self.open_segment(number, life, None).await?;
-        if number == life.first_segment && reading.identity != life.identity {
+        if number == life.first_segment && reading.at.identity != life.identity {
             return Err(Error::corrupt(
-                &reading.path,
+                &reading.at.path,
                 format!(
                     "the segment header at offset 0 has identity {}, the log of token {} began with {}: the file was \
                      exchanged; restore it from a backup",
-                    reading.identity, life.token, life.identity
+                    reading.at.identity, life.token, life.identity
                 ),
             ));
         }
@@ -251,13 +273,13 @@ impl<V: Vfs> WalReader<V> {
 
     /// Opens the segment that says it follows the current one.
     async fn enter_next(&mut self, stopped_at: Next) -> Result<()> {
-        let before = self.reading.as_ref().expect("a segment is being read");
+        let before = self.at();
         let (number, last_lsn) = before.next.expect("only a sealed segment has a next one");
         let life = self.lives[self.life];
         let predecessor = Predecessor { segment: before.number, last_lsn, token: life.token };
         let behind = Some((before.path.clone(), before.offset, stopped_at));
         let mut reading = self.open_segment(number, &life, Some(predecessor)).await?;
-        reading.behind = behind;
+        reading.at.behind = behind;
         self.reading = Some(reading);
         Ok(())
     }
@@ -277,26 +299,32 @@ impl<V: Vfs> WalReader<V> {
         }
         let opened = retry(|| self.vfs.open(&path, OpenMode::Read)).await;
         let file = opened.map_err(|e| Error::io("opening a segment", &path, e))?;
-        let (header, salt) = segment::read_header(&file, &path, number).await?;
+        let (header, salt) = match self.front(number) {
+            Some(front) => (front.header, front.salt),
+            None => segment::read_header(&file, &path, number).await?,
+        };
         self.check_owner(&header.log, life.token, &path)?;
         let (next, unlinked) = self.find_next(number, life.token).await?;
         self.window.reset();
-        Ok(Reading {
+        let at = Stand {
             number,
             path,
-            file,
             spec: header.log,
             identity: header.identity,
-            salt,
             limit: header.log.segment_bytes,
             offset: FRAMES_START,
             started: false,
-            predecessor,
             next,
-            unlinked,
             cut_off: None,
             behind: None,
-        })
+        };
+        Ok(Reading { file, salt, at, predecessor, unlinked })
+    }
+
+    /// What was read of a segment before.
+    fn front(&self, number: SegmentNo) -> Option<&Front> {
+        let place = self.fronts.binary_search_by_key(&number, |front| front.header.number).ok()?;
+        Some(&self.fronts[place])
     }
 
     fn check_owner(&self, spec: &LogSpec, token: FencingToken, path: &Path) -> Result<()> {
@@ -346,6 +374,16 @@ impl<V: Vfs> WalReader<V> {
         for &later in self.catalog.iter().filter(|later| **later > number) {
             let link = if let Some(link) = self.links.get(&later) {
                 *link
+            } else if let Some(front) = self.front(later) {
+                if front.header.log.token != token {
+                    continue;
+                }
+                self.check_owner(&front.header.log, token, &segment_path(&self.dir, later))?;
+                let Some(link) = front.link else {
+                    unlinked.push(later);
+                    continue;
+                };
+                link
             } else {
                 let first = segment::read_first_frame(&self.vfs, &self.dir, later).await?;
                 if first.header.log.token == token {
@@ -385,14 +423,14 @@ impl<V: Vfs> WalReader<V> {
     /// What stands at the current place.
     async fn look(&mut self) -> Result<(Next, Option<(FrameHeader, u32)>)> {
         let life = &self.lives[self.life];
-        let at = self.reading.as_ref().expect("a segment is being read");
+        let Reading { file, salt, at, .. } = self.reading.as_ref().expect("a segment is being read");
         let failed = |e| Error::io("reading a segment", &at.path, e);
-        let (file, offset, limit) = (&at.file, at.offset, at.limit);
+        let (offset, limit) = (at.offset, at.limit);
         if !self.window.ensure(file, offset, FRAME_HEADER_BYTES, limit).await.map_err(failed)? {
             return Ok((Next::SegmentEnd, None));
         }
         let bytes = self.window.get(offset, FRAME_HEADER_BYTES).unwrap_or_default();
-        let (header, header_crc) = match FrameHeader::decode(at.salt, offset, bytes) {
+        let (header, header_crc) = match FrameHeader::decode(*salt, offset, bytes) {
             Ok(found) => found,
             Err(HeaderFault::Zero) => return Ok((Next::Zero, None)),
             Err(HeaderFault::Crc) => return Ok((Next::BadHeader, None)),
@@ -415,15 +453,16 @@ impl<V: Vfs> WalReader<V> {
 
     /// Whether the frame with a valid header and these payload bytes continues the log.
     fn follow(&self, header: &FrameHeader, payload: &[u8], life: &Life) -> Next {
-        let at = self.reading.as_ref().expect("a segment is being read");
-        if header.payload_crc != crc(at.salt, payload) {
+        let reading = self.reading.as_ref().expect("a segment is being read");
+        let at = &reading.at;
+        if header.payload_crc != crc(reading.salt, payload) {
             return Next::BadPayload;
         }
         if at.started == (header.kind == FrameKind::SegmentStart) {
             return Next::Foreign;
         }
         if header.kind == FrameKind::SegmentStart {
-            return self.follow_start(header, payload, at, life);
+            return self.follow_start(header, payload, reading, life);
         }
         if header.chain != self.chain {
             return Next::WrongChain;
@@ -442,9 +481,15 @@ impl<V: Vfs> WalReader<V> {
         if whole { Next::Valid } else { Next::Foreign }
     }
 
-    fn follow_start(&self, header: &FrameHeader, payload: &[u8], at: &Reading<V::File>, life: &Life) -> Next {
+    fn follow_start(
+        &self,
+        header: &FrameHeader,
+        payload: &[u8],
+        reading: &Reading<V::File>,
+        life: &Life,
+    ) -> Next {
         let Some((stated, _)) = Predecessor::decode(payload, header.segment) else { return Next::Foreign };
-        if let Some(expected) = at.predecessor {
+        if let Some(expected) = reading.predecessor {
             if stated != expected {
                 return Next::Foreign;
             }
@@ -458,7 +503,7 @@ impl<V: Vfs> WalReader<V> {
             return Next::WrongChain;
         }
         let fits = match self.cut {
-            Some(cut) if cut.segment == at.number => header.first_lsn <= cut.lsn.next(),
+            Some(cut) if cut.segment == reading.at.number => header.first_lsn <= cut.lsn.next(),
             _ => header.first_lsn == life.first_lsn,
         };
         if fits { Next::Valid } else { Next::WrongLsn }
@@ -466,7 +511,7 @@ impl<V: Vfs> WalReader<V> {
 
     /// Steps over a valid frame and tells whether it has records in range.
     fn take(&mut self, life: &Life, header: &FrameHeader, header_crc: u32) -> bool {
-        let at = self.reading.as_mut().expect("a segment is being read");
+        let at = &mut self.reading.as_mut().expect("a segment is being read").at;
         let offset = at.offset;
         at.offset += u64::from(header.frame_bytes).next_multiple_of(at.spec.unit());
         at.started = true;
@@ -498,8 +543,13 @@ impl<V: Vfs> WalReader<V> {
         records > 0
     }
 
+    /// Where reading has got to.
+    fn at(&self) -> &Stand {
+        &self.reading.as_ref().expect("a segment is being read").at
+    }
+
     fn place(&self) -> Place {
-        let at = self.reading.as_ref().expect("a segment is being read");
+        let at = self.at();
         match (at.started, at.next) {
             (false, _) => Place::Start,
             (true, None) => Place::Last,
@@ -509,7 +559,7 @@ impl<V: Vfs> WalReader<V> {
 
     /// The LSN that the life must reach from here.
     fn needed(&self, life: &Life) -> Lsn {
-        let at = self.reading.as_ref().expect("a segment is being read");
+        let at = self.at();
         let stated = at.next.map_or(Lsn(0), |(_, last)| last);
         let cut = self.cut.filter(|_| self.life + 1 == self.lives.len()).map_or(Lsn(0), |cut| cut.lsn);
         let proven = if life.ceiling.is_some() { Lsn(0) } else { self.proven };
@@ -521,16 +571,19 @@ impl<V: Vfs> WalReader<V> {
 
     /// Reads the marks of everything behind the current place.
     async fn gather(&mut self) -> Result<Evidence> {
-        let at = self.reading.as_ref().expect("a segment is being read");
+        let reading = self.reading.as_mut().expect("a segment is being read");
+        let Reading { file, salt, at, unlinked, .. } = reading;
         // Behind a seal the rest of the segment says nothing that the next segment does not say better.
         if at.next.is_some() {
             return Ok(Evidence::default());
         }
-        let mut evidence =
-            scan_evidence(&at.file, &at.path, at.salt, at.spec.unit(), at.offset, at.limit).await?;
-        let is_full = Self::is_full(at);
+        let stretch = (at.offset, at.limit);
+        // What was read ahead need not be read again; what was not is read in large pieces.
+        let mut wide = Window::new(evidence::READ_AHEAD_BYTES);
+        let window = if self.window.covers(at.offset..at.limit) { &mut self.window } else { &mut wide };
+        let mut evidence = scan_evidence(window, (&*file, &at.path), *salt, at.spec.unit(), stretch).await?;
         let (mut cut_off, mut silent) = (None, None);
-        for &number in &at.unlinked {
+        for &number in &*unlinked {
             let behind = segment::read_first_frame(&self.vfs, &self.dir, number).await?;
             let more = evidence_in(&behind).await?;
             if more.least_lsn.is_some_and(|least| least <= self.next_lsn) {
@@ -540,10 +593,8 @@ impl<V: Vfs> WalReader<V> {
             }
             evidence.merge(&more);
         }
-        if let Some(at) = &mut self.reading {
-            // What a full segment lacks can only be in the next one, be it that all of that is gone.
-            at.cut_off = cut_off.or(silent.filter(|_| is_full));
-        }
+        // What a full segment lacks can only be in the next one, be it that all of that is gone.
+        at.cut_off = cut_off.or(silent.filter(|_| at.is_full()));
         self.proven = self.proven.max(evidence.durable_through);
         self.scan.closed_through = self.scan.closed_through.max(evidence.closed_through);
         self.scan.greatest_lsn = self.scan.greatest_lsn.max(evidence.greatest_lsn);
@@ -556,7 +607,7 @@ impl<V: Vfs> WalReader<V> {
             Next::BadHeader => Tail::Residue,
             _ => Tail::Clean,
         };
-        let at = self.reading.as_ref().expect("a segment is being read");
+        let at = self.at();
         if tail == Tail::Torn {
             tracing::debug!(
                 target: "highwater::wal",
@@ -581,76 +632,14 @@ impl<V: Vfs> WalReader<V> {
         };
         self.scan.proven = self.proven.min(self.scan.prefix_end);
         self.scan.greatest_lsn = self.scan.greatest_lsn.max(self.scan.prefix_end);
-        if let Some(at) = &self.reading {
+        if let Some(Reading { at, .. }) = &self.reading {
             self.scan.end_segment = at.number;
             self.scan.end_offset = at.offset;
         }
     }
 
-    fn refuse(&self, next: Next, life: &Life) -> Error {
-        let at = self.reading.as_ref().expect("a segment is being read");
-        let needed = self.needed(life);
-        tracing::debug!(
-            target: "highwater::wal",
-            core = self.log.core.0,
-            segment = at.number.0,
-            offset = at.offset,
-            proven = needed.0,
-            "evidence behind damage",
-        );
-        let claim = if !at.started {
-            "the first frame of a segment is durable before the segment is named".to_owned()
-        } else if needed >= self.next_lsn {
-            format!("records through LSN {needed} are proven durable")
-        } else {
-            "no crash leaves that".to_owned()
-        };
-        if at.started && at.next.is_none() && at.cut_off.is_none() && Self::is_full(at) {
-            let what = format!(
-                "core {}, LSN {}: segment {} is full and no segment that follows it is there, yet {claim}; nothing was \
-                 changed: restore this folder from a backup, or the database from a checkpoint",
-                self.log.core, self.next_lsn, at.number,
-            );
-            return Error::corrupt(&self.dir, what);
-        }
-        let (path, offset, found) = Self::blame(next, at);
-        Error::corrupt(
-            path,
-            format!(
-                "core {}, offset {offset}, LSN {}: found {found}, yet {claim}; nothing was changed: restore this file \
-                 from a backup, or the database from a checkpoint",
-                self.log.core, self.next_lsn,
-            ),
-        )
-    }
-
-    /// Whether no records can come where reading has got to: none are ever in the last write unit of a segment.
-    fn is_full(at: &Reading<V::File>) -> bool {
-        at.limit.saturating_sub(at.offset) <= at.spec.unit()
-    }
-
-    /// The damaged place and what was found there: not always where reading could not go on.
-    fn blame(next: Next, at: &Reading<V::File>) -> (&Path, u64, String) {
-        let breaks_chain = next == Next::WrongChain && !at.started;
-        match (&at.behind, &at.cut_off) {
-            // Frames without records at the end of the segment before: only the chain misses them.
-            (Some((path, offset, Next::BadHeader | Next::BadPayload)), _) if breaks_chain => {
-                let found =
-                    format!("no frame that leads to the chain with which {} begins", at.path.display());
-                (path, *offset, found)
-            }
-            // Either such frames were never written, or this segment, of this identity, is from elsewhere.
-            (Some((path, ..)), _) if breaks_chain => {
-                let (found, before) = (next.describe(), path.display());
-                let found = format!("{found}, in {before} (this segment has identity {})", at.identity);
-                (&at.path, at.offset, found)
-            }
-            (_, Some(path)) => (
-                path,
-                FRAMES_START,
-                format!("no valid first frame that goes on behind segment {}", at.number),
-            ),
-            _ => (&at.path, at.offset, next.describe().to_owned()),
-        }
+    fn refuse(&self, found: Next, life: &Life) -> Error {
+        let (dir, core, next_lsn) = (self.dir.as_path(), self.log.core, self.next_lsn);
+        Refusal { dir, core, at: self.at(), found, next_lsn, needed: self.needed(life) }.error()
     }
 }

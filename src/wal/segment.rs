@@ -40,6 +40,9 @@ pub(crate) const FRAMES_START: u64 = WRITE_UNIT_BYTES_MAX as u64;
 /// The same in memory.
 const FRAMES_START_INDEX: usize = WRITE_UNIT_BYTES_MAX as usize;
 
+/// Digits of a number in a name: those of the greatest u64.
+const NAME_DIGITS: usize = 20;
+
 static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// What stays the same over all segments that one life of one core writes.
@@ -119,6 +122,11 @@ impl SegmentHeader {
         (out, salt)
     }
 
+    /// The salt for its frames.
+    pub(crate) fn salt(&self) -> u32 {
+        self.encode().1
+    }
+
     /// The header at the front of `bytes`, and the salt; else what is wrong with it.
     ///
     /// # Errors
@@ -189,7 +197,17 @@ pub(crate) struct Prepared {
 
 /// The final path of a segment.
 pub(crate) fn segment_path(dir: &Path, number: SegmentNo) -> PathBuf {
-    dir.join(format!("{:020}", number.0))
+    let mut digits = [b'0'; NAME_DIGITS];
+    let mut rest = number.0;
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(rest % 10).expect("a digit");
+        rest /= 10;
+    }
+    // With room for the whole: a log is read by many of these.
+    let mut path = PathBuf::with_capacity(dir.as_os_str().len() + 1 + NAME_DIGITS);
+    path.push(dir);
+    path.push(str::from_utf8(&digits).expect("digits are ASCII"));
+    path
 }
 
 /// The path of a segment that is being made, or being unmade.
@@ -199,7 +217,7 @@ pub(crate) fn temp_path(dir: &Path, number: SegmentNo, identity: Nonce) -> PathB
 
 /// The number in a final name; `None` for every other name.
 pub(crate) fn parse_name(name: &str) -> Option<SegmentNo> {
-    let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = name.len() == NAME_DIGITS && name.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| name.parse().ok().map(SegmentNo)).flatten()
 }
 
@@ -214,26 +232,19 @@ pub(crate) fn is_temp_name(name: &str) -> bool {
 
 /// The numbers of all segments in `dir`, ascending.
 pub(crate) async fn list<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<SegmentNo>> {
-    let entries = retry(|| vfs.list(dir)).await.map_err(|e| Error::io("listing segments", dir, e))?;
-    Ok(entries.iter().filter_map(|entry| parse_name(&entry.name)).collect())
+    Ok(list_all(vfs, dir).await?.segments)
 }
 
-/// The segments of `log` in `dir`, ascending, each with the token that wrote it.
+/// The fronts of the segments of `log` in `dir`, ascending.
 ///
 /// # Errors
 ///
 /// `Corrupt` for a bad segment header or that of another log, `Failed` when the device fails to read.
-pub(crate) async fn catalog<V: Vfs>(
-    vfs: &V,
-    dir: &Path,
-    log: LogId,
-) -> Result<Vec<(SegmentNo, FencingToken)>> {
+pub(crate) async fn catalog<V: Vfs>(vfs: &V, dir: &Path, log: LogId) -> Result<Vec<Front>> {
     let mut catalog = Vec::new();
     for number in list(vfs, dir).await? {
-        let path = segment_path(dir, number);
-        let failed = |e| Error::io("opening a segment", &path, e);
-        let file = retry(|| vfs.open(&path, OpenMode::Read)).await.map_err(failed)?;
-        let (header, _) = read_header(&file, &path, number).await?;
+        let first = read_first_frame(vfs, dir, number).await?;
+        let header = first.header;
         let found = LogId { database: header.log.database, core: header.log.core };
         if found != log {
             let what = format!(
@@ -241,18 +252,40 @@ pub(crate) async fn catalog<V: Vfs>(
                  {}, core {}: a file of another log was put here; nothing was changed, restore this file from a backup",
                 found.database, found.core, log.database, log.core
             );
-            return Err(Error::corrupt(&path, what));
+            return Err(Error::corrupt(&first.path, what));
         }
-        catalog.push((number, header.log.token));
+        catalog.push(first.front());
     }
     Ok(catalog)
 }
 
-/// Removes what interrupted preparations left behind.
-pub(crate) async fn remove_temps<V: Vfs>(vfs: &V, dir: &Path) -> Result<()> {
+/// What a directory of segments holds, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// The numbers of all segments, ascending.
+    pub(crate) segments: Vec<SegmentNo>,
+    /// What interrupted preparations left behind.
+    pub(crate) temps: Vec<String>,
+}
+
+/// Segments and temporary names of `dir`.
+pub(crate) async fn list_all<V: Vfs>(vfs: &V, dir: &Path) -> Result<Listing> {
     let entries = retry(|| vfs.list(dir)).await.map_err(|e| Error::io("listing segments", dir, e))?;
-    for entry in entries.iter().filter(|entry| is_temp_name(&entry.name)) {
-        let path = dir.join(&entry.name);
+    let mut listing = Listing::default();
+    for entry in entries {
+        if let Some(number) = parse_name(&entry.name) {
+            listing.segments.push(number);
+        } else if is_temp_name(&entry.name) {
+            listing.temps.push(entry.name);
+        }
+    }
+    Ok(listing)
+}
+
+/// Removes what interrupted preparations left behind.
+pub(crate) async fn remove_temps<V: Vfs>(vfs: &V, dir: &Path, temps: &[String]) -> Result<()> {
+    for name in temps {
+        let path = dir.join(name);
         retry(|| vfs.remove(&path)).await.map_err(|e| Error::io("removing a temporary segment", &path, e))?;
     }
     Ok(())
@@ -312,20 +345,35 @@ async fn read_front<F: File>(
 /// `Full` when the device has no space: nothing is left behind and the call may be repeated with another identity.
 /// `Failed` for every other trouble.
 pub(crate) async fn prepare<V: Vfs>(vfs: &V, dir: &Path, header: &SegmentHeader) -> Result<Prepared> {
-    header.log.check()?;
-    let temp = temp_path(dir, header.number, header.identity);
-    let made = write_new(vfs, &temp, header).await;
-    if let Err(error) = made {
-        // Best effort: a temporary name that stays is removed at the next open.
-        let _ = retry(|| vfs.remove(&temp)).await;
-        return Err(error);
-    }
-    let core = header.log.core.0;
-    tracing::debug!(target: "highwater::wal", core, segment = header.number.0, "segment prepared");
-    publish(vfs, dir, &temp, header).await
+    prepare_open(vfs, dir, header).await.map(|(prepared, _)| prepared)
 }
 
-async fn write_new<V: Vfs>(vfs: &V, temp: &Path, header: &SegmentHeader) -> Result<()> {
+/// As [`prepare`], and leaves the segment open for whoever writes its first frame.
+///
+/// # Errors
+///
+/// As there.
+pub(crate) async fn prepare_open<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    header: &SegmentHeader,
+) -> Result<(Prepared, V::File)> {
+    header.log.check()?;
+    let temp = temp_path(dir, header.number, header.identity);
+    let file = match write_new(vfs, &temp, header).await {
+        Ok(file) => file,
+        Err(error) => {
+            // Best effort: a temporary name that stays is removed at the next open.
+            let _ = retry(|| vfs.remove(&temp)).await;
+            return Err(error);
+        }
+    };
+    let core = header.log.core.0;
+    tracing::debug!(target: "highwater::wal", core, segment = header.number.0, "segment prepared");
+    Ok((publish(vfs, dir, &temp, header).await?, file))
+}
+
+async fn write_new<V: Vfs>(vfs: &V, temp: &Path, header: &SegmentHeader) -> Result<V::File> {
     let failed = |e| Error::io("preparing a segment", temp, e);
     let file = retry(|| vfs.create_new(temp)).await.map_err(failed)?;
     check_unit(&file, &header.log, temp)?;
@@ -341,7 +389,8 @@ async fn write_new<V: Vfs>(vfs: &V, temp: &Path, header: &SegmentHeader) -> Resu
         write_all_at(&file, offset, Bytes::from_static(&ZEROES[..count])).await.map_err(failed)?;
         offset += count as u64;
     }
-    retry(|| file.sync_data()).await.map_err(failed)
+    retry(|| file.sync_data()).await.map_err(failed)?;
+    Ok(file)
 }
 
 /// Gives the file `temp`, whose content is durable, its final name.
@@ -356,8 +405,7 @@ async fn publish<V: Vfs>(vfs: &V, dir: &Path, temp: &Path, header: &SegmentHeade
     }
     retry(|| vfs.rename(temp, &path)).await.map_err(|e| Error::io("naming a segment", &path, e))?;
     retry(|| vfs.sync_dir(dir)).await.map_err(|e| Error::io("naming a segment", dir, e))?;
-    let (_, salt) = header.encode();
-    Ok(Prepared { number: header.number, identity: header.identity, salt })
+    Ok(Prepared { number: header.number, identity: header.identity, salt: header.salt() })
 }
 
 /// Makes a new segment out of the retired one, without writing its zeroes again. `None` when the file cannot be
@@ -423,6 +471,15 @@ pub(crate) struct Link {
     pub(crate) predecessor: Predecessor,
 }
 
+/// What the front of a segment says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Front {
+    pub(crate) header: SegmentHeader,
+    pub(crate) salt: u32,
+    /// As its `SegmentStart` says, if that is valid.
+    pub(crate) link: Option<Link>,
+}
+
 /// Links that were read, by segment. No number is used twice: what they say stays true while their segments are there.
 pub(crate) type Links = BTreeMap<SegmentNo, Link>;
 
@@ -431,6 +488,11 @@ impl<F> FirstFrame<F> {
     pub(crate) fn link(&self) -> Option<Link> {
         let (_, predecessor) = self.start?;
         Some(Link { token: self.header.log.token, predecessor })
+    }
+
+    /// What is worth keeping of it.
+    pub(crate) fn front(&self) -> Front {
+        Front { header: self.header, salt: self.salt, link: self.link() }
     }
 }
 

@@ -116,8 +116,8 @@ async fn of_segment<F: File>(front: &FirstFrame<F>) -> Result<SegmentStats> {
         stats.closed_through = stats.closed_through.max(header.closed_through);
         stats.used_bytes += u64::from(header.frame_bytes).next_multiple_of(log.unit());
     }
-    let from = stats.used_bytes;
-    let behind = scan_evidence(&front.file, &front.path, front.salt, log.unit(), from, limit).await?;
+    let (place, stretch) = ((&front.file, front.path.as_path()), (stats.used_bytes, limit));
+    let behind = scan_evidence(&mut window, place, front.salt, log.unit(), stretch).await?;
     stats.durable_through = stats.durable_through.max(behind.durable_through);
     stats.closed_through = stats.closed_through.max(behind.closed_through);
     stats.frames_behind = behind.frames;

@@ -13,7 +13,7 @@ use crate::ids::{Lsn, SegmentNo};
 use crate::vfs::{Vfs, retry};
 use crate::wal::frame::FrameHeader;
 use crate::wal::scan::Life;
-use crate::wal::segment::{self, Links, Prepared, SegmentHeader, segment_path};
+use crate::wal::segment::{self, Front, Prepared, SegmentHeader, segment_path};
 
 /// A segment that nothing needs below a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,29 +74,14 @@ fn from(life: &Life, header: &SegmentHeader, frame: &FrameHeader) -> Life {
     Life { first_segment: header.number, identity: header.identity, first_lsn: frame.first_lsn, ..*life }
 }
 
-/// The segments in `dir` that none of `lives` reaches by the links from its first segment: left by opens that were
+/// The segments of `fronts` that none of `lives` reaches by the links from its first segment: left by opens that were
 /// interrupted and by removals that a crash undid, or prepared and never used. Remove them only when the open that
-/// names `lives` counts, and its floor with it. Segments of `known` are not read again.
-///
-/// # Errors
-///
-/// `Failed` or `Corrupt` when a segment's front cannot be read.
-pub(crate) async fn leftovers<V: Vfs>(
-    vfs: &V,
-    dir: &Path,
-    lives: &[Life],
-    known: &Links,
-) -> Result<Vec<SegmentNo>> {
+/// names `lives` counts, and its floor with it.
+pub(crate) fn leftovers(lives: &[Life], fronts: &[Front]) -> Vec<SegmentNo> {
     let mut links = BTreeMap::new();
-    let mut all = Vec::new();
-    for number in segment::list(vfs, dir).await? {
-        let link = match known.get(&number) {
-            Some(link) => Some(*link),
-            None => segment::read_first_frame(vfs, dir, number).await?.link(),
-        };
-        all.push(number);
-        if let Some(link) = link {
-            links.insert((link.token, link.predecessor.segment), number);
+    for front in fronts {
+        if let Some(link) = front.link {
+            links.insert((link.token, link.predecessor.segment), front.header.number);
         }
     }
     let mut reached = BTreeSet::new();
@@ -106,8 +91,7 @@ pub(crate) async fn leftovers<V: Vfs>(
             at = links.get(&(life.token, number)).copied();
         }
     }
-    all.retain(|number| !reached.contains(number));
-    Ok(all)
+    fronts.iter().map(|front| front.header.number).filter(|number| !reached.contains(number)).collect()
 }
 
 /// Removes a segment that no log needs any more. A crash may undo it (invariant 1).

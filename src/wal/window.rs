@@ -1,10 +1,11 @@
 //! A window on a file: large reads, and memory bounded by the read-ahead or by one frame, whichever is larger.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::BytesMut;
 
-use crate::vfs::{File, read_full_at};
+use crate::vfs::{File, read_full_at, split_off, unsplit};
 
 /// The bytes of a file around the place that is being read.
 pub(crate) struct Window {
@@ -52,11 +53,17 @@ impl Window {
         self.start = offset;
         self.filled = kept;
         self.bytes.resize(size, 0);
-        let rest = self.bytes.split_off(kept);
+        let rest = split_off(&mut self.bytes, kept);
         let (rest, read) = read_full_at(file, offset + kept as u64, rest).await?;
-        self.bytes.unsplit(rest);
+        unsplit(&mut self.bytes, rest);
         self.filled = kept + read;
         Ok(self.filled >= count)
+    }
+
+    /// Whether all of `stretch` is in the window.
+    pub(crate) fn covers(&self, stretch: Range<u64>) -> bool {
+        let count = stretch.end.saturating_sub(stretch.start);
+        usize::try_from(count).is_ok_and(|count| self.get(stretch.start, count).is_some())
     }
 
     /// The `count` bytes from `offset`, if they are in the window.

@@ -122,8 +122,9 @@ impl Workshop {
         cargo.args(["--message-format", "json"]).current_dir(&self.tree).stdin(Stdio::null());
         // A directory of its own: in the common one the copy's artifacts would have the names of this program's.
         cargo.env("CARGO_TARGET_DIR", self.folder().join("build"));
-        // A bug changes few functions.
-        cargo.env("CARGO_INCREMENTAL", "1");
+        // A bug changes few functions, and nobody debugs it.
+        cargo.env("CARGO_INCREMENTAL", "1").env("CARGO_PROFILE_TEST_CODEGEN_UNITS", "256");
+        cargo.env("CARGO_PROFILE_TEST_DEBUG", "0");
         if std::env::var_os(OPT_LEVEL).is_none() {
             cargo.env(OPT_LEVEL, "1");
         }

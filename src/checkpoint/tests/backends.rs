@@ -7,6 +7,7 @@ use crate::checkpoint::delta::{DeltaBuilder, Pushed};
 use crate::checkpoint::merge::merge;
 use crate::checkpoint::reader::verify;
 use crate::ids::{Lsn, SegmentNo};
+use crate::manifest::gc::Listing;
 use crate::manifest::opening::{Action, survey};
 use crate::manifest::store::{Landing, land};
 use crate::manifest::tests::samples;
@@ -65,7 +66,7 @@ async fn write_delta<V: Vfs>(vfs: &V, root: &Path, attempt: u32, epoch: u64) -> 
 }
 
 async fn live<V: Vfs>(vfs: V, root: &Path) {
-    ident::make_folders(&vfs, root, 2).await.unwrap();
+    ident::make_folders(&vfs, root, 2, &Listing::default()).await.unwrap();
     ident::land(&vfs, root, &samples::ident(), Nonce(1)).await.unwrap();
     let created = Manifest::create(samples::DATABASE, samples::TIMELINE, Nonce(1));
     let crc = landed(&vfs, root, &created).await;

@@ -4,6 +4,7 @@ use super::disk::{MemoryVfs, block_on};
 use super::samples;
 use crate::error::ErrorKind;
 use crate::ids::Nonce;
+use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::route::Route;
 
@@ -66,7 +67,7 @@ fn a_landed_ident_and_its_folders_survive_a_crash() {
     let vfs = MemoryVfs::new();
     let root = Path::new("/data");
     block_on(async {
-        ident::make_folders(&vfs, root, 2).await.unwrap();
+        ident::make_folders(&vfs, root, 2, &Listing::default()).await.unwrap();
         ident::land(&vfs, root, &samples::ident(), Nonce(1)).await.unwrap();
         vfs.crash();
         assert_eq!(ident::read(&vfs, root).await.unwrap(), Some(samples::ident()));
@@ -74,7 +75,7 @@ fn a_landed_ident_and_its_folders_survive_a_crash() {
         for folder in ["/data/wal/00000", "/data/wal/00001", "/data/m", "/data/f"] {
             assert!(names.iter().any(|name| name == folder), "{folder} of {names:?}");
         }
-        ident::make_folders(&vfs, root, 3).await.unwrap();
+        ident::make_folders(&vfs, root, 3, &Listing::default()).await.unwrap();
         let again = ident::land(&vfs, root, &samples::ident(), Nonce(2)).await.unwrap_err();
         assert_eq!(again.kind(), ErrorKind::Invalid);
     });

@@ -4,6 +4,7 @@ use super::disk::{MemoryVfs, block_on};
 use super::samples;
 use crate::error::ErrorKind;
 use crate::ids::Nonce;
+use crate::manifest::gc::Listing;
 use crate::manifest::opening::{Action, Contents, IdentState, Refusal, decide, survey};
 use crate::manifest::store::{Landing, land};
 use crate::manifest::{Manifest, ident};
@@ -48,7 +49,7 @@ fn the_table_is_total_and_never_creates_over_data() {
 
 async fn create(vfs: &MemoryVfs) -> crate::Result<()> {
     let root = Path::new(ROOT);
-    ident::make_folders(vfs, root, 2).await?;
+    ident::make_folders(vfs, root, 2, &Listing::default()).await?;
     let found = survey(vfs, root).await?;
     let ident = match found.decide(root)? {
         Action::Create | Action::CreateAgain => {
@@ -94,7 +95,7 @@ fn a_creation_may_be_interrupted_anywhere() {
 /// A stopped machine's answers are no outcome.
 async fn create_until_stopped(vfs: &MemoryVfs) -> crate::Result<()> {
     let root = Path::new(ROOT);
-    ident::make_folders(vfs, root, 2).await?;
+    ident::make_folders(vfs, root, 2, &Listing::default()).await?;
     let found = survey(vfs, root).await?;
     let nonce = Nonce(u128::from(vfs.calls()));
     match found.ident {

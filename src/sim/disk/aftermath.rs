@@ -114,8 +114,8 @@ impl Aftermath {
             let len = file.cache.len();
             files.push(FileFate {
                 number: inode.number(),
-                path: paths.of_file(*inode).unwrap_or_default(),
-                path_after: paths.of_file(*inode),
+                path: paths.of_file(inode).unwrap_or_default(),
+                path_after: paths.of_file(inode),
                 len_before: len,
                 len_durable: file.platter.len(),
                 len_after: len,
@@ -137,13 +137,13 @@ impl Aftermath {
         let slots: BTreeMap<Inode, Range<usize>> = pending.files.iter().cloned().collect();
         let mut files = Vec::new();
         for (inode, file) in before.files.iter().filter(|(_, file)| !file.is_settled()) {
-            let decided = slots.get(inode).cloned().unwrap_or(0..0);
+            let decided = slots.get(&inode).cloned().unwrap_or(0..0);
             let decided = pending.slots[decided.clone()].iter().zip(&combination[decided]);
             let now = after.files.get(inode).map(|file| &file.cache);
             files.push(FileFate {
                 number: inode.number(),
-                path: paths.of_file(*inode).unwrap_or_default(),
-                path_after: paths_after.of_file(*inode),
+                path: paths.of_file(inode).unwrap_or_default(),
+                path_after: paths_after.of_file(inode),
                 len_before: file.cache.len(),
                 len_durable: file.platter.len(),
                 len_after: now.map_or(0, Content::len),

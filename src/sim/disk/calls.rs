@@ -118,7 +118,7 @@ impl Disk {
     pub(in crate::sim) fn collect(&mut self, is_open: impl Fn(Inode) -> bool) {
         let mut named = vec![false; super::index(self.last_inode) + 1];
         self.names.each_file(|Inode(number)| named[super::index(number)] = true);
-        self.files.retain(|inode, _| named[super::index(inode.number())] || is_open(*inode));
+        self.files.retain(|inode| named[super::index(inode.number())] || is_open(inode));
     }
 
     fn change_names(&mut self, edits: [Option<(Place, Option<Node>)>; 2]) -> Stamp {
@@ -148,7 +148,7 @@ impl Disk {
 /// Bytes.
 impl Disk {
     pub(in crate::sim) fn len(&self, inode: Inode) -> u64 {
-        self.files[&inode].cache.len()
+        self.files[inode].cache.len()
     }
 
     pub(in crate::sim) fn link_count(&self, inode: Inode) -> u64 {
@@ -157,7 +157,7 @@ impl Disk {
 
     /// Fills the front of `into`, up to the end of the file, and returns the count.
     pub(in crate::sim) fn read(&self, inode: Inode, offset: u64, into: &mut [u8]) -> usize {
-        self.files[&inode].cache.read(offset, into)
+        self.files[inode].cache.read(offset, into)
     }
 
     /// The first sector of `bytes` that cannot be read.
@@ -166,7 +166,7 @@ impl Disk {
         if sectors.is_empty() {
             return None;
         }
-        self.files[&inode].bad.range(sectors).next().copied()
+        self.files[inode].bad.range(sectors).next().copied()
     }
 
     pub(in crate::sim) fn mark_bad(&mut self, inode: Inode, sector: u64) {
@@ -175,7 +175,7 @@ impl Disk {
 
     /// Bytes of new space that a write to `bytes` takes up.
     pub(in crate::sim) fn space_needed(&self, inode: Inode, bytes: &Range<u64>) -> u64 {
-        self.files[&inode].cache.pages_missing(bytes) * PAGE
+        self.files[inode].cache.pages_missing(bytes) * PAGE
     }
 
     /// How many bytes at the front of `bytes` find space.
@@ -252,7 +252,7 @@ impl Disk {
 
     /// Files that have bytes, in the order of their creation.
     pub(in crate::sim) fn files_with_bytes(&self) -> Vec<Inode> {
-        self.files.iter().filter(|(_, file)| file.cache.len() > 0).map(|(inode, _)| *inode).collect()
+        self.files.iter().filter(|(_, file)| file.cache.len() > 0).map(|(inode, _)| inode).collect()
     }
 
     /// Some of what is complete reaches the platter early, in no order. A disk that keeps order does nothing.

@@ -1,13 +1,13 @@
 //! The bytes of one file at one level: what the page cache holds, or what is on the platter.
 //!
-//! Pages are shared between copies, so that copying a disk copies pointers. A page that was never written is a hole
-//! and reads as zero. The length is kept beside the pages: on a platter the two are made durable apart, so bytes may
-//! be found behind the length, and [`Content::clip`] is what a reboot does to them.
+//! Pages and the lists of them are shared between copies, so that copying a disk copies pointers. A page that was never
+//! written is a hole and reads as zero. The length is kept beside the pages: on a platter the two are made durable
+//! apart, so bytes may be found behind the length, and [`Content::clip`] is what a reboot does to them.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::limits::SECTOR_BYTES;
 
@@ -95,7 +95,7 @@ impl Page {
 /// See the module.
 #[derive(Clone, Default)]
 pub(super) struct Content {
-    pages: Vec<Page>,
+    pages: Arc<Vec<Page>>,
     len: u64,
 }
 
@@ -131,9 +131,8 @@ impl Content {
     /// Takes up space for the first `bytes`, which read as before.
     pub(super) fn reserve(&mut self, bytes: u64) {
         for page in 0..index(bytes).div_ceil(PAGE_BYTES) {
-            let page = self.page_mut(page);
-            if page.is_hole() {
-                *page = Page::Zero;
+            if self.pages.get(page).is_none_or(Page::is_hole) {
+                *self.page_mut(page) = Page::Zero;
             }
         }
     }
@@ -195,8 +194,8 @@ impl Content {
         while at < end {
             let within = at % PAGE_BYTES;
             let count = (PAGE_BYTES - within).min(end - at);
-            let page = &mut self.pages[at / PAGE_BYTES];
-            if let Page::Bytes(_) = page {
+            if let Page::Bytes(_) = &self.pages[at / PAGE_BYTES] {
+                let page = self.page_mut(at / PAGE_BYTES);
                 if count == PAGE_BYTES {
                     *page = Page::Zero;
                 } else {
@@ -232,7 +231,9 @@ impl Content {
     pub(super) fn clip(&mut self, len: u64) {
         self.len = len;
         let pages = index(len).div_ceil(PAGE_BYTES);
-        self.pages.truncate(pages);
+        if pages < self.pages.len() {
+            Arc::make_mut(&mut self.pages).truncate(pages);
+        }
         self.zero(len..pages as u64 * PAGE_BYTES as u64);
     }
 
@@ -247,21 +248,22 @@ impl Content {
         bytes
     }
 
-    /// Adds the length and the bytes up to it to `hasher`: equal for files that read equal.
-    pub(super) fn hash_into(&self, hasher: &mut Xxh3) {
-        hasher.update(&self.len.to_le_bytes());
+    /// Adds to `text` what stands for the length and the bytes up to it: equal for files that read equal.
+    pub(super) fn digest_into(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(&self.len.to_le_bytes());
         let (whole, rest) = (index(self.len) / PAGE_BYTES, index(self.len) % PAGE_BYTES);
         for page in 0..whole {
             let digest = self.pages.get(page).unwrap_or(&Page::Hole).digest();
-            hasher.update(&digest.to_le_bytes());
+            text.extend_from_slice(&digest.to_le_bytes());
         }
-        hasher.update(&self.pages.get(whole).unwrap_or(&Page::Hole).bytes()[..rest]);
+        text.extend_from_slice(&self.pages.get(whole).unwrap_or(&Page::Hole).bytes()[..rest]);
     }
 
     fn page_mut(&mut self, page: usize) -> &mut Page {
-        if self.pages.len() <= page {
-            self.pages.resize(page + 1, Page::Hole);
+        let pages = Arc::make_mut(&mut self.pages);
+        if pages.len() <= page {
+            pages.resize(page + 1, Page::Hole);
         }
-        &mut self.pages[page]
+        &mut pages[page]
     }
 }

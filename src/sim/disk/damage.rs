@@ -157,7 +157,7 @@ impl Disk {
             }
             let len = old.map_or(0, |old| self.len(old));
             if let Some(inode) = new
-                && !self.files.contains_key(&inode)
+                && !self.files.contains(inode)
             {
                 self.files.insert(inode, Arc::new(before.at_rest(inode)));
                 // Of a disk that had gone further: the number is taken here too.
@@ -199,12 +199,12 @@ impl Disk {
             disk.read(inode, 0, &mut bytes);
             bytes
         };
-        self.files[&mine].bad == other.files[&theirs].bad && bytes(self, mine) == bytes(other, theirs)
+        self.files[mine].bad == other.files[theirs].bad && bytes(self, mine) == bytes(other, theirs)
     }
 
     /// The file as a read finds it, with nothing pending.
     fn at_rest(&self, inode: Inode) -> FileNode {
-        let file = &self.files[&inode];
+        let file = &self.files[inode];
         FileNode::settled(file.cache.clone(), file.bad.clone())
     }
 }

@@ -214,6 +214,8 @@ impl FileNode {
         }
         let (writes, resizes) = self.take_covered(cover);
         match fate {
+            // Everything is covered: the platter is what the cache is.
+            SyncFate::Done if self.is_settled() => self.platter = self.cache.clone(),
             SyncFate::Done => {
                 for write in &writes {
                     write.apply_beside(&mut self.platter, Some(&self.cache));

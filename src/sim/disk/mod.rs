@@ -12,17 +12,18 @@ mod file;
 mod images;
 mod names;
 mod pending;
+mod table;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::choices::Choices;
 use super::personality::Personality;
@@ -34,6 +35,10 @@ pub use images::Images;
 pub(in crate::sim) use names::Inode;
 use names::{Names, Node};
 use pending::{Combination, Pending};
+use table::Table;
+
+/// Room for what stands for the names and pages of most disks.
+const HASHED_BYTES_USUAL: usize = 2048;
 
 /// Orders what happens to a disk: the changes, their completions, the beginnings of syncs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +111,7 @@ impl fmt::Debug for Crash<'_> {
 #[derive(Clone)]
 pub struct Disk {
     personality: Personality,
-    files: BTreeMap<Inode, Arc<FileNode>>,
+    files: Table<Arc<FileNode>>,
     names: Names,
     last_stamp: u64,
     last_inode: u64,
@@ -129,7 +134,7 @@ impl Disk {
         assert!((1..=16).contains(&personality.depth_max), "a depth of {}", personality.depth_max);
         Self {
             personality,
-            files: BTreeMap::new(),
+            files: Table::new(),
             names: Names::new(),
             last_stamp: 0,
             last_inode: 0,
@@ -205,26 +210,51 @@ impl Disk {
     /// A digest of what a program can read from this disk: names, link counts, lengths, bytes.
     pub fn hash(&self) -> u128 {
         let links = self.names.link_counts();
-        let mut hasher = Xxh3::new();
+        let mut text = Vec::with_capacity(HASHED_BYTES_USUAL);
         self.names.walk(&mut |depth, name, node| {
-            hasher.update(&depth.to_le_bytes());
-            hasher.update(&(name.len() as u64).to_le_bytes());
-            hasher.update(name.as_bytes());
+            text.extend_from_slice(&depth.to_le_bytes());
+            text.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            text.extend_from_slice(name.as_bytes());
             match node {
-                Node::Directory(_) => hasher.update(&[0]),
+                Node::Directory(_) => text.push(0),
                 Node::File(inode) => {
-                    hasher.update(&[1]);
-                    hasher.update(&links[&inode].to_le_bytes());
-                    self.files[&inode].cache.hash_into(&mut hasher);
+                    text.push(1);
+                    text.extend_from_slice(&links.of(inode).to_le_bytes());
+                    self.files[inode].cache.digest_into(&mut text);
                 }
             }
         });
-        hasher.digest128()
+        xxh3_128(&text)
     }
 
     /// Every name on the disk with the length of its file, in order; directories have none.
     pub fn tree(&self) -> Vec<(PathBuf, Option<u64>)> {
         let mut tree = Vec::new();
+        self.walk_paths(|path, node| {
+            let len = match node {
+                Node::Directory(_) => None,
+                Node::File(inode) => Some(self.files[inode].cache.len()),
+            };
+            tree.push((path.to_owned(), len));
+        });
+        tree
+    }
+
+    /// The path of every file on the disk, in order, with its [`Disk::file_digest`].
+    pub fn digests(&self) -> Vec<(PathBuf, u128)> {
+        let (mut digests, mut text) = (Vec::new(), Vec::new());
+        self.walk_paths(|path, node| {
+            if let Node::File(inode) = node {
+                text.clear();
+                self.files[inode].cache.digest_into(&mut text);
+                digests.push((path.to_owned(), xxh3_128(&text)));
+            }
+        });
+        digests
+    }
+
+    /// Shows the path of every name in the cache, in order.
+    fn walk_paths(&self, mut show: impl FnMut(&Path, Node)) {
         let mut path = PathBuf::new();
         let mut depth_now = 0;
         self.names.walk(&mut |depth, name, node| {
@@ -234,13 +264,8 @@ impl Disk {
             }
             path.push(name);
             depth_now = depth + 1;
-            let len = match node {
-                Node::Directory(_) => None,
-                Node::File(inode) => Some(self.files[&inode].cache.len()),
-            };
-            tree.push((path.clone(), len));
+            show(&path, node);
         });
-        tree
     }
 
     /// The number of the file `path`: other than its name, it never changes and is never used again.
@@ -251,16 +276,16 @@ impl Disk {
     /// The bytes of the file `path`, as a read finds them.
     pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let inode = self.file(path.as_ref()).ok()?;
-        Some(self.files[&inode].cache.to_vec())
+        Some(self.files[inode].cache.to_vec())
     }
 
     /// A digest of the length and the bytes of the file `path`, as a read finds them. Copies of a disk share what it
     /// costs.
     pub fn file_digest(&self, path: impl AsRef<Path>) -> Option<u128> {
         let inode = self.file(path.as_ref()).ok()?;
-        let mut hasher = Xxh3::new();
-        self.files[&inode].cache.hash_into(&mut hasher);
-        Some(hasher.digest128())
+        let mut text = Vec::new();
+        self.files[inode].cache.digest_into(&mut text);
+        Some(xxh3_128(&text))
     }
 
     /// Puts a durable directory at `path`, with the directories that lead to it.
@@ -350,11 +375,11 @@ impl Disk {
     /// After the names on the platter were decided: drops what they do not lead to.
     fn forget_unreached(&mut self) {
         let reached = self.names.reboot();
-        self.files.retain(|inode, _| reached.contains_key(inode));
+        self.files.retain(|inode| reached.binary_search(&inode).is_ok());
     }
 
     fn file_mut(&mut self, inode: Inode) -> &mut FileNode {
-        Arc::make_mut(self.files.get_mut(&inode).expect("an open file exists"))
+        Arc::make_mut(self.files.get_mut(inode).expect("an open file exists"))
     }
 }
 

@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use super::table::Table;
 use super::{Stamp, SyncFate};
 use crate::sim::choices::Choices;
 
@@ -93,13 +94,15 @@ pub(super) struct Place {
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Names {
-    directories: BTreeMap<Inode, Directory>,
+    directories: Table<Directory>,
     pub(super) pending: Vec<Change>,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
-        Self { directories: BTreeMap::from([(Inode::ROOT, Directory::default())]), pending: Vec::new() }
+        let mut directories = Table::new();
+        directories.insert(Inode::ROOT, Directory::default());
+        Self { directories, pending: Vec::new() }
     }
 
     /// What `path` leads to, as the cache has it. Paths start at the root, with or without a slash.
@@ -151,7 +154,7 @@ impl Names {
 
     /// The entries of one directory, as the cache has them.
     pub(super) fn entries(&self, directory: Inode) -> &Entries {
-        &self.directories[&directory].cache
+        &self.directories[directory].cache
     }
 
     /// Adds an empty directory without a name.
@@ -228,23 +231,24 @@ impl Names {
     }
 
     /// What a power cut leaves, after the kept changes are on the platter: the cache is read anew, nothing is
-    /// pending, and what no name leads to is gone. Returns the files with the count of their names.
-    pub(super) fn reboot(&mut self) -> BTreeMap<Inode, u64> {
+    /// pending, and what no name leads to is gone. Returns the files that are left, ascending.
+    pub(super) fn reboot(&mut self) -> Vec<Inode> {
         self.pending.clear();
-        let mut files = BTreeMap::new();
-        let mut reached = BTreeMap::new();
+        let mut files = Vec::new();
+        let mut reached = Table::new();
         let mut walk = vec![Inode::ROOT];
         while let Some(inode) = walk.pop() {
-            let platter = Arc::clone(&self.directories[&inode].platter);
+            let platter = Arc::clone(&self.directories[inode].platter);
             for node in platter.values() {
                 match node {
-                    Node::File(file) => *files.entry(*file).or_insert(0) += 1,
+                    Node::File(file) => files.push(*file),
                     Node::Directory(directory) => walk.push(*directory),
                 }
             }
             reached.insert(inode, Directory { cache: Arc::clone(&platter), platter });
         }
         self.directories = reached;
+        files.sort_unstable();
         files
     }
 
@@ -274,14 +278,15 @@ impl Names {
     }
 
     /// How many names in the cache lead to each file.
-    pub(super) fn link_counts(&self) -> BTreeMap<Inode, u64> {
-        let mut counts = BTreeMap::new();
-        for node in self.directories.values().flat_map(|directory| directory.cache.values()) {
-            if let Node::File(inode) = node {
-                *counts.entry(*inode).or_insert(0) += 1;
-            }
-        }
-        counts
+    pub(super) fn link_counts(&self) -> LinkCounts {
+        let nodes = self.directories.values().flat_map(|directory| directory.cache.values());
+        let files = nodes.filter_map(|node| match node {
+            Node::File(inode) => Some(*inode),
+            Node::Directory(_) => None,
+        });
+        let mut files: Vec<Inode> = files.collect();
+        files.sort_unstable();
+        LinkCounts(files)
     }
 
     /// How many names in the cache lead to `file`.
@@ -322,7 +327,18 @@ impl Names {
     }
 
     fn directory_mut(&mut self, inode: Inode) -> &mut Directory {
-        self.directories.get_mut(&inode).expect("a place names a directory that exists")
+        self.directories.get_mut(inode).expect("a place names a directory that exists")
+    }
+}
+
+/// The file that each name leads to, ascending.
+pub(super) struct LinkCounts(Vec<Inode>);
+
+impl LinkCounts {
+    /// How many names lead to `inode`.
+    pub(super) fn of(&self, inode: Inode) -> u64 {
+        let first = self.0.partition_point(|other| *other < inode);
+        self.0[first..].iter().take_while(|other| **other == inode).count() as u64
     }
 }
 

@@ -90,10 +90,10 @@ impl Pending {
         } else {
             // What only open handles hold does not survive them.
             let named = disk.names.files();
-            base.files.retain(|inode, _| named.binary_search(inode).is_ok());
+            base.files.retain(|inode| named.binary_search(&inode).is_ok());
         }
         let mut files = Vec::new();
-        for (&inode, file) in &base.files.clone() {
+        for (inode, file) in base.files.clone().iter() {
             if file.is_settled() {
                 continue;
             }
@@ -150,7 +150,7 @@ impl Pending {
     }
 
     fn file_image(&self, inode: Inode, range: Range<usize>, combination: &Combination) -> FileNode {
-        let file = &self.base.files[&inode];
+        let file = &self.base.files[inode];
         let mut content = file.platter.clone();
         let mut len = content.len();
         let mut stale = None;
@@ -194,7 +194,7 @@ impl Pending {
         donor: Option<Inode>,
         written: &[u64],
     ) {
-        let donor = donor.map(|donor| &self.base.files[&donor].platter);
+        let donor = donor.map(|donor| &self.base.files[donor].platter);
         for sector in content.len().div_ceil(SECTOR as u64)..len.div_ceil(SECTOR as u64) {
             let mut old = [0; SECTOR];
             content.read_raw(sector * SECTOR as u64, &mut old);
@@ -226,8 +226,8 @@ fn file_slots(disk: &Disk, inode: Inode, file: &FileNode) -> Vec<Slot> {
         slots.push(Slot::Length { lens });
     }
     if disk.personality.stale_extension && longest > file.platter.len() {
-        let donor = disk.files.iter().find(|(other, file)| **other != inode && file.platter.len() > 0);
-        slots.push(Slot::Stale { donor: donor.map(|(other, _)| *other) });
+        let donor = disk.files.iter().find(|(other, file)| *other != inode && file.platter.len() > 0);
+        slots.push(Slot::Stale { donor: donor.map(|(other, _)| other) });
     }
     let garbage = !disk.personality.power_safe_overwrite;
     let mut sectors: BTreeMap<u64, Vec<(Stamp, Option<Bytes>)>> = BTreeMap::new();

@@ -27,16 +27,27 @@ pub(super) enum Kind {
     Change,
 }
 
-/// One call, as submitted.
-pub(super) struct Call {
-    pub(super) number: u64,
+/// One call, as a program makes it.
+pub(super) struct Request<'a> {
     pub(super) operation: &'static str,
-    pub(super) path: Arc<Path>,
-    pub(super) bytes: Range<u64>,
     pub(super) kind: Kind,
+    pub(super) path: &'a Arc<Path>,
+    pub(super) bytes: Range<u64>,
     /// Of the bytes that are to be written.
     pub(super) digest: Option<u64>,
     /// The file or directory, as far as it is known.
+    pub(super) target: u64,
+    pub(super) incarnation: u64,
+}
+
+/// One call, as submitted.
+pub(super) struct Call<'a> {
+    pub(super) number: u64,
+    pub(super) operation: &'static str,
+    pub(super) path: &'a Arc<Path>,
+    pub(super) bytes: Range<u64>,
+    pub(super) kind: Kind,
+    pub(super) digest: Option<u64>,
     pub(super) target: u64,
     incarnation: u64,
     /// From submission to effect, and from there to completion.
@@ -62,13 +73,18 @@ impl<T> Effect<T> {
     }
 }
 
-impl Call {
+impl Call<'_> {
+    /// Whether nothing can happen between its submission and its completion.
+    pub(super) fn is_instant(&self) -> bool {
+        self.delays == [Duration::ZERO; 2]
+    }
+
     /// Whether a fault of `class` hits this call; if so, the ledger has it.
     pub(super) fn is_hit(&self, state: &mut State, class: FaultClass, now: Tick) -> bool {
-        let hit = state.faults.fires(class, &self.path);
+        let hit = state.faults.fires(class, self.path);
         if hit {
             let what = (class, self.operation);
-            state.faults.record_call(what, (&self.path, self.target), self.bytes.clone(), now);
+            state.faults.record_call(what, (self.path, self.target), self.bytes.clone(), now);
         }
         hit
     }
@@ -96,64 +112,37 @@ pub(super) fn full(quota: bool) -> io::Error {
 }
 
 impl Shared {
-    /// Begins a call: the process must be alive, and the delays are drawn.
-    pub(super) fn submit(
+    /// Takes a call from submission through effect and completion. `begin` sees it submitted, and `effect` gets what
+    /// it returned.
+    pub(super) async fn perform<T: Traced, B>(
         &self,
-        incarnation: u64,
-        operation: &'static str,
-        kind: Kind,
-        path: &Arc<Path>,
-        (target, bytes): (u64, Range<u64>),
-    ) -> io::Result<Call> {
-        let now = self.executor.now();
-        let mut state = lock(&self.state);
-        if state.incarnation != incarnation {
-            state.dead.all += 1;
-            state.dead.changes += u64::from(matches!(kind, Kind::Write | Kind::WriteAndSync | Kind::Change));
-            return Err(dead());
-        }
-        state.settle_orphans(now);
-        state.calls += 1;
-        let mut call = Call {
-            number: state.calls,
-            operation,
-            path: Arc::clone(path),
-            bytes,
-            kind,
-            digest: None,
-            target,
-            incarnation,
-            delays: [Duration::ZERO; 2],
-        };
-        call.delays = state.delays(&call, now);
-        if call.is_hit(&mut state, FaultClass::WriteBack, now) {
-            let State { disk, faults, .. } = &mut *state;
-            disk.write_back(faults.details(FaultClass::WriteBack));
-        }
-        state.boundary(&call, Phase::Before, now);
-        Ok(call)
-    }
-
-    /// Takes a submitted call through effect and completion.
-    pub(super) async fn finish<T: Traced>(
-        &self,
-        call: Call,
-        effect: impl FnOnce(&mut State, &Call, Tick) -> Effect<T>,
-        complete: impl FnOnce(&mut State, &Call, &T, Tick) -> io::Result<()>,
+        request: Request<'_>,
+        begin: impl FnOnce(&mut State, &Call<'_>) -> B,
+        effect: impl FnOnce(&mut State, &Call<'_>, B, Tick) -> Effect<T>,
+        complete: impl FnOnce(&mut State, &Call<'_>, &T, Tick) -> io::Result<()>,
     ) -> io::Result<T> {
+        let (call, begun) = {
+            let now = self.executor.now();
+            let mut state = lock(&self.state);
+            let call = state.submit(request, now)?;
+            let begun = begin(&mut state, &call);
+            if call.is_instant() {
+                let Effect { result, completion } = state.take_effect(&call, begun, effect, now);
+                let result = state.complete(&call, result, completion, complete, now);
+                drop(state);
+                self.trace(&call, &result, now);
+                return result;
+            }
+            (call, begun)
+        };
         self.pause(call.delays[0]).await;
         let mut done =
             CompleteOnDrop { shared: self, incarnation: call.incarnation, completion: Completion::Nothing };
         let result = {
             let now = self.executor.now();
             let mut state = self.alive(&call)?;
-            let effect = if call.kind != Kind::Look && call.is_hit(&mut state, FaultClass::Interrupted, now) {
-                Effect::plain(Err(interrupted(&mut state)))
-            } else {
-                effect(&mut state, &call, now)
-            };
+            let effect = state.take_effect(&call, begun, effect, now);
             done.completion = effect.completion;
-            state.boundary(&call, Phase::Applied, now);
             effect.result
         };
         self.pause(call.delays[1]).await;
@@ -161,20 +150,22 @@ impl Shared {
         let result = {
             let mut state = self.alive(&call)?;
             state.settle_orphans(now);
-            let result = result.and_then(|value| complete(&mut state, &call, &value, now).map(|()| value));
-            std::mem::replace(&mut done.completion, Completion::Nothing).apply(&mut state);
-            state.boundary(&call, Phase::After, now);
-            result
+            let completion = std::mem::replace(&mut done.completion, Completion::Nothing);
+            state.complete(&call, result, completion, complete, now)
         };
+        self.trace(&call, &result, now);
+        result
+    }
+
+    fn trace<T: Traced>(&self, call: &Call<'_>, result: &io::Result<T>, at: Tick) {
         self.trace.call(|| CallEvent {
             operation: call.operation,
-            path: call.path,
-            bytes: call.bytes,
+            path: Arc::clone(call.path),
+            bytes: call.bytes.clone(),
             data: call.digest,
             outcome: result.as_ref().map(Traced::answer).map_err(|error| (error.kind(), error.to_string())),
-            at: now,
+            at,
         });
-        result
     }
 
     pub(super) async fn pause(&self, delay: Duration) {
@@ -183,14 +174,65 @@ impl Shared {
         }
     }
 
-    fn alive(&self, call: &Call) -> io::Result<std::sync::MutexGuard<'_, State>> {
+    fn alive(&self, call: &Call<'_>) -> io::Result<std::sync::MutexGuard<'_, State>> {
         let state = lock(&self.state);
         if state.incarnation == call.incarnation { Ok(state) } else { Err(dead()) }
     }
 }
 
 impl State {
-    fn delays(&mut self, call: &Call, now: Tick) -> [Duration; 2] {
+    /// Begins a call: the process must be alive, and the delays are drawn.
+    fn submit<'a>(&mut self, request: Request<'a>, now: Tick) -> io::Result<Call<'a>> {
+        let Request { operation, kind, path, bytes, digest, target, incarnation } = request;
+        if self.incarnation != incarnation {
+            self.dead.all += 1;
+            self.dead.changes += u64::from(matches!(kind, Kind::Write | Kind::WriteAndSync | Kind::Change));
+            return Err(dead());
+        }
+        self.settle_orphans(now);
+        self.calls += 1;
+        let (number, delays) = (self.calls, [Duration::ZERO; 2]);
+        let mut call = Call { number, operation, path, bytes, kind, digest, target, incarnation, delays };
+        call.delays = self.delays(&call, now);
+        if call.is_hit(self, FaultClass::WriteBack, now) {
+            let Self { disk, faults, .. } = self;
+            disk.write_back(faults.details(FaultClass::WriteBack));
+        }
+        self.boundary(&call, Phase::Before, now);
+        Ok(call)
+    }
+
+    fn take_effect<T, B>(
+        &mut self,
+        call: &Call<'_>,
+        begun: B,
+        effect: impl FnOnce(&mut Self, &Call<'_>, B, Tick) -> Effect<T>,
+        now: Tick,
+    ) -> Effect<T> {
+        let effect = if call.kind != Kind::Look && call.is_hit(self, FaultClass::Interrupted, now) {
+            Effect::plain(Err(interrupted(self)))
+        } else {
+            effect(self, call, begun, now)
+        };
+        self.boundary(call, Phase::Applied, now);
+        effect
+    }
+
+    fn complete<T>(
+        &mut self,
+        call: &Call<'_>,
+        result: io::Result<T>,
+        completion: Completion,
+        complete: impl FnOnce(&mut Self, &Call<'_>, &T, Tick) -> io::Result<()>,
+        now: Tick,
+    ) -> io::Result<T> {
+        let result = result.and_then(|value| complete(self, call, &value, now).map(|()| value));
+        completion.apply(self);
+        self.boundary(call, Phase::After, now);
+        result
+    }
+
+    fn delays(&mut self, call: &Call<'_>, now: Tick) -> [Duration; 2] {
         let latency = self.faults.plan.latency;
         let (lo, hi) = match call.kind {
             Kind::Read => latency.read_us,

@@ -1,5 +1,6 @@
 //! The bytes of a simulated disk.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::call::{Call, Completion, Effect, Kind, full};
+use super::call::{Call, Completion, Effect, Kind, Request, full};
 use super::{Flight, Inode, Shared, State, device_error, lock};
 use crate::env::Tick;
 use crate::sim::choices::Choices;
@@ -75,17 +76,18 @@ impl SimFile {
         shared: Arc<Shared>,
         incarnation: u64,
         inode: Inode,
-        path: &Path,
+        path: Arc<Path>,
         mode: OpenMode,
     ) -> Self {
-        Self { shared, incarnation, inode, path: Arc::from(path), mode }
+        Self { shared, incarnation, inode, path, mode }
     }
 
-    fn submit(&self, operation: &'static str, kind: Kind, bytes: Range<u64>) -> io::Result<Call> {
+    fn request(&self, operation: &'static str, kind: Kind, bytes: Range<u64>) -> io::Result<Request<'_>> {
         if self.mode == OpenMode::Read && matches!(kind, Kind::Write | Kind::WriteAndSync | Kind::Change) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is open for reading"));
         }
-        self.shared.submit(self.incarnation, operation, kind, &self.path, (self.inode.number(), bytes))
+        let (path, incarnation, target) = (&self.path, self.incarnation, self.inode.number());
+        Ok(Request { operation, kind, path, bytes, digest: None, target, incarnation })
     }
 
     async fn look<T: Traced>(
@@ -93,8 +95,9 @@ impl SimFile {
         operation: &'static str,
         look: impl FnOnce(&State) -> T,
     ) -> io::Result<T> {
-        let call = self.submit(operation, Kind::Look, 0..0)?;
-        self.shared.finish(call, |state, _, _| Effect::plain(Ok(look(state))), |_, _, _, _| Ok(())).await
+        let request = self.request(operation, Kind::Look, 0..0)?;
+        let effect = |state: &mut State, _: &Call<'_>, (), _| Effect::plain(Ok(look(state)));
+        self.shared.perform(request, |_, _| (), effect, |_, _, _, _| Ok(())).await
     }
 
     async fn write(
@@ -106,19 +109,41 @@ impl SimFile {
     ) -> io::Result<usize> {
         assert!(!data.is_empty(), "a write of no bytes at offset {offset}");
         let whole = data.len();
-        let mut call = self.submit(operation, kind, offset..offset + whole as u64)?;
-        call.digest = (!self.shared.trace.is_silent()).then(|| digest(&data));
-        let flight = InFlight::take_off(self, &call, offset, data);
-        let effect = |state: &mut State, call: &Call, now| write_effect(state, call, self.inode, now);
-        let complete = |state: &mut State, call: &Call, taken: &Taken, now| match taken.stamp {
+        let mut request = self.request(operation, kind, offset..offset + whole as u64)?;
+        request.digest = (!self.shared.trace.is_silent()).then(|| digest(&data));
+        let flight = Cell::new(None);
+        let begin = |state: &mut State, call: &Call<'_>| {
+            self.check_overlap(state, &call.bytes);
+            // Without a delay there is no flight to speak of.
+            if !call.is_instant() {
+                flight.set(Some(InFlight::take_off(self, state, call, data.clone())));
+            }
+            data
+        };
+        let effect =
+            |state: &mut State, call: &Call<'_>, data, now| write_effect(state, call, self.inode, data, now);
+        let complete = |state: &mut State, call: &Call<'_>, taken: &Taken, now| match taken.stamp {
             Some(stamp) if kind == Kind::WriteAndSync && taken.data.len() == whole => {
                 sync(state, call, self.inode, Cover::One(stamp), now)
             }
             _ => Ok(()),
         };
-        let result = self.shared.finish(call, effect, complete).await;
-        flight.land();
+        let result = self.shared.perform(request, begin, effect, complete).await;
+        if let Some(flight) = flight.take() {
+            flight.land();
+        }
         result.map(|taken| taken.data.len())
+    }
+
+    /// Panics when a write to `bytes` overlaps one that is in flight (V4).
+    fn check_overlap(&self, state: &State, bytes: &Range<u64>) {
+        for other in state.flights.values().filter(|other| other.inode == self.inode) {
+            let has = other.bytes();
+            assert!(
+                has.end <= bytes.start || bytes.end <= has.start,
+                "{self}: a write to {bytes:?} overlaps a write in flight to {has:?}"
+            );
+        }
     }
 
     /// A change of the length. Cutting through a write in flight is misuse.
@@ -126,15 +151,15 @@ impl SimFile {
         &self,
         operation: &'static str,
         bytes: u64,
-        change: impl FnOnce(&mut State, &Call, Tick) -> io::Result<Stamp>,
+        change: impl FnOnce(&mut State, &Call<'_>, Tick) -> io::Result<Stamp>,
     ) -> io::Result<()> {
-        let call = self.submit(operation, Kind::Change, 0..bytes)?;
+        let request = self.request(operation, Kind::Change, 0..bytes)?;
         let inode = self.inode;
-        let effect = |state: &mut State, call: &Call, now| match change(state, call, now) {
+        let effect = |state: &mut State, call: &Call<'_>, (), now| match change(state, call, now) {
             Ok(stamp) => Effect { result: Ok(()), completion: Completion::Bytes(inode, stamp) },
             Err(error) => Effect::plain(Err(error)),
         };
-        self.shared.finish(call, effect, |_, _, (), _| Ok(())).await
+        self.shared.perform(request, |_, _| (), effect, |_, _, (), _| Ok(())).await
     }
 }
 
@@ -148,11 +173,11 @@ impl File for SimFile {
     }
 
     async fn read_at(&self, offset: u64, buffer: BytesMut) -> io::Result<(BytesMut, usize)> {
-        let call = self.submit("read_at", Kind::Read, offset..offset + buffer.len() as u64)?;
-        let effect = |state: &mut State, call: &Call, now| {
+        let request = self.request("read_at", Kind::Read, offset..offset + buffer.len() as u64)?;
+        let effect = |state: &mut State, call: &Call<'_>, (), now| {
             Effect::plain(read_effect(state, call, self.inode, buffer, now))
         };
-        let found = self.shared.finish(call, effect, |_, _, _, _| Ok(())).await?;
+        let found = self.shared.perform(request, |_, _| (), effect, |_, _, _, _| Ok(())).await?;
         Ok((found.buffer, found.count))
     }
 
@@ -165,12 +190,11 @@ impl File for SimFile {
     }
 
     async fn sync_data(&self) -> io::Result<()> {
-        let call = self.submit("sync_data", Kind::Sync, 0..0)?;
-        let began = lock(&self.shared.state).disk.stamp();
-        let effect = |state: &mut State, call: &Call, now| {
+        let request = self.request("sync_data", Kind::Sync, 0..0)?;
+        let effect = |state: &mut State, call: &Call<'_>, began, now| {
             Effect::plain(sync(state, call, self.inode, Cover::CompletedBy(began), now))
         };
-        self.shared.finish(call, effect, |_, _, (), _| Ok(())).await
+        self.shared.perform(request, |state, _| state.disk.stamp(), effect, |_, _, (), _| Ok(())).await
     }
 
     async fn allocate(&self, bytes: u64) -> io::Result<()> {
@@ -218,18 +242,10 @@ struct InFlight<'a> {
 }
 
 impl<'a> InFlight<'a> {
-    fn take_off(file: &'a SimFile, call: &Call, offset: u64, data: Bytes) -> Self {
-        let mut state = lock(&file.shared.state);
-        let bytes = &call.bytes;
-        for other in state.flights.values().filter(|other| other.inode == file.inode) {
-            let has = other.bytes();
-            if has.start < bytes.end && bytes.start < has.end {
-                drop(state);
-                panic!("{file}: a write to {bytes:?} overlaps a write in flight to {has:?}");
-            }
-        }
+    fn take_off(file: &'a SimFile, state: &mut State, call: &Call<'_>, data: Bytes) -> Self {
         state.hold(file.inode);
-        let flight = Flight { inode: file.inode, offset, data, stamp: None, orphaned: None };
+        let (inode, offset) = (file.inode, call.bytes.start);
+        let flight = Flight { inode, offset, data, stamp: None, orphaned: None };
         state.flights.insert(call.number, flight);
         Self { file, number: call.number, delays: call.delays, landed: false }
     }
@@ -268,9 +284,14 @@ fn after(tick: Tick, delay: Duration) -> Tick {
     Tick(tick.0.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-fn write_effect(state: &mut State, call: &Call, inode: Inode, now: Tick) -> Effect<Taken> {
-    let flight = &state.flights[&call.number];
-    let (offset, mut data) = (flight.offset, flight.data.clone());
+fn write_effect(
+    state: &mut State,
+    call: &Call<'_>,
+    inode: Inode,
+    mut data: Bytes,
+    now: Tick,
+) -> Effect<Taken> {
+    let offset = call.bytes.start;
     if call.is_hit(state, FaultClass::WriteError, now) {
         let landed = state.faults.details(FaultClass::WriteError).choose(2) == 1;
         let stamp = landed.then(|| state.write(call.number, inode, offset, &data));
@@ -291,7 +312,7 @@ fn write_effect(state: &mut State, call: &Call, inode: Inode, now: Tick) -> Effe
         let count = state.faults.details(FaultClass::ShortWrite).range(1, longest);
         data.truncate(usize::try_from(count).expect("below a length"));
     }
-    if state.faults.fires(FaultClass::MisdirectedWrite, &call.path)
+    if state.faults.fires(FaultClass::MisdirectedWrite, call.path)
         && misdirect(state, call, inode, &data, now)
     {
         return Effect::plain(Ok(Taken { data, stamp: None, digest: None }));
@@ -303,7 +324,7 @@ fn write_effect(state: &mut State, call: &Call, inode: Inode, now: Tick) -> Effe
 }
 
 /// Lets a write land in the wrong place; false if there is no place that has bytes.
-fn misdirect(state: &mut State, call: &Call, inode: Inode, data: &Bytes, now: Tick) -> bool {
+fn misdirect(state: &mut State, call: &Call<'_>, inode: Inode, data: &Bytes, now: Tick) -> bool {
     let files = state.disk.files_with_bytes();
     if files.is_empty() {
         return false;
@@ -319,13 +340,13 @@ fn misdirect(state: &mut State, call: &Call, inode: Inode, data: &Bytes, now: Ti
     let path = state.disk.path_of(victim).unwrap_or_default();
     let class = FaultClass::MisdirectedWrite;
     state.faults.record(class, (&path, victim.number()), hit, now);
-    state.faults.record(class, (&call.path, inode.number()), call.bytes.clone(), now);
+    state.faults.record(class, (call.path, inode.number()), call.bytes.clone(), now);
     true
 }
 
 fn read_effect(
     state: &mut State,
-    call: &Call,
+    call: &Call<'_>,
     inode: Inode,
     mut buffer: BytesMut,
     now: Tick,
@@ -351,9 +372,15 @@ fn read_effect(
 }
 
 /// Lets faults out of contract hit a read of `bytes`. Returns where the bytes come from.
-fn damage(state: &mut State, call: &Call, inode: Inode, bytes: &Range<u64>, now: Tick) -> io::Result<u64> {
-    let target = (&*call.path, inode.number());
-    if state.faults.fires(FaultClass::LatentSector, &call.path) {
+fn damage(
+    state: &mut State,
+    call: &Call<'_>,
+    inode: Inode,
+    bytes: &Range<u64>,
+    now: Tick,
+) -> io::Result<u64> {
+    let target = (&**call.path, inode.number());
+    if state.faults.fires(FaultClass::LatentSector, call.path) {
         let at = state.faults.details(FaultClass::LatentSector).range(bytes.start, bytes.end - 1);
         let sector = at / 512;
         state.disk.mark_bad(inode, sector);
@@ -362,14 +389,14 @@ fn damage(state: &mut State, call: &Call, inode: Inode, bytes: &Range<u64>, now:
     if let Some(sector) = state.disk.bad_sector(inode, bytes) {
         return Err(device_error(&format!("sector {sector} cannot be read")));
     }
-    if state.faults.fires(FaultClass::BitRot, &call.path) {
+    if state.faults.fires(FaultClass::BitRot, call.path) {
         let draws = state.faults.details(FaultClass::BitRot);
         let at = draws.range(bytes.start, bytes.end - 1);
         let mask = 1 << draws.below(8);
         state.disk.rot(inode, at, mask);
         state.faults.record(FaultClass::BitRot, target, at..at + 1, now);
     }
-    if state.faults.fires(FaultClass::MisdirectedRead, &call.path) {
+    if state.faults.fires(FaultClass::MisdirectedRead, call.path) {
         let sectors = state.disk.len(inode).div_ceil(512);
         let from = state.faults.details(FaultClass::MisdirectedRead).below(sectors) * 512;
         state.faults.record(FaultClass::MisdirectedRead, target, bytes.clone(), now);
@@ -378,7 +405,7 @@ fn damage(state: &mut State, call: &Call, inode: Inode, bytes: &Range<u64>, now:
     Ok(bytes.start)
 }
 
-fn sync(state: &mut State, call: &Call, inode: Inode, cover: Cover, now: Tick) -> io::Result<()> {
+fn sync(state: &mut State, call: &Call<'_>, inode: Inode, cover: Cover, now: Tick) -> io::Result<()> {
     let fate = sync_fate(state, call, FaultClass::SyncError, now);
     // Many backends sync the whole file for one write: what fails then fails for all writes that are under way.
     let cover = match (fate, cover) {
@@ -386,7 +413,7 @@ fn sync(state: &mut State, call: &Call, inode: Inode, cover: Cover, now: Tick) -
         _ => cover,
     };
     let State { disk, faults, .. } = state;
-    disk.sync_data(inode, cover, fate, faults.details(FaultClass::SyncError));
+    disk.sync_data(inode, cover, fate, faults.choices(FaultClass::SyncError, fate));
     match fate {
         SyncFate::Done | SyncFate::Forgotten => Ok(()),
         _ => Err(device_error("sync")),
@@ -394,11 +421,11 @@ fn sync(state: &mut State, call: &Call, inode: Inode, cover: Cover, now: Tick) -
 }
 
 /// What becomes of a sync; `class` is the fault that may make it fail.
-pub(super) fn sync_fate(state: &mut State, call: &Call, class: FaultClass, now: Tick) -> SyncFate {
-    if state.disk.personality().lying && state.faults.fires(FaultClass::LostSync, &call.path) {
+pub(super) fn sync_fate(state: &mut State, call: &Call<'_>, class: FaultClass, now: Tick) -> SyncFate {
+    if state.disk.personality().lying && state.faults.fires(FaultClass::LostSync, call.path) {
         // Whatever the file holds may be what was forgotten.
         let what = (FaultClass::LostSync, call.operation);
-        state.faults.record_call(what, (&call.path, call.target), 0..u64::MAX, now);
+        state.faults.record_call(what, (call.path, call.target), 0..u64::MAX, now);
         return SyncFate::Forgotten;
     }
     if call.is_hit(state, FaultClass::SyncErrorOnce, now) {

@@ -178,13 +178,10 @@ impl SimDisk {
         }
         state.end_process();
         state.faults.record(class, (Path::new(""), 0), 0..0, now);
-        self.shared.trace.event(
-            "disk",
-            "crash",
-            format_args!("{class:?}"),
-            format_args!("{:032x}", state.disk.hash()),
-            now,
-        );
+        if !self.shared.trace.is_silent() {
+            let (class, hash) = (format_args!("{class:?}"), state.disk.hash());
+            self.shared.trace.event("disk", "crash", class, format_args!("{hash:032x}"), now);
+        }
     }
 
     /// Cuts the power, with one legal outcome drawn from the stream `disk.crash`.
@@ -359,9 +356,9 @@ impl State {
         }
     }
 
-    fn boundary(&mut self, call: &call::Call, phase: Phase, at: Tick) {
+    fn boundary(&mut self, call: &call::Call<'_>, phase: Phase, at: Tick) {
         for hook in [&mut self.hook, &mut self.machine].into_iter().flatten() {
-            let path = Arc::clone(&call.path);
+            let path = Arc::clone(call.path);
             let (operation, bytes) = (call.operation, call.bytes.clone());
             hook(&self.disk, BoundaryInfo { call: call.number, operation, path, bytes, phase, at });
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::call::{Call, Completion, Effect, Kind, full};
+use super::call::{Call, Completion, Effect, Kind, Request, full};
 use super::file::{SimFile, sync_fate};
 use super::{Inode, Shared, SimDisk, State, device_error, lock};
 use crate::env::Tick;
@@ -45,19 +45,23 @@ impl SimVfs {
         &self,
         operation: &'static str,
         kind: Kind,
-        path: &Path,
-        effect: impl FnOnce(&mut State, &Call, Tick) -> Effect<T>,
+        path: &Arc<Path>,
+        effect: impl FnOnce(&mut State, &Call<'_>, Tick) -> Effect<T>,
     ) -> io::Result<T> {
-        let path = Arc::from(path);
-        let call = self.shared.submit(self.incarnation, operation, kind, &path, (0, 0..0))?;
-        self.shared.finish(call, effect, |_, _, _, _| Ok(())).await
+        let effect = |state: &mut State, call: &Call<'_>, (), now| effect(state, call, now);
+        self.shared.perform(self.request(operation, kind, path), |_, _| (), effect, |_, _, _, _| Ok(())).await
+    }
+
+    fn request<'a>(&self, operation: &'static str, kind: Kind, path: &'a Arc<Path>) -> Request<'a> {
+        let incarnation = self.incarnation;
+        Request { operation, kind, path, bytes: 0..0, digest: None, target: 0, incarnation }
     }
 
     /// A call that makes a name, for which there must be space.
     async fn change<T: Traced>(
         &self,
         operation: &'static str,
-        path: &Path,
+        path: &Arc<Path>,
         change: impl FnOnce(&mut State) -> io::Result<(T, Option<Stamp>)>,
     ) -> io::Result<T> {
         self.call(operation, Kind::Change, path, |state, call, now| {
@@ -105,15 +109,17 @@ impl Vfs for SimVfs {
     type Lock = SimLock;
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
-        let inode =
-            self.call("open", Kind::Find, path, |state, _, _| Effect::plain(state.open(path))).await?;
+        let path = Arc::from(path);
+        let open = |state: &mut State, _: &Call<'_>, _| Effect::plain(state.open(&path));
+        let inode = self.call("open", Kind::Find, &path, open).await?;
         Ok(SimFile::new(Arc::clone(&self.shared), self.incarnation, inode, path, mode))
     }
 
     async fn create_new(&self, path: &Path) -> io::Result<SimFile> {
+        let path = Arc::from(path);
         let inode = self
-            .change("create_new", path, |state| {
-                let (inode, stamp) = state.disk.create_new(path)?;
+            .change("create_new", &path, |state| {
+                let (inode, stamp) = state.disk.create_new(&path)?;
                 state.hold(inode);
                 Ok((inode, Some(stamp)))
             })
@@ -122,33 +128,38 @@ impl Vfs for SimVfs {
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.change("create_dir", path, |state| state.disk.create_dir(path).map(|stamp| ((), Some(stamp))))
-            .await
+        self.change("create_dir", &Arc::from(path), |state| {
+            state.disk.create_dir(path).map(|stamp| ((), Some(stamp)))
+        })
+        .await
     }
 
     async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change("link", to, |state| state.disk.link(from, to).map(|stamp| ((), Some(stamp)))).await
+        self.change("link", &Arc::from(to), |state| state.disk.link(from, to).map(|stamp| ((), Some(stamp))))
+            .await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change("rename", to, |state| state.disk.rename(from, to).map(|stamp| ((), stamp))).await
+        self.change("rename", &Arc::from(to), |state| state.disk.rename(from, to).map(|stamp| ((), stamp)))
+            .await
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call("remove", Kind::Change, path, |state, _, _| {
+        self.call("remove", Kind::Change, &Arc::from(path), |state, _, _| {
             changed(state.disk.remove(path).map(|stamp| ((), Some(stamp))))
         })
         .await
     }
 
     async fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        self.call("list", Kind::Find, path, |state, _, _| Effect::plain(state.disk.list(path))).await
+        self.call("list", Kind::Find, &Arc::from(path), |state, _, _| Effect::plain(state.disk.list(path)))
+            .await
     }
 
     async fn lock(&self, path: &Path) -> io::Result<SimLock> {
         let incarnation = self.incarnation;
         let inode = self
-            .call("lock", Kind::Look, path, |state, _, _| {
+            .call("lock", Kind::Look, &Arc::from(path), |state, _, _| {
                 let inode = match state.disk.directory(path) {
                     Ok(inode) => inode,
                     Err(error) => return Effect::plain(Err(error)),
@@ -165,7 +176,7 @@ impl Vfs for SimVfs {
     }
 
     async fn free_space(&self, path: &Path) -> io::Result<u64> {
-        self.call("free_space", Kind::Look, path, |state, _, now| {
+        self.call("free_space", Kind::Look, &Arc::from(path), |state, _, now| {
             let free = if state.faults.is_full(now) { 0 } else { state.disk.free_bytes() };
             Effect::plain(state.disk.directory(path).map(|_| free))
         })
@@ -174,16 +185,15 @@ impl Vfs for SimVfs {
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let shown = Arc::from(path);
-        let call = self.shared.submit(self.incarnation, "sync_dir", Kind::Sync, &shown, (0, 0..0))?;
-        let began = lock(&self.shared.state).disk.stamp();
-        let effect = |state: &mut State, call: &Call, now| {
+        let request = self.request("sync_dir", Kind::Sync, &shown);
+        let effect = |state: &mut State, call: &Call<'_>, began, now| {
             let directory = match state.disk.directory(path) {
                 Ok(directory) => directory,
                 Err(error) => return Effect::plain(Err(error)),
             };
             let fate = sync_fate(state, call, FaultClass::DirSyncError, now);
             let State { disk, faults, .. } = state;
-            disk.sync_dir(directory, began, fate, faults.details(FaultClass::DirSyncError));
+            disk.sync_dir(directory, began, fate, faults.choices(FaultClass::DirSyncError, fate));
             let open = &state.open;
             state.disk.collect(|inode| open.contains_key(&inode));
             Effect::plain(match fate {
@@ -191,7 +201,7 @@ impl Vfs for SimVfs {
                 _ => Err(device_error("sync of a directory")),
             })
         };
-        self.shared.finish(call, effect, |_, _, (), _| Ok(())).await
+        self.shared.perform(request, |state, _| state.disk.stamp(), effect, |_, _, (), _| Ok(())).await
     }
 }
 

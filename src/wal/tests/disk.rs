@@ -335,8 +335,11 @@ impl Vfs for Disk {
         Ok(inside.map(|path| Entry { name: name(path), kind: EntryKind::File }).collect())
     }
 
-    async fn lock(&self, _: &Path) -> io::Result<Lock> {
+    async fn lock(&self, path: &Path) -> io::Result<Lock> {
         let mut state = self.state();
+        if !state.dirs.iter().any(|dir| dir == path) {
+            return Err(not_found());
+        }
         if std::mem::replace(&mut state.locked, true) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -1,0 +1,159 @@
+//! What the runs of all fan-outs have in common: the disk that they run on, the moments that are taken of it, the steps
+//! that happen, and how their processes end.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use highwater::sim::{
+    Crash, Disk, Executor, FaultClass, FaultPlan, Handle, Latency, Personality, SimDisk, Simulator, Stream,
+    Streams,
+};
+
+use super::{Cut, Moment, Seen, watch};
+use crate::explain::record::{self, Fanned};
+use crate::plan::Fate;
+use crate::step::Moment as Scope;
+use crate::without;
+
+/// How often an open is tried while the disk fails.
+pub(super) const OPENS_MAX: u32 = 8;
+
+/// What a seed decides for a run of any kind.
+pub(super) struct Course {
+    pub(super) personality: Personality,
+    pub(super) plan: FaultPlan,
+    pub(super) value_bytes_max: u64,
+    pub(super) lives: u64,
+    pub(super) operations: u64,
+    /// What happens of all that.
+    cut: Cut,
+    /// What has happened.
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Course {
+    /// A course of which everything happens.
+    pub(super) fn new(personality: Personality, plan: FaultPlan) -> Self {
+        let plan = without::restrict(plan);
+        let (cut, seen) = (Cut::default(), Arc::default());
+        Self { personality, plan, value_bytes_max: 0, lives: 0, operations: 0, cut, seen }
+    }
+
+    /// The same on another disk.
+    pub(super) fn on(&self, personality: Personality) -> Self {
+        let (plan, cut, seen) = (self.plan.clone(), self.cut.clone(), Arc::default());
+        Self { personality, plan, cut, seen, ..*self }
+    }
+
+    /// Leaves out what `cut` does.
+    pub(super) fn cut(&mut self, cut: &Cut) {
+        cut.disk(&mut self.personality, &mut self.plan);
+        if cut.short {
+            self.value_bytes_max = 20;
+        }
+        self.cut = cut.clone();
+    }
+
+    /// The numbers of the lives that happen.
+    pub(super) fn lives(&self) -> impl Iterator<Item = u64> {
+        (0..self.lives).filter(|life| self.cut.keeps_life(*life))
+    }
+
+    /// The numbers of the operations of one life.
+    pub(super) fn operations(&self) -> impl Iterator<Item = u32> + use<> {
+        1..=u32::try_from(self.operations).unwrap_or(Scope::END - 1)
+    }
+
+    /// Notes what the operation that the run is at is called.
+    pub(super) fn call(&self, name: &'static str) {
+        lock(&self.seen).names.push(name);
+    }
+
+    /// What has happened.
+    pub(super) fn seen(&self) -> Seen {
+        lock(&self.seen).clone()
+    }
+}
+
+/// Flash with faults: each class at one of `rates`, and `share` of them at all.
+pub(super) fn plan(draws: &mut Stream, classes: &[FaultClass], rates: &[f64], share: f64) -> FaultPlan {
+    let mut plan = FaultPlan::none().with_latency(Latency::FLASH);
+    for class in classes {
+        let rate = *draws.pick(rates);
+        plan = plan.with(*class, if draws.chance(share) { rate } else { 0.0 });
+    }
+    plan
+}
+
+/// The disk of a run, what it has promised, and the draws of the step that it is at.
+pub(super) struct Stage<'a, P> {
+    pub(super) disk: SimDisk,
+    pub(super) promise: Arc<Mutex<P>>,
+    pub(super) streams: Streams,
+    pub(super) draws: Stream,
+    course: &'a Course,
+}
+
+/// Runs `work` on a fresh disk, and returns the moments at which it may crash. `told` is what people are told of it: what
+/// its seed decided, and how many cores it has.
+pub(super) fn run<'a, P: Clone + Send + 'static, Work: Future<Output = Result<(), String>>>(
+    (simulator, streams): (Simulator, Streams),
+    course: &'a Course,
+    promise: P,
+    told: impl Fn() -> (String, u16),
+    work: impl FnOnce(Handle, Stage<'a, P>) -> Work,
+) -> (Vec<Moment<P>>, Result<(), String>) {
+    let promise = Arc::new(Mutex::new(promise));
+    let moments = Arc::new(Mutex::new(Vec::new()));
+    let (of_hook, seen) = (Arc::clone(&promise), Arc::clone(&moments));
+    let outcome = simulator.run(|handle: Handle| async move {
+        let executor: Arc<dyn Executor> = Arc::new(handle.clone());
+        let (plan, trace) = (course.plan.clone(), record::trace());
+        let disk =
+            SimDisk::new(Disk::new(course.personality), executor.clone(), &streams, plan, trace.clone());
+        let fanned = || {
+            let (shape, cores) = told();
+            Fanned { shape, cores, disk: disk.clone(), trace }
+        };
+        record::fanned(fanned, &executor);
+        watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
+        let draws = streams.stream("workload");
+        work(handle, Stage { disk, promise, streams, draws, course }).await
+    });
+    let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
+    let moments = std::mem::take(&mut *lock(&moments));
+    (moments, outcome)
+}
+
+impl<P> Stage<'_, P> {
+    /// Goes on to an operation, if it happens. Each has draws of its own, and faults are counted from there.
+    pub(super) fn enter(&mut self, life: u64, step: u32) -> bool {
+        let moment = Scope { life: u32::try_from(life).unwrap_or(0), step };
+        let is_operation = step != Scope::OPEN && step != Scope::END;
+        if is_operation && !self.course.cut.keeps(moment) {
+            return false;
+        }
+        self.draws = self.streams.stream(&format!("workload/{moment}"));
+        self.disk.enter(moment.scope());
+        let mut seen = lock(&self.course.seen);
+        seen.operations.extend(is_operation.then_some(moment));
+        seen.faults = self.disk.ledger().entries().iter().filter_map(|fault| fault.firing).collect();
+        true
+    }
+
+    /// Ends the process, in one of the ways in which processes end.
+    pub(super) fn crash(&mut self) {
+        // With all crashes off a process ends after a close, and what it left in the cache stays there.
+        let drawn = if self.draws.chance(0.4) { Fate::Cache } else { Fate::Drawn };
+        if without::crash(drawn).unwrap_or(Fate::Cache) == Fate::Cache {
+            self.disk.crash(Crash::Process);
+        } else {
+            self.disk.crash(Crash::Power(&mut self.draws));
+        }
+    }
+}
+
+/// Locks `mutex`; a panic elsewhere is a finding of its own.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
