@@ -50,7 +50,7 @@ pub use ids::{
     CoreId, DatabaseId, Epoch, FencingToken, KeyGroup, Lsn, ManifestSeq, Nonce, SegmentNo, TimelineId,
 };
 pub use offset::Offset;
-pub use options::{Backend, Options};
+pub use options::{Backend, DurableWrite, Options};
 pub use recovery::{RecoveryReport, SkippedCheckpoint, Tail};
 pub use route::Route;
 

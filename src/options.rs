@@ -14,11 +14,31 @@ use crate::route::Route;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backend {
-    /// The best that this machine offers.
+    /// The best that this machine offers: io_uring if it works here, plain calls if not, which is logged.
     #[default]
     Auto,
     /// Plain system calls.
     Std,
+    /// Linux's io_uring: several operations in flight per thread. `Unsupported` where it does not work.
+    Uring,
+}
+
+/// How a durable write is done. All forms are equally durable; which one is fast depends on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DurableWrite {
+    /// What fits the device: past the page cache where the file system allows it, and else [`DurableWrite::Cached`].
+    /// Writes in flight together on a device that flushes its cache for each of them share the flush.
+    #[default]
+    Auto,
+    /// Into the page cache, then `fdatasync`.
+    Cached,
+    /// Into the page cache with the flag `RWF_DSYNC`: only what was written is made durable.
+    CachedDsync,
+    /// Past the page cache (`O_DIRECT`), then `fdatasync`.
+    Direct,
+    /// Past the page cache with the flag `RWF_DSYNC`: one command of a device that can force a write through its cache.
+    DirectDsync,
 }
 
 /// How a database is opened.
@@ -31,6 +51,7 @@ pub struct Options {
     pub(crate) path: PathBuf,
     pub(crate) cores: u16,
     pub(crate) backend: Backend,
+    pub(crate) durable_write: DurableWrite,
     pub(crate) inline: bool,
     pub(crate) segment_bytes: u64,
     pub(crate) batch_bytes: usize,
@@ -56,6 +77,7 @@ impl Options {
             path: path.as_ref().to_owned(),
             cores: 1,
             backend: Backend::Auto,
+            durable_write: DurableWrite::Auto,
             inline: false,
             segment_bytes: 32 << 20,
             batch_bytes: 256 << 10,
@@ -84,6 +106,13 @@ impl Options {
     /// The disk backend. Default [`Backend::Auto`].
     pub fn backend(mut self, backend: Backend) -> Self {
         self.backend = backend;
+        self
+    }
+
+    /// How durable writes of the log are done. Default [`DurableWrite::Auto`]; like the backend it has a meaning only
+    /// for [`Engine::open`](crate::Engine::open), which makes its own environment.
+    pub fn durable_write(mut self, form: DurableWrite) -> Self {
+        self.durable_write = form;
         self
     }
 

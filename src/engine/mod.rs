@@ -36,7 +36,7 @@ pub use shared::Health;
 
 use self::core::Ownership;
 use crate::codec::{core_of, key_group, key_hash};
-use crate::env::{Blocking, Env, StdEnv};
+use crate::env::{Blocking, Env, SystemEnv};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
 use crate::options::Options;
@@ -46,7 +46,7 @@ use segments::Supply;
 use shared::Shared;
 
 /// An open database. Its [`CoreHandle`]s do the work; the engine is what they have in common.
-pub struct Engine<E: Env = StdEnv> {
+pub struct Engine<E: Env = SystemEnv> {
     env: E,
     shared: Arc<Shared>,
     drive: Arc<Drive>,
@@ -81,12 +81,14 @@ impl Engine {
     ///
     /// * `Busy`: another process, or another engine in this one, has it open.
     /// * `Invalid`: the options contradict themselves or what the database was created with.
-    /// * `Unsupported`: the format is newer than this build, or the directory holds something else.
+    /// * `Unsupported`: the format is newer than this build, the directory holds something else, or the backend that
+    ///   was asked for does not work here.
     /// * `Corrupt`: the disk contradicts what was promised. Nothing was changed; the text names file and offset.
     /// * `Full`: there is no space for the first log files.
     /// * `Failed`: an I/O error; the text names file and operation. Nothing is lost: open again.
     pub fn open(options: Options) -> Result<Opened> {
-        let env = StdEnv;
+        let env = SystemEnv::new(options.backend, options.durable_write)
+            .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))?;
         let opened = env.block_on(Self::open_in(env, options))?;
         opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
         Ok(opened)

@@ -27,7 +27,7 @@ use crate::wal::{Batch, Pool};
 
 /// What `open` returns: the engine, a handle per core in their order, and the report.
 #[derive(Debug)]
-pub struct Opened<E: Env = crate::env::StdEnv> {
+pub struct Opened<E: Env = crate::env::SystemEnv> {
     /// What the cores have in common.
     pub engine: Engine<E>,
     /// One handle per core: `cores[i]` is core `i`.

@@ -4,8 +4,12 @@
 //! `vfs` is disk, `Clock` time, `Spawn` background work, `Entropy` randomness. Nothing else reaches outside.
 
 mod std;
+mod system;
 
+#[cfg(target_os = "linux")]
+pub(crate) use self::std::is_driven;
 pub use self::std::{StdClock, StdEntropy, StdEnv, StdSpawn};
+pub use self::system::SystemEnv;
 
 // This module has a child called `std`, so the library's paths start with `::`.
 use ::std::fmt;

@@ -10,6 +10,9 @@
 mod block_on;
 mod timers;
 
+#[cfg(target_os = "linux")]
+pub(crate) use block_on::is_driving as is_driven;
+
 #[cfg(test)]
 mod tests;
 

@@ -25,10 +25,17 @@ pub mod contract;
 mod obfuscate;
 mod renew;
 mod std;
+mod system;
 mod transfer;
+#[cfg(not(target_os = "linux"))]
+#[path = "uring/absent.rs"]
+pub(crate) mod uring;
+#[cfg(target_os = "linux")]
+pub(crate) mod uring;
 
 pub use self::obfuscate::{ObfuscatedFile, ObfuscatedVfs};
 pub use self::std::{StdFile, StdLock, StdVfs};
+pub use self::system::{SystemFile, SystemVfs};
 pub(crate) use renew::renew_dir;
 pub(crate) use transfer::{
     read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync, write_all_at,

@@ -15,6 +15,7 @@ mod tests;
 
 use std::fs::File as SysFile;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -44,18 +45,13 @@ impl Vfs for StdVfs {
     type Lock = StdLock;
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<StdFile> {
-        let access = match mode {
-            OpenMode::Read => OFlags::RDONLY,
-            OpenMode::Write => OFlags::RDWR,
-        };
-        // O_NONBLOCK: opening a pipe would wait for its other end.
-        let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => SysFile::from(fd),
-            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(not_regular()),
-            Err(errno) => return Err(errno.into()),
-        };
-        if file.metadata()?.is_file() { Ok(StdFile(file)) } else { Err(not_regular()) }
+        StdFile::open_with(
+            path,
+            match mode {
+                OpenMode::Read => OFlags::RDONLY,
+                OpenMode::Write => OFlags::RDWR,
+            },
+        )
     }
 
     async fn create_new(&self, path: &Path) -> io::Result<StdFile> {
@@ -118,6 +114,53 @@ impl Vfs for StdVfs {
     }
 }
 
+impl StdFile {
+    /// Opens the existing regular file at `path` with `flags` and those of U1.
+    pub(super) fn open_with(path: &Path, flags: OFlags) -> io::Result<Self> {
+        // O_NONBLOCK: opening a pipe would wait for its other end.
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => SysFile::from(fd),
+            Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => return Err(not_regular()),
+            Err(errno) => return Err(errno.into()),
+        };
+        if file.metadata()?.is_file() { Ok(Self(file)) } else { Err(not_regular()) }
+    }
+
+    /// What tells this file from every other one: device and inode.
+    #[cfg(target_os = "linux")]
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let metadata = self.0.metadata()?;
+        Ok((metadata.dev(), metadata.ino()))
+    }
+
+    /// Its bytes from where it was last read.
+    #[cfg(target_os = "linux")]
+    pub(super) fn reader(&self) -> impl io::Read + '_ {
+        &self.0
+    }
+
+    /// [`File::sync_data`], as the plain call that it is.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    /// [`File::write_at_and_sync`] of borrowed bytes.
+    pub(super) fn write_and_sync(&self, offset: u64, data: &[u8]) -> io::Result<usize> {
+        let count = self.0.write_at(data, offset)?;
+        if count == data.len() {
+            self.0.sync_data()?;
+        }
+        Ok(count)
+    }
+}
+
+impl AsFd for StdFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl File for StdFile {
     async fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -137,15 +180,11 @@ impl File for StdFile {
     }
 
     async fn write_at_and_sync(&self, offset: u64, data: Bytes) -> io::Result<usize> {
-        let count = self.0.write_at(&data, offset)?;
-        if count == data.len() {
-            self.0.sync_data()?;
-        }
-        Ok(count)
+        self.write_and_sync(offset, &data)
     }
 
     async fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.sync()
     }
 
     async fn allocate(&self, bytes: u64) -> io::Result<()> {

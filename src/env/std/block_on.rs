@@ -4,7 +4,9 @@
 //!     not yet park makes its next park return at once.
 //! B2. A sleep of this thread, in whatever combination of futures, ends the park when it is due; dropping it takes
 //!     its timer away, so that a loop which waits for "work or idle" does not pile timers up.
-//! B3. Calls may nest. Each has a flag of its own, so that an inner call may consume an unpark of the outer one;
+//! B3. While operations of this thread are in flight in its ring, it waits there and not in a park; see
+//!     `vfs::uring`. The same flag and the same timers end that wait.
+//! B4. Calls may nest. Each has a flag of its own, so that an inner call may consume an unpark of the outer one;
 //!     both serve the timers of the thread.
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +20,7 @@ use std::thread::{self, Thread};
 use std::time::Instant;
 
 use super::TimerKey;
+use crate::vfs::uring::{self, Bell};
 
 thread_local! {
     /// How many calls of `block_on` this thread is in.
@@ -30,7 +33,15 @@ thread_local! {
 
 struct Parker {
     thread: Thread,
+    bell: Arc<Bell>,
     woken: AtomicBool,
+}
+
+impl Parker {
+    fn of_this_thread() -> Arc<Self> {
+        let (thread, bell) = (thread::current(), Bell::of_this_thread());
+        Arc::new(Self { thread, bell, woken: AtomicBool::new(false) })
+    }
 }
 
 impl Wake for Parker {
@@ -39,7 +50,7 @@ impl Wake for Parker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.woken.swap(true, Ordering::SeqCst) {
+        if !self.woken.swap(true, Ordering::SeqCst) && !self.bell.ring() {
             self.thread.unpark();
         }
     }
@@ -53,10 +64,7 @@ struct Call {
 impl Call {
     fn enter() -> Self {
         DEPTH.set(DEPTH.get() + 1);
-        let spare = SPARE.take();
-        let parker = spare
-            .unwrap_or_else(|| Arc::new(Parker { thread: thread::current(), woken: AtomicBool::new(false) }));
-        Self { parker }
+        Self { parker: SPARE.take().unwrap_or_else(Parker::of_this_thread) }
     }
 }
 
@@ -78,12 +86,15 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
         if let Poll::Ready(result) = future.as_mut().poll(&mut context) {
             return result;
         }
-        // Timers come first also for a future that wakes itself: it may wait for one of them.
+        // Timers and completions come first also for a future that wakes itself: it may wait for one of them.
+        uring::turn();
         let mut next = fire_due();
         while !call.parker.woken.load(Ordering::SeqCst) {
-            match next {
+            let timeout = next.map(|deadline| deadline.saturating_duration_since(now()));
+            match timeout {
+                _ if uring::wait(&call.parker.woken, timeout) => {}
                 None => thread::park(),
-                Some(deadline) => thread::park_timeout(deadline.saturating_duration_since(now())),
+                Some(timeout) => thread::park_timeout(timeout),
             }
             next = fire_due();
         }
@@ -91,7 +102,7 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Whether `block_on` serves the timers of this thread.
-pub(super) fn is_driving() -> bool {
+pub(crate) fn is_driving() -> bool {
     DEPTH.get() > 0
 }
 

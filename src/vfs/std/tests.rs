@@ -1,9 +1,38 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use super::StdVfs;
+use super::{StdFile, StdVfs};
 use crate::env::{Blocking, StdEnv};
 use crate::vfs::{Entry, EntryKind, File, OpenMode, Vfs};
+
+impl From<std::fs::File> for StdFile {
+    fn from(file: std::fs::File) -> Self {
+        Self(file)
+    }
+}
+
+impl StdFile {
+    /// Has the next reads go to the device.
+    pub(crate) fn forget_cache(&self) {
+        self.0.sync_data().unwrap();
+        rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    }
+
+    /// The greatest length that the file system lets a file have, if it has one below what a call can express. Leaves
+    /// the file empty.
+    pub(crate) fn greatest_length(&self) -> Option<u64> {
+        let (mut below, mut beyond) = (0, i64::MAX as u64);
+        if self.0.set_len(beyond).is_ok() {
+            return None;
+        }
+        while beyond - below > 1 {
+            let middle = below + (beyond - below) / 2;
+            if self.0.set_len(middle).is_ok() { below = middle } else { beyond = middle }
+        }
+        self.0.set_len(0).unwrap();
+        Some(below)
+    }
+}
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
