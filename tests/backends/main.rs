@@ -2,16 +2,38 @@
 
 #![cfg(feature = "sim")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+#![expect(clippy::print_stdout, reason = "a test says what it did not run")]
 
 mod broken;
+mod differential;
 
 use std::num::NonZeroUsize;
 use std::panic::catch_unwind;
 
 use highwater::env::{Blocking, StdEnv};
-use highwater::vfs::{ObfuscatedVfs, StdVfs, Vfs, contract};
+use highwater::vfs::{ObfuscatedVfs, StdVfs, SystemVfs, Vfs, contract};
+use highwater::{Backend, DurableWrite};
 
 use broken::{BrokenVfs, FLAWS};
+
+const FORMS: [DurableWrite; 5] = [
+    DurableWrite::Auto,
+    DurableWrite::Cached,
+    DurableWrite::CachedDsync,
+    DurableWrite::Direct,
+    DurableWrite::DirectDsync,
+];
+
+/// io_uring for everything, however small; none where it does not work.
+fn uring(form: DurableWrite) -> Option<SystemVfs> {
+    match SystemVfs::new(Backend::Uring, form) {
+        Ok(vfs) => Some(vfs.pipelined_from(0)),
+        Err(error) => {
+            println!("NOT RUN: {error}");
+            None
+        }
+    }
+}
 
 fn check(vfs: impl Vfs) {
     let dir = tempfile::tempdir().unwrap();
@@ -21,6 +43,24 @@ fn check(vfs: impl Vfs) {
 #[test]
 fn std_keeps_the_contract() {
     check(StdVfs);
+}
+
+#[test]
+fn every_form_of_durable_write_keeps_the_contract() {
+    for form in FORMS {
+        check(SystemVfs::new(Backend::Std, form).unwrap());
+    }
+}
+
+#[test]
+fn io_uring_keeps_the_contract() {
+    for vfs in FORMS.into_iter().filter_map(uring) {
+        check(vfs);
+        check(vfs.pipelined_from(5_000));
+        check(ObfuscatedVfs::new(vfs, NonZeroUsize::new(512).unwrap()));
+    }
+    // What `Engine::open` takes.
+    check(SystemVfs::new(Backend::Auto, DurableWrite::Auto).unwrap());
 }
 
 #[test]

@@ -6,28 +6,63 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![expect(clippy::disallowed_methods, reason = "a test of the real system waits for it")]
+#![expect(clippy::print_stdout, reason = "a test says what it did not run")]
 
 mod model;
 mod syncs;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use highwater::{Engine, EpochMark, ErrorKind, Offset, Opened, Options};
+use highwater::env::{Blocking, SystemEnv};
+use highwater::vfs::SystemVfs;
+use highwater::{Backend, DurableWrite, Engine, EpochMark, ErrorKind, Offset, Opened, Options};
 
 use model::{Model, Op, mix};
 
 /// The variable that makes this binary the child: it holds the database's directory.
 const CHILD: &str = "HIGHWATER_KILL_NINE_DIR";
 
-const CORES: u16 = 2;
+/// The variable that tells the child its [`Means`].
+const MEANS: &str = "HIGHWATER_KILL_NINE_MEANS";
 
-const KILLS: u64 = 60;
+const CORES: u16 = 2;
 
 /// The seed of the moments. The machine adds its own chance.
 const SEED: u64 = 0x0009;
+
+/// What the child reaches its disk by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    /// As `Engine::open` chooses.
+    Auto,
+    /// Plain calls through the page cache.
+    Std,
+    /// io_uring for everything, however small.
+    Uring,
+}
+
+impl Means {
+    const ALL: [Self; 3] = [Self::Auto, Self::Std, Self::Uring];
+
+    fn env(self) -> io::Result<SystemEnv> {
+        let vfs = match self {
+            Self::Auto => SystemVfs::new(Backend::Auto, DurableWrite::Auto),
+            Self::Std => SystemVfs::new(Backend::Std, DurableWrite::Cached),
+            Self::Uring => {
+                SystemVfs::new(Backend::Uring, DurableWrite::Auto).map(|vfs| vfs.pipelined_from(0))
+            }
+        };
+        vfs.map(SystemEnv::with)
+    }
+
+    fn of_child() -> Self {
+        let name = std::env::var(MEANS).unwrap();
+        Self::ALL.into_iter().find(|means| format!("{means:?}") == name).unwrap()
+    }
+}
 
 fn options(dir: &Path) -> Options {
     Options::new(dir)
@@ -41,15 +76,17 @@ fn options(dir: &Path) -> Options {
         .retain_checkpoints(2)
 }
 
-/// Sixty kills, a third of them inside the recovery: what was acknowledged is there, whole, and is the model's.
-#[test]
-fn sixty_kills_lose_nothing_that_was_acknowledged() {
+/// Kills, a third of them inside the recovery: what was acknowledged is there, whole, and is the model's.
+fn kills_lose_nothing(means: Means, kills: u64) {
+    if let Err(error) = means.env() {
+        return println!("NOT RUN: {error}");
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
     let mut model = Model::new();
     let (mut acked, mut in_recovery) = (0, 0);
-    for kill in 0..KILLS {
-        let life = Life::run(&path, kill);
+    for kill in 0..kills {
+        let life = Life::run(&path, means, kill);
         if let Some((epoch, digest)) = life.recovered {
             assert!(epoch >= acked, "kill {kill}: epoch {acked} was acknowledged, {epoch} came back");
             assert_eq!(digest, model.digest_at(epoch), "kill {kill}: epoch {epoch} came back changed");
@@ -58,20 +95,32 @@ fn sixty_kills_lose_nothing_that_was_acknowledged() {
         }
         acked = life.acked.unwrap_or(acked);
     }
-    let Opened { engine, cores, report, .. } = open(&path);
+    // By whatever means it was written, every one can read it.
+    let Opened { engine, cores, report, .. } = Engine::open(options(&path)).unwrap();
     assert!(report.epoch.0 >= acked);
     assert_eq!(model::digest(&cores), model.digest_at(report.epoch.0));
     engine.close(cores).unwrap();
-    println!("{KILLS} kills, {in_recovery} of them inside a recovery, {acked} epochs acknowledged");
+    println!("{kills} kills, {in_recovery} of them inside a recovery, {acked} epochs acknowledged");
     assert!(in_recovery > 0, "no kill came before an open had returned");
     assert!(
-        acked > KILLS,
+        acked > kills,
         "only {acked} epochs were acknowledged: the lives were too short to prove anything"
     );
 }
 
-fn open(path: &Path) -> Opened {
-    Engine::open(options(path)).unwrap()
+#[test]
+fn sixty_kills_lose_nothing_that_was_acknowledged() {
+    kills_lose_nothing(Means::Auto, 60);
+}
+
+#[test]
+fn kills_lose_nothing_by_plain_calls() {
+    kills_lose_nothing(Means::Std, 30);
+}
+
+#[test]
+fn kills_lose_nothing_by_io_uring() {
+    kills_lose_nothing(Means::Uring, 60);
 }
 
 /// What one life of the child said before it was killed.
@@ -82,10 +131,11 @@ struct Life {
 }
 
 impl Life {
-    fn run(path: &Path, kill: u64) -> Self {
+    fn run(path: &Path, means: Means, kill: u64) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_child", "--nocapture"])
             .env(CHILD, path)
+            .env(MEANS, format!("{means:?}"))
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -142,14 +192,15 @@ fn the_child() {
 }
 
 fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     writeln!(out, "{line}").unwrap();
     out.flush().unwrap();
 }
 
 /// Works for ever: the parent ends it.
 fn work(path: &Path) -> Result<(), highwater::Error> {
-    let Opened { engine, mut cores, report, .. } = Engine::open(options(path))?;
+    let env = Means::of_child().env().unwrap();
+    let Opened { engine, mut cores, report, .. } = env.block_on(Engine::open_in(env, options(path)))?;
     if report.epoch.0 > 0 {
         let offset = &report.offsets[&(highwater::CoreId(0), "epoch".to_owned())];
         assert_eq!(*offset, Offset::Number(report.epoch.0), "the offset of another epoch came back");
@@ -165,7 +216,9 @@ fn work(path: &Path) -> Result<(), highwater::Error> {
                     None => cores[core].delete(&key),
                 };
                 match done {
-                    Err(error) if error.kind() == ErrorKind::Busy => cores[core].ready().wait()?,
+                    Err(error) if error.kind() == ErrorKind::Busy => {
+                        env.block_on(cores[core].ready().into_future())?;
+                    }
                     done => break done.map(|_| ())?,
                 }
             }

@@ -6,14 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use highwater::env::{Blocking, Env, StdEnv};
-use highwater::vfs::{Entry, File, OpenMode, StdVfs, Vfs};
-use highwater::{Engine, EpochMark, Opened, Options};
+use highwater::env::{Blocking, Env, StdEnv, SystemEnv};
+use highwater::vfs::{Entry, File, OpenMode, SystemVfs, Vfs};
+use highwater::{Backend, DurableWrite, Engine, EpochMark, Opened, Options};
 
 /// A call that has completed.
 enum Event {
-    Write { file: PathBuf, data: Bytes },
-    Sync { file: PathBuf, covers: usize },
+    /// `durable` when it made itself so.
+    Write {
+        file: PathBuf,
+        data: Bytes,
+        durable: bool,
+    },
+    Sync {
+        file: PathBuf,
+        covers: usize,
+    },
 }
 
 /// Every write and sync below, in the order of completion.
@@ -34,18 +42,20 @@ impl Events {
         let events = self.0.lock().unwrap();
         let holds = |data: &Bytes| data.windows(marker.len()).any(|window| window == marker);
         let written = events.iter().enumerate().find_map(|(at, event)| match event {
-            Event::Write { file, data } if holds(data) => Some((at, file)),
+            Event::Write { file, data, durable } if holds(data) => Some((at, file, durable)),
             _ => None,
         });
-        let Some((at, written)) = written else { return false };
-        events
-            .iter()
-            .any(|event| matches!(event, Event::Sync { file, covers } if file == written && *covers > at))
+        let Some((at, written, durable)) = written else { return false };
+        let mut later = events.iter();
+        *durable
+            || later
+                .any(|event| matches!(event, Event::Sync { file, covers } if file == written && *covers > at))
     }
 }
 
 #[derive(Clone)]
 struct CountingEnv {
+    vfs: SystemVfs,
     events: Events,
 }
 
@@ -63,7 +73,7 @@ impl Env for CountingEnv {
     type Entropy = <StdEnv as Env>::Entropy;
 
     fn vfs(&self) -> io::Result<CountingVfs> {
-        Ok(CountingVfs(self.events.clone()))
+        Ok(CountingVfs(self.vfs, self.events.clone()))
     }
 
     fn inline_vfs(&self) -> io::Result<CountingVfs> {
@@ -90,62 +100,62 @@ impl Blocking for CountingEnv {
 }
 
 #[derive(Clone)]
-struct CountingVfs(Events);
+struct CountingVfs(SystemVfs, Events);
 
 struct CountingFile {
-    inner: <StdVfs as Vfs>::File,
+    inner: <SystemVfs as Vfs>::File,
     path: PathBuf,
     events: Events,
 }
 
 impl CountingVfs {
-    fn wrap(&self, path: &Path, inner: <StdVfs as Vfs>::File) -> CountingFile {
-        CountingFile { inner, path: path.to_owned(), events: self.0.clone() }
+    fn wrap(&self, path: &Path, inner: <SystemVfs as Vfs>::File) -> CountingFile {
+        CountingFile { inner, path: path.to_owned(), events: self.1.clone() }
     }
 }
 
 impl Vfs for CountingVfs {
     type File = CountingFile;
-    type Lock = <StdVfs as Vfs>::Lock;
+    type Lock = <SystemVfs as Vfs>::Lock;
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<CountingFile> {
-        Ok(self.wrap(path, StdVfs.open(path, mode).await?))
+        Ok(self.wrap(path, self.0.open(path, mode).await?))
     }
 
     async fn create_new(&self, path: &Path) -> io::Result<CountingFile> {
-        Ok(self.wrap(path, StdVfs.create_new(path).await?))
+        Ok(self.wrap(path, self.0.create_new(path).await?))
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {
-        StdVfs.create_dir(path).await
+        self.0.create_dir(path).await
     }
 
     async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        StdVfs.link(from, to).await
+        self.0.link(from, to).await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        StdVfs.rename(from, to).await
+        self.0.rename(from, to).await
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
-        StdVfs.remove(path).await
+        self.0.remove(path).await
     }
 
     async fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        StdVfs.list(path).await
+        self.0.list(path).await
     }
 
     async fn lock(&self, path: &Path) -> io::Result<Self::Lock> {
-        StdVfs.lock(path).await
+        self.0.lock(path).await
     }
 
     async fn free_space(&self, path: &Path) -> io::Result<u64> {
-        StdVfs.free_space(path).await
+        self.0.free_space(path).await
     }
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        StdVfs.sync_dir(path).await
+        self.0.sync_dir(path).await
     }
 }
 
@@ -164,16 +174,14 @@ impl File for CountingFile {
 
     async fn write_at(&self, offset: u64, data: Bytes) -> io::Result<usize> {
         let count = self.inner.write_at(offset, data.clone()).await?;
-        self.events.push(Event::Write { file: self.path.clone(), data: data.slice(..count) });
+        self.events.push(Event::Write { file: self.path.clone(), data: data.slice(..count), durable: false });
         Ok(count)
     }
 
     async fn write_at_and_sync(&self, offset: u64, data: Bytes) -> io::Result<usize> {
         let count = self.inner.write_at_and_sync(offset, data.clone()).await?;
-        self.events.push(Event::Write { file: self.path.clone(), data: data.slice(..count) });
-        if count == data.len() {
-            self.events.push(Event::Sync { file: self.path.clone(), covers: self.events.count() });
-        }
+        let durable = count == data.len();
+        self.events.push(Event::Write { file: self.path.clone(), data: data.slice(..count), durable });
         Ok(count)
     }
 
@@ -205,32 +213,58 @@ fn options(path: &Path) -> Options {
     Options::new(path).segment_bytes(64 << 10).batch_bytes(4 << 10).queue_bytes(64 << 10)
 }
 
+/// The means whose promises are to be looked at: plain calls and io_uring, each with every form of durable write.
+fn means() -> Vec<SystemVfs> {
+    let forms = [
+        DurableWrite::Auto,
+        DurableWrite::Cached,
+        DurableWrite::CachedDsync,
+        DurableWrite::Direct,
+        DurableWrite::DirectDsync,
+    ];
+    let mut means = Vec::new();
+    for form in forms {
+        means.push(SystemVfs::new(Backend::Std, form).unwrap());
+        match SystemVfs::new(Backend::Uring, form) {
+            Ok(vfs) => means.push(vfs.pipelined_from(0)),
+            Err(error) => println!("NOT RUN: {error}"),
+        }
+    }
+    means
+}
+
 /// Write, then sync, then acknowledgement: in that order, for every commit.
 #[test]
 fn every_acknowledged_commit_is_behind_a_completed_sync() {
     let dir = tempfile::tempdir().unwrap();
-    for inline in [false, true] {
-        let env = CountingEnv { events: Events::default() };
-        let options = options(&dir.path().join(format!("inline-{inline}"))).cores(2).inline(inline);
-        let Opened { engine, mut cores, .. } = env.block_on(Engine::open_in(env.clone(), options)).unwrap();
-        for number in 0..200_u64 {
-            let mut markers = Vec::new();
-            let mut epoch = None;
-            for core in &mut cores {
-                // The offset is in the end of the epoch itself: no commit may be acknowledged without it.
-                let marker = format!("commit {number} of core {} of {inline}", core.id());
-                let mark =
-                    EpochMark::new().offset("marker", highwater::Offset::Opaque(marker.clone().into_bytes()));
-                epoch = Some(core.close_epoch(mark).unwrap());
-                markers.push(marker);
-            }
-            engine.wait_durable(epoch.unwrap()).unwrap();
-            for marker in markers {
-                assert!(env.events.is_durable(marker.as_bytes()), "acknowledged without a sync: {marker}");
-            }
+    for (number, vfs) in means().into_iter().enumerate() {
+        for inline in [false, true] {
+            let env = CountingEnv { vfs, events: Events::default() };
+            let path = dir.path().join(format!("{number}-inline-{inline}"));
+            commits_behind_syncs(&env, options(&path).cores(2).inline(inline));
         }
-        engine.close(cores).unwrap();
     }
+}
+
+fn commits_behind_syncs(env: &CountingEnv, options: Options) {
+    let Opened { engine, mut cores, .. } = env.block_on(Engine::open_in(env.clone(), options)).unwrap();
+    for number in 0..100_u64 {
+        let mut markers = Vec::new();
+        let mut epoch = None;
+        for core in &mut cores {
+            // The offset is in the end of the epoch itself: no commit may be acknowledged without it.
+            let marker = format!("commit {number} of core {} on {:?}", core.id(), env.vfs);
+            let mark =
+                EpochMark::new().offset("marker", highwater::Offset::Opaque(marker.clone().into_bytes()));
+            epoch = Some(core.close_epoch(mark).unwrap());
+            markers.push(marker);
+        }
+        engine.wait_durable(epoch.unwrap()).unwrap();
+        for marker in markers {
+            assert!(env.events.is_durable(marker.as_bytes()), "acknowledged without a sync: {marker}");
+        }
+    }
+    engine.close(cores).unwrap();
 }
 
 /// The same from outside of the process, where the device counts its flushes.
@@ -241,16 +275,21 @@ fn the_device_flushes_at_least_once_per_acknowledged_commit() {
         Ok(device) => device,
         Err(why) => return println!("NOT RUN: {why}"),
     };
-    let Opened { engine, mut cores, .. } = Engine::open(options(&dir.path().join("data"))).unwrap();
-    let before = device.flushes();
     let commits = 50;
-    for number in 0..commits {
-        cores[0].put(b"key", &u64::to_le_bytes(number)).unwrap();
-        cores[0].commit().unwrap();
+    for (number, vfs) in means().into_iter().enumerate() {
+        let env = SystemEnv::with(vfs);
+        let options = options(&dir.path().join(number.to_string()));
+        let Opened { engine, mut cores, .. } = env.block_on(Engine::open_in(env, options)).unwrap();
+        let before = device.flushes();
+        for number in 0..commits {
+            cores[0].put(b"key", &u64::to_le_bytes(number)).unwrap();
+            let epoch = cores[0].close_epoch(EpochMark::new()).unwrap();
+            engine.wait_durable(epoch).unwrap();
+        }
+        let flushes = device.flushes() - before;
+        engine.close(cores).unwrap();
+        assert!(flushes >= commits, "{commits} commits on {vfs:?}, the device flushed {flushes} times");
     }
-    let flushes = device.flushes() - before;
-    engine.close(cores).unwrap();
-    assert!(flushes >= commits, "{commits} commits were acknowledged, the device flushed {flushes} times");
 }
 
 /// A block device that counts flushes.
