@@ -41,11 +41,11 @@ pub(crate) fn options(dir: &Path, cores: u16) -> Options {
 /// Runs the job from wherever it was to its end.
 ///
 /// The source delivers `rate` events per second, or as many as the job takes if that is zero.
-pub(crate) fn run(dir: &Path, core_count: u16, rate: u32) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(options: Options, rate: u32) -> Result<(), Box<dyn Error>> {
     let flights = Flights::load()?;
 
     Line::Begin(Phase::Recovery).send()?;
-    let Opened { engine, mut cores, report } = Engine::open(options(dir, core_count))?;
+    let Opened { engine, mut cores, report } = Engine::open(options)?;
     let start = resume_at(&report, &cores, &flights)?;
     let recovered = Recovered {
         epoch: report.epoch.0,

@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use highwater::Backend;
 
 use source::Flights;
 
@@ -54,6 +55,10 @@ struct Args {
     #[arg(long, default_value_t = 50_000)]
     rate: u32,
 
+    /// How the job reaches its disk
+    #[arg(long, value_enum, default_value_t = DiskBackend::Auto)]
+    backend: DiskBackend,
+
     /// Where to make the directory of the database [default: the system's directory for temporary files]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -65,6 +70,35 @@ struct Args {
     /// What the program is when it starts itself; `--dir` is the database then
     #[arg(long, hide = true, requires = "dir")]
     child: Option<Role>,
+}
+
+/// How the job reaches its disk.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DiskBackend {
+    /// The best that works here.
+    Auto,
+    /// Plain system calls.
+    Std,
+    /// Linux's io_uring.
+    Uring,
+}
+
+impl DiskBackend {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Std => "std",
+            Self::Uring => "uring",
+        }
+    }
+
+    fn backend(self) -> Backend {
+        match self {
+            Self::Auto => Backend::Auto,
+            Self::Std => Backend::Std,
+            Self::Uring => Backend::Uring,
+        }
+    }
 }
 
 /// What a process of this program does.
@@ -100,7 +134,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     if let (Some(role), Some(dir)) = (args.child, &args.dir) {
         return match role {
-            Role::Job => job::run(dir, args.cores, args.rate).map(|()| true),
+            Role::Job => {
+                let options = job::options(dir, args.cores).backend(args.backend.backend());
+                job::run(options, args.rate).map(|()| true)
+            }
             Role::Check => reference::check(dir, args.cores),
         };
     }

@@ -220,6 +220,7 @@ fn is_due(trigger: &Trigger, line: &Line, events: u64) -> bool {
 fn command(args: &Args, dir: &Path, role: Role) -> Result<Command, Box<dyn Error>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--cores").arg(args.cores.to_string()).arg("--rate").arg(args.rate.to_string());
+    command.arg("--backend").arg(args.backend.name());
     command.arg("--dir").arg(dir).arg("--child").arg(role.name()).stdin(Stdio::null());
     Ok(command)
 }
