@@ -34,7 +34,7 @@ use std::path::Path;
 pub use file::SystemFile;
 
 use self::durable::Form;
-use super::{Entry, OpenMode, StdLock, StdVfs, Vfs, uring};
+use super::{Entry, OpenMode, StdFile, StdLock, StdVfs, Vfs, uring};
 use crate::options::{Backend, DurableWrite};
 
 /// Writes of fewer bytes, with nothing in flight, are plain calls: a log that has small batches does better to
@@ -86,6 +86,12 @@ impl SystemVfs {
     pub fn uses_uring(&self) -> bool {
         self.rings
     }
+
+    /// The file at `path`, which is open for writing.
+    fn writable(self, path: &Path, file: StdFile) -> SystemFile {
+        let direct = if self.form.is_direct() { machine::open_direct(path, &file) } else { None };
+        SystemFile::new(self, file, direct)
+    }
 }
 
 impl Vfs for SystemVfs {
@@ -94,16 +100,15 @@ impl Vfs for SystemVfs {
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SystemFile> {
         let file = StdVfs.open(path, mode).await?;
-        let direct = match mode {
-            OpenMode::Write if self.form.is_direct() => machine::open_direct(path, &file),
-            _ => None,
-        };
-        Ok(SystemFile::new(*self, file, direct))
+        Ok(match mode {
+            OpenMode::Read => SystemFile::new(*self, file, None),
+            OpenMode::Write => self.writable(path, file),
+        })
     }
 
     async fn create_new(&self, path: &Path) -> io::Result<SystemFile> {
-        // What is written once and synced once gains nothing from a form of its own.
-        Ok(SystemFile::new(*self, StdVfs.create_new(path).await?, None))
+        let file = StdVfs.create_new(path).await?;
+        Ok(self.writable(path, file))
     }
 
     async fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -68,16 +68,18 @@ fn direct_and_cached_writes_are_one_file() {
         ("direct", DurableWrite::Direct),
         ("direct_dsync", DurableWrite::DirectDsync),
     ] {
-        for backend in [Backend::Std, Backend::Uring] {
+        for (backend, reopened) in [(Backend::Std, false), (Backend::Std, true), (Backend::Uring, true)] {
             let Ok(vfs) = SystemVfs::new(backend, form) else {
                 println!("NOT RUN: {backend:?}");
                 continue;
             };
             let vfs = vfs.pipelined_from(0);
-            let path = dir.path().join(format!("{name}-{backend:?}"));
+            let path = dir.path().join(format!("{name}-{backend:?}-{reopened}"));
             let content = StdEnv.block_on(async {
-                drop(vfs.create_new(&path).await.unwrap());
-                let file = vfs.open(&path, OpenMode::Write).await.unwrap();
+                let mut file = vfs.create_new(&path).await.unwrap();
+                if reopened {
+                    file = vfs.open(&path, OpenMode::Write).await.unwrap();
+                }
                 write_all_at(&file, 0, aligned(0, 8 * UNIT, 1)).await.unwrap();
                 // Aligned, large, unaligned in memory, in length, in place, and next to each other.
                 for (offset, shift, bytes, fill) in [
