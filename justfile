@@ -26,3 +26,6 @@ bench *ARGS:
 
 flights *ARGS:
     cargo run --release --example flights -- {{ARGS}}
+
+compare *ARGS:
+    cargo run --release --manifest-path benches/compare/Cargo.toml -- {{ARGS}}
