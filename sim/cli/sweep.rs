@@ -48,6 +48,9 @@ pub(crate) fn run(args: &Args) -> Exit {
     let Args { profile, scheduler, base, .. } = *args;
     let bar = Progress::new(&profile.to_string(), budget);
     let job = Job { profile, scheduler, base, budget, failures_max: FAILURES_MAX };
+    if args.rounds > 1 {
+        usage::count_live_bytes();
+    }
     for _ in 1..args.rounds {
         job::run(&job, &|total| bar.show(total));
         println!("  {}", usage::memory());
