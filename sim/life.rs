@@ -25,11 +25,12 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Rounds that the last life has for being healthy.
 const ROUNDS_MAX: u32 = 200;
 
-/// Steps between two checkpoints of the last life: in so many of its rounds, then none. What the checkpoints that are
-/// kept have between them is log that has to stay, and with one record in a frame and two frames in a segment five steps
-/// are three segments.
+/// Steps between two checkpoints of the last life.
 const DRAIN_STEPS: u64 = 5;
-const DRAINS_WITH_STEPS: u32 = 20;
+
+/// Rounds with steps of a life whose segments are too small for them: each step may fill a frame, and what the
+/// checkpoints that are kept have between them is log that has to stay.
+const SMALL_DRAINS: u32 = 20;
 
 /// Checkpoints after which the logs have to be small: two generations of bases, so that the fallback is young too.
 const DRAINS_MAX: u32 = 30;
@@ -196,7 +197,9 @@ pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Ex
         }
         assert!(round < DRAINS_MAX, "I10: {log_bytes} bytes of logs after {round} checkpoints");
         let streams = Streams::new(run.plan.seed).fork(&format!("load/drain/{round}"));
-        let steps = if round < DRAINS_WITH_STEPS { DRAIN_STEPS } else { 0 };
+        // A segment begins with its header and its `SegmentStart`.
+        let frames = (tuning.segment_bytes / u64::from(run.plan.shape.write_unit)).saturating_sub(2);
+        let steps = if frames < DRAIN_STEPS && round >= SMALL_DRAINS { 0 } else { DRAIN_STEPS };
         let more = Step::draw(streams, &run.plan.load, run.plan.shape.cores, steps);
         user.work(&more).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     }

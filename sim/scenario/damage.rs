@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = tests![
     an_epoch_that_another_core_calls_closed_is_missed,
     segments_of_another_future_are_refused,
     manifests_of_an_earlier_boot_do_not_make_leftovers_of_a_later_life,
+    a_damaged_head_is_named_and_the_manifest_before_it_is_not_taken,
     damage_in_a_log_is_named_where_it_is,
     a_segment_of_another_log_is_named_and_never_followed,
 ];
@@ -216,6 +217,29 @@ fn manifests_of_an_earlier_boot_do_not_make_leftovers_of_a_later_life() {
             assert_eq!(rig.disk.disk().hash(), hash, "a refused open changes nothing");
         });
     }
+}
+
+/// The newest manifest is damaged. The one before it is whole and does not know the life in which somebody was told that
+/// a change is durable.
+fn a_damaged_head_is_named_and_the_manifest_before_it_is_not_taken() {
+    story(FaultPlan::none(), async move |mut rig| {
+        for value in [b"first", b"again"] {
+            let mut opened = rig.recover(options(1)).await;
+            put(&mut opened, 0, 1, value).expect("room");
+            commit(&mut opened).await.expect("no faults");
+            rig.kill();
+            drop(opened);
+        }
+        let head = files(&rig, "m").pop().expect("there are manifests");
+        rig.disk.with_disk(|disk| {
+            let len = disk.read_file(&head).map_or(0, |bytes| bytes.len() as u64);
+            disk.scribble(&head, len / 2, &[0xAA; 3]).expect("the file is there");
+        });
+        let hash = rig.disk.disk().hash();
+        let error = rig.open(options(1)).await.expect_err("the newest manifest is damaged");
+        assert_eq!((error.kind(), error.path()), (ErrorKind::Corrupt, Some(&*head)), "{error}");
+        assert_eq!(rig.disk.disk().hash(), hash, "a refused open changes nothing");
+    });
 }
 
 /// Every write unit of every segment is damaged in turn, its header and what is behind it: the first frame, which another
