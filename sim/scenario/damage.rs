@@ -243,13 +243,14 @@ fn a_damaged_head_is_named_and_the_manifest_before_it_is_not_taken() {
 }
 
 /// Every write unit of every segment is damaged in turn, its header and what is behind it: the first frame, which another
-/// segment names, and the last one, which holds no record: the first sweep of
-/// profile damage found errors that named a neighbour. An error names that segment and no
-/// other; or nothing is missing.
+/// segment names, and the last one, which holds no record; and the segment is removed. The first sweep of profile damage
+/// found errors that named a neighbour, a later one an error that named the unused segment behind one that was gone. An
+/// error names that segment, or the folder that misses it, and no other; or nothing is missing.
 fn damage_in_a_log_is_named_where_it_is() {
-    let (mut refused, mut victim, mut more) = (0, 0, true);
+    let (mut refused, mut missed, mut victim, mut more) = (0, 0, 0, true);
     while more {
         let (sender, receiver) = std::sync::mpsc::channel();
+        let (lost, wholes) = std::sync::mpsc::channel();
         story(FaultPlan::none(), async move |mut rig| {
             let mut opened = rig.recover(options(1)).await;
             for round in 0..24_u32 {
@@ -260,14 +261,27 @@ fn damage_in_a_log_is_named_where_it_is() {
             rig.kill();
             let whole = rig.disk.disk();
             let Some(path) = files(&rig, "wal").get(victim).cloned() else { return };
-            for offset in (4096 + 20..16 << 10).step_by(4096) {
+            for offset in (4096 + 20..20 << 10).step_by(4096) {
                 rig.disk.with_disk(|disk| *disk = whole.clone());
-                rig.disk.damage(&path, &Damage::BitRot { offset, mask: 0xFF }).expect("the segment is there");
+                let gone = offset > 16 << 10;
+                if gone {
+                    rig.disk.with_disk(|disk| disk.remove_at_rest(&path)).expect("the segment is there");
+                } else {
+                    rig.disk
+                        .damage(&path, &Damage::BitRot { offset, mask: 0xFF })
+                        .expect("the segment is there");
+                }
                 match rig.open(options(1)).await {
-                    Ok(opened) => assert_eq!(get(&opened, 0, 2).as_deref(), Some(&23_u32.to_le_bytes()[..])),
+                    Ok(opened) => {
+                        let whole = get(&opened, 0, 2).as_deref() == Some(&23_u32.to_le_bytes()[..]);
+                        assert!(whole || gone, "{}, offset {offset}: records are lost", path.display());
+                        lost.send(whole).expect("the test waits");
+                    }
                     Err(error) => {
                         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
-                        assert_eq!(error.path(), Some(&*path), "offset {offset}: {error}");
+                        let named = error.path().expect("damage has a place");
+                        let named = named == path || (gone && Some(named) == path.parent());
+                        assert!(named, "{}, offset {offset}: {error}", path.display());
                         sender.send(()).expect("the test waits");
                     }
                 }
@@ -278,8 +292,11 @@ fn damage_in_a_log_is_named_where_it_is() {
         let told = receiver.try_iter().count();
         more = told > 0;
         refused += told.saturating_sub(1);
+        missed += wholes.try_iter().filter(|whole| !whole).count();
         victim += 1;
     }
+    // What only the last segment knew.
+    assert!(missed <= 1, "{missed} segments are gone, and nobody misses them");
     assert!(victim > 4 && refused > 10, "{refused} refusals over {victim} segments");
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Stand {
     pub(super) next: Option<(SegmentNo, Lsn)>,
     /// The unlinked segment that should go on where this one ends, if that was found out.
     pub(super) cut_off: Option<PathBuf>,
+    /// The first unlinked segment that holds no frame of what is missing.
+    pub(super) silent: Option<(SegmentNo, PathBuf)>,
     /// Where reading the segment before it ended, and at what.
     pub(super) behind: Option<(PathBuf, u64, Next)>,
 }
@@ -34,6 +36,20 @@ impl Stand {
     /// Whether no records can come where reading has got to: none are ever in the last write unit of a segment.
     pub(super) fn is_full(&self) -> bool {
         self.limit.saturating_sub(self.offset) <= self.spec.unit()
+    }
+
+    /// The segment that lost the first frame, which would say that it goes on where this one ends. What a full segment
+    /// lacks can only be in the next one, be it that all of that is gone.
+    fn follower_without_link(&self) -> Option<&Path> {
+        let silent =
+            self.silent.as_ref().filter(|(number, _)| self.is_full() && *number == self.number.next());
+        self.cut_off.as_ref().or(silent.map(|(_, path)| path)).map(PathBuf::as_path)
+    }
+
+    /// Whether what goes on behind this segment is in no file: a number that is missing speaks for a segment that is
+    /// gone, more than for one behind it that was prepared and holds nothing.
+    fn lost_its_follower(&self) -> bool {
+        self.started && self.next.is_none() && self.is_full() && self.follower_without_link().is_none()
     }
 }
 
@@ -69,9 +85,12 @@ impl Refusal<'_> {
         } else {
             "no crash leaves that".to_owned()
         };
-        if at.started && at.next.is_none() && at.cut_off.is_none() && at.is_full() {
+        if at.lost_its_follower() {
+            let or = at.silent.as_ref().map_or(String::new(), |(_, path)| {
+                format!(", unless {} lost its first frame", path.display())
+            });
             let what = format!(
-                "core {core}, LSN {next_lsn}: segment {} is full and no segment that follows it is there, yet {claim}; \
+                "core {core}, LSN {next_lsn}: segment {} is full and no segment that follows it is there{or}, yet {claim}; \
                  nothing was changed: restore this folder from a backup, or the database from a checkpoint",
                 at.number,
             );
@@ -91,7 +110,7 @@ impl Refusal<'_> {
 /// The damaged place and what was found there: not always where reading could not go on.
 fn blame(next: Next, at: &Stand) -> (&Path, u64, String) {
     let breaks_chain = next == Next::WrongChain && !at.started;
-    match (&at.behind, &at.cut_off) {
+    match (&at.behind, at.follower_without_link()) {
         // Frames without records at the end of the segment before: only the chain misses them.
         (Some((path, offset, Next::BadHeader | Next::BadPayload)), _) if breaks_chain => {
             let found = format!("no frame that leads to the chain with which {} begins", at.path.display());

@@ -316,6 +316,7 @@ impl<V: Vfs> WalReader<V> {
             started: false,
             next,
             cut_off: None,
+            silent: None,
             behind: None,
         };
         Ok(Reading { file, salt, at, predecessor, unlinked })
@@ -589,12 +590,11 @@ impl<V: Vfs> WalReader<V> {
             if more.least_lsn.is_some_and(|least| least <= self.next_lsn) {
                 cut_off.get_or_insert(behind.path);
             } else {
-                silent.get_or_insert(behind.path);
+                silent.get_or_insert((number, behind.path));
             }
             evidence.merge(&more);
         }
-        // What a full segment lacks can only be in the next one, be it that all of that is gone.
-        at.cut_off = cut_off.or(silent.filter(|_| at.is_full()));
+        (at.cut_off, at.silent) = (cut_off, silent);
         self.proven = self.proven.max(evidence.durable_through);
         self.scan.closed_through = self.scan.closed_through.max(evidence.closed_through);
         self.scan.greatest_lsn = self.scan.greatest_lsn.max(evidence.greatest_lsn);
