@@ -70,6 +70,7 @@ pub type TimelineId = Nonce;
 impl Lsn {
     /// The LSN after this one.
     #[must_use]
+    #[inline]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }

@@ -1,5 +1,7 @@
 //! The log alone: appends of many sizes, group commits with writes in flight, rolls, trims, crashes and reopens.
 
+mod pipelines;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::path::Path;
@@ -39,7 +41,8 @@ const EFFORT: Effort = Effort {
 
 const DIR: &str = "/log";
 
-type Wal = CoreWal<SimEnv<SimVfs>>;
+type Env = SimEnv<SimVfs>;
+type Wal = CoreWal<Env>;
 
 /// I1, I3 and I5 of the log: every crash of a small workload, and every crash of its recovery.
 fn fan_out_of_the_log_passes() {
@@ -97,16 +100,18 @@ struct Shape {
     constant_size: bool,
     /// Trims for every five appends and four syncs.
     trims: u64,
+    /// How often an operation is a whole pipeline.
+    pipelines: f64,
 }
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { course, options, constant_size, trims } = self;
+        let Self { course, options, constant_size, trims, pipelines } = self;
         let Course { personality, plan, value_bytes_max, lives, operations, .. } = course;
         write!(
             f,
             "disk: {personality}; faults: {plan}; values: {value_bytes_max} constant={constant_size}; lives: {lives} \
-             of {operations} operations, trims: {trims}; {options:?}"
+             of {operations} operations, trims: {trims}, pipelines: {pipelines}; {options:?}"
         )
     }
 }
@@ -144,7 +149,9 @@ impl Shape {
         let constant_size = draws.chance(0.3);
         course.lives = draws.range(1, 4);
         course.operations = draws.range(4, 40);
-        Self { course, options, constant_size, trims: *draws.pick(&[1, 1, 4]) }
+        let trims = *draws.pick(&[1, 1, 4]);
+        let pipelines = *streams.stream("shape.pipelines").pick(&[0.0, 0.2, 0.5]);
+        Self { course, options, constant_size, trims, pipelines }
     }
 
     /// The same on a device that overwrites more at once than the log does, and may garble all of it. The log refuses
@@ -334,8 +341,26 @@ struct Run<'a> {
     shape: &'a Shape,
     stage: Stage<'a, Promise>,
     executor: Arc<dyn Executor>,
-    env: SimEnv<SimVfs>,
+    env: Env,
     lsns: Vec<Lsn>,
+}
+
+/// A record of the workload.
+struct Drawn {
+    number: u64,
+    kind: u64,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Drawn {
+    fn record(&self) -> WalRecord<'_> {
+        match self.kind {
+            0 => WalRecord::Delete { key: &self.key },
+            1 => WalRecord::EpochEnd { epoch: Epoch(self.number) },
+            _ => WalRecord::Put { key: &self.key, value: &self.value },
+        }
+    }
 }
 
 /// Runs the workload of `seed` and returns the moments at which it may crash.
@@ -354,14 +379,20 @@ impl Run<'_> {
         for life in self.shape.course.lives() {
             record::life(format!("{life} of the run"));
             self.stage.enter(life, Scope::OPEN);
-            let Some(mut wal) = self.open().await? else { continue };
+            let Some(wal) = self.open().await? else { continue };
+            let mut log = Some(wal);
             for number in self.shape.course.operations() {
-                if self.stage.enter(life, number) && !self.operate(&mut wal).await {
+                if !self.stage.enter(life, number) {
+                    continue;
+                }
+                let (left, goes_on) = self.operate(log).await;
+                log = left;
+                if !goes_on {
                     break;
                 }
             }
             self.stage.enter(life, Scope::END);
-            self.end(wal, life + 1 == self.shape.course.lives).await;
+            self.end(log, life + 1 == self.shape.course.lives).await;
         }
         Ok(())
     }
@@ -405,8 +436,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// One operation; false when the log has failed.
-    async fn operate(&mut self, wal: &mut Wal) -> bool {
+    /// One operation. Returns the log, if it is still there, and whether it goes on: not when it has failed.
+    async fn operate(&mut self, log: Option<Wal>) -> (Option<Wal>, bool) {
+        let Some(mut wal) = log else { return (None, false) };
+        if self.shape.pipelines > 0.0 && self.stage.draws.chance(self.shape.pipelines) {
+            self.shape.course.call("pipeline");
+            return match self.pipeline(wal).await {
+                Ok(wal) => (Some(wal), true),
+                Err(_) => (None, false),
+            };
+        }
         let draw = self.stage.draws.below(9 + self.shape.trims);
         self.shape.course.call(match draw {
             0..=4 => "append",
@@ -414,44 +453,51 @@ impl Run<'_> {
             _ => "trim",
         });
         let done = match draw {
-            0..=4 => self.append_some(wal),
-            5..=8 => self.sync(wal).await,
-            _ => self.trim(wal).await,
+            0..=4 => self.append_some(&mut wal),
+            5..=8 => self.sync(&mut wal).await,
+            _ => self.trim(&mut wal).await,
         };
-        match done.map_err(|error| error.kind()) {
-            Ok(()) => true,
-            Err(ErrorKind::Full) => {
+        let goes_on = self.wait_for_space(done).await.is_ok();
+        (Some(wal), goes_on)
+    }
+
+    /// Waits for space, if that is what `done` lacked.
+    async fn wait_for_space(&self, done: Result<(), Error>) -> Result<(), Error> {
+        match done {
+            Err(error) if error.kind() == ErrorKind::Full => {
                 self.executor.sleep(Duration::from_millis(300)).await;
-                true
+                Ok(())
             }
-            Err(_) => false,
+            done => done,
         }
     }
 
     fn append_some(&mut self, wal: &mut Wal) -> Result<(), Error> {
         for _ in 0..self.stage.draws.range(1, 12) {
-            let number = lock(&self.stage.promise).hashes.len() as u64;
-            let max = self.shape.course.value_bytes_max;
-            let bytes = if self.shape.constant_size { max } else { self.stage.draws.range(0, max) };
-            let mut value = vec![0; usize::try_from(bytes).expect("a few thousand")];
-            self.stage.draws.fill(&mut value);
-            let key = [number.to_le_bytes(), self.stage.draws.bits().to_le_bytes()].concat();
-            let record = match self.stage.draws.below(16) {
-                0 => WalRecord::Delete { key: &key },
-                1 => WalRecord::EpochEnd { epoch: Epoch(number) },
-                _ => WalRecord::Put { key: &key, value: &value },
-            };
-            match wal.append(&record) {
-                Ok(lsn) => {
-                    record::note(|| Event::Appended { core: 0, lsn: lsn.0 });
-                    Arc::make_mut(&mut lock(&self.stage.promise).hashes).push(hash_of(&record));
-                    self.lsns.push(lsn);
-                }
+            let drawn = self.draw_record();
+            match wal.append(&drawn.record()) {
+                Ok(lsn) => self.appended(&drawn, lsn),
                 Err(error) if error.kind() == ErrorKind::Busy => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    fn draw_record(&mut self) -> Drawn {
+        let number = lock(&self.stage.promise).hashes.len() as u64;
+        let max = self.shape.course.value_bytes_max;
+        let bytes = if self.shape.constant_size { max } else { self.stage.draws.range(0, max) };
+        let mut value = vec![0; usize::try_from(bytes).expect("a few thousand")];
+        self.stage.draws.fill(&mut value);
+        let key = [number.to_le_bytes(), self.stage.draws.bits().to_le_bytes()].concat();
+        Drawn { number, kind: self.stage.draws.below(16), key, value }
+    }
+
+    fn appended(&mut self, drawn: &Drawn, lsn: Lsn) {
+        record::note(|| Event::Appended { core: 0, lsn: lsn.0 });
+        Arc::make_mut(&mut lock(&self.stage.promise).hashes).push(hash_of(&drawn.record()));
+        self.lsns.push(lsn);
     }
 
     async fn sync(&mut self, wal: &mut Wal) -> Result<(), Error> {
@@ -463,23 +509,33 @@ impl Run<'_> {
     }
 
     async fn trim(&mut self, wal: &mut Wal) -> Result<(), Error> {
-        let through = {
-            let mut promise = lock(&self.stage.promise);
-            let count = self.stage.draws.range(promise.trimmed as u64, promise.acked as u64);
-            let count = usize::try_from(count).expect("a count of records");
-            let Some(last) = count.checked_sub(1) else { return Ok(()) };
-            promise.trimmed = count;
-            promise.trimmed_through = promise.trimmed_through.max(self.lsns[last]);
-            self.lsns[last]
-        };
+        let Some(through) = self.draw_trim() else { return Ok(()) };
         wal.trim(through).await?;
         let begins = wal.lives().first().expect("the live life is never trimmed").first_lsn;
         lock(&self.stage.promise).gone = self.lsns.partition_point(|lsn| *lsn < begins);
         Ok(())
     }
 
+    /// Gives up some of what is promised, and says through which LSN.
+    fn draw_trim(&mut self) -> Option<Lsn> {
+        let mut promise = lock(&self.stage.promise);
+        let count = self.stage.draws.range(promise.trimmed as u64, promise.acked as u64);
+        let count = usize::try_from(count).expect("a count of records");
+        let through = self.lsns[count.checked_sub(1)?];
+        promise.trimmed = count;
+        promise.trimmed_through = promise.trimmed_through.max(through);
+        Some(through)
+    }
+
     /// Ends a life, in one of the ways in which lives end.
-    async fn end(&mut self, mut wal: Wal, last: bool) {
+    async fn end(&mut self, log: Option<Wal>, last: bool) {
+        // A pipeline that failed is gone already; its process may go on.
+        let Some(mut wal) = log else {
+            if !last && self.stage.draws.chance(0.5) {
+                self.reboot();
+            }
+            return;
+        };
         match self.stage.draws.below(4) {
             way if way == 0 || without::crash(Fate::Drawn).is_none() => {
                 let all = lock(&self.stage.promise).hashes.len();

@@ -152,13 +152,20 @@ impl<P: Patience> Feed for QueueFeed<P> {
         self.shared.closed()
     }
 
+    fn demanded(&self) -> Lsn {
+        Lsn(u64::MAX)
+    }
+
+    /// Room in the pool is news.
+    fn written(&mut self, _: Lsn) {
+        self.shared.notify();
+    }
+
     fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]) {
         self.of_core().durable_lsn.store(lsn.0, Ordering::Release);
         if let Some((epoch, _)) = epochs.last() {
             self.shared.durable(self.core, *epoch);
         }
-        // Room in the pool is news, too.
-        self.shared.notify();
     }
 }
 

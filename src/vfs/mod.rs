@@ -20,6 +20,7 @@
 //! Dropping a future never cancels what it has begun, and never frees memory that the device still uses.
 //! `contract` (feature `sim`) holds the suite that every backend passes.
 
+mod aligned;
 #[cfg(feature = "sim")]
 pub mod contract;
 mod obfuscate;
@@ -36,6 +37,7 @@ pub(crate) mod uring;
 pub use self::obfuscate::{ObfuscatedFile, ObfuscatedVfs};
 pub use self::std::{StdFile, StdLock, StdVfs};
 pub use self::system::{SystemFile, SystemVfs};
+pub(crate) use aligned::aligned_zeroes;
 pub(crate) use renew::renew_dir;
 pub(crate) use transfer::{
     read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync, write_all_at,

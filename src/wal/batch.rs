@@ -19,6 +19,7 @@ use concurrent_queue::ConcurrentQueue;
 use crate::codec::{Record, RecordKind};
 use crate::ids::{Epoch, Lsn};
 use crate::limits::{FRAME_HEADER_BYTES, WRITE_UNIT_BYTES_MAX};
+use crate::vfs::aligned_zeroes;
 use crate::wal::epoch_end;
 
 /// Most epoch ends in one batch or frame.
@@ -36,15 +37,7 @@ impl Room {
     /// Room for a header, `payload_bytes` and the padding, aligned for direct I/O.
     fn new(payload_bytes: usize) -> Self {
         let whole = (FRAME_HEADER_BYTES + payload_bytes).next_multiple_of(ALIGN_BYTES);
-        let mut bytes = BytesMut::zeroed(whole + ALIGN_BYTES);
-        let start = match bytes.as_ptr().align_offset(ALIGN_BYTES) {
-            // A split at zero would hand over the buffer unshared, and the first freeze would allocate.
-            0 => ALIGN_BYTES,
-            start => start,
-        };
-        let mut aligned = bytes.split_off(start);
-        aligned.truncate(whole);
-        Self { bytes: aligned, epochs: Vec::with_capacity(EPOCHS_MAX) }
+        Self { bytes: aligned_zeroes(whole), epochs: Vec::with_capacity(EPOCHS_MAX) }
     }
 }
 
@@ -83,6 +76,7 @@ impl Pool {
     }
 
     /// Bytes of records that one batch takes.
+    #[inline]
     pub(crate) fn batch_bytes(&self) -> usize {
         self.batch_bytes
     }
@@ -175,33 +169,45 @@ impl Batch {
         true
     }
 
+    /// Whether there is room for a record of `bytes` bytes.
+    #[inline]
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        bytes <= self.room_bytes - self.used_bytes
+    }
+
     /// The encoded records.
+    #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
         let room = self.room.as_ref().expect("a live batch has its room");
         &room.bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + self.used_bytes]
     }
 
     /// Whether nothing was appended yet.
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.records == 0
     }
 
     /// Count of the records.
+    #[inline]
     pub(crate) fn records(&self) -> u32 {
         self.records
     }
 
     /// The LSN of the first record.
+    #[inline]
     pub(crate) fn first_lsn(&self) -> Lsn {
         self.first_lsn
     }
 
     /// The LSN that the next record gets.
+    #[inline]
     pub(crate) fn next_lsn(&self) -> Lsn {
         Lsn(self.first_lsn.0 + u64::from(self.records))
     }
 
     /// Bytes of the frame that the batch becomes, without padding.
+    #[inline]
     pub(crate) fn frame_bytes(&self) -> usize {
         FRAME_HEADER_BYTES + self.used_bytes
     }
@@ -249,6 +255,7 @@ impl FrozenBatch {
     }
 
     /// The LSN of the last record.
+    #[inline]
     pub(crate) fn last_lsn(&self) -> Lsn {
         self.last_lsn
     }

@@ -9,7 +9,6 @@
 //! the new token before the open returns, so such a record comes back with another LSN: (token, LSN) names a record.
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,18 +16,19 @@ use crate::env::{Blocking, Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{FencingToken, Lsn, Nonce, SegmentNo};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use crate::vfs::{Vfs, renew_dir, retry};
+use crate::vfs::Vfs;
 use crate::wal::batch::{Batch, Pool};
 use crate::wal::feed::Queue;
-use crate::wal::frame::Predecessor;
-use crate::wal::life::{LifeBuilder, LifeSpec, LifeStart, record_bytes_max};
+use crate::wal::life::record_bytes_max;
 use crate::wal::lives::{Discovery, discover};
 use crate::wal::log::{CoreLog, Feed, Segments};
+use crate::wal::opening::{Begun, OldLog, begin, check_trimmed, drop_unproven, identify, lock, renew_name};
 use crate::wal::options::WalOptions;
+use crate::wal::pipeline::Pipeline;
 use crate::wal::reader::WalReader;
 use crate::wal::record::WalRecord;
 use crate::wal::scan::{Cut, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, Front, Link, LogSpec, Prepared, SegmentHeader};
+use crate::wal::segment::{self, Front, LogSpec, Prepared, SegmentHeader};
 use crate::wal::trim::{self, Retired};
 
 /// What an open found and did.
@@ -56,7 +56,7 @@ pub struct WalOpened<E: Env> {
 }
 
 /// Numbers and identities for new segments, and segments that trimming has made ready.
-struct Numbers<N> {
+pub(super) struct Numbers<N> {
     entropy: N,
     last: SegmentNo,
     spare: VecDeque<Prepared>,
@@ -77,26 +77,75 @@ impl<N: Entropy> Segments for Numbers<N> {
     }
 }
 
+/// What writes a log.
+pub(super) struct Writer<E: Env> {
+    pub(super) log: CoreLog<E::InlineVfs>,
+    pub(super) numbers: Numbers<E::Entropy>,
+}
+
+/// What a record of a log may be.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) spec: LogSpec,
+    record_bytes_max: usize,
+}
+
+impl Limits {
+    /// The bytes that `record` takes in a batch.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` for one beyond the limits.
+    #[inline]
+    pub(super) fn check(&self, record: &WalRecord<'_>) -> Result<usize> {
+        let (bytes, key_bytes, value_bytes) = record.sizes();
+        if key_bytes > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX || bytes > self.record_bytes_max {
+            return Err(self.refused(key_bytes, value_bytes));
+        }
+        Ok(bytes)
+    }
+
+    #[cold]
+    fn refused(&self, key_bytes: usize, value_bytes: usize) -> Error {
+        Error::invalid(format!(
+            "a record of {key_bytes} key and {value_bytes} value bytes; keys end at {KEY_BYTES_MAX}, values at \
+             {VALUE_BYTES_MAX}, and a record of this log at {} in all",
+            self.record_bytes_max
+        ))
+    }
+}
+
+/// What a [`Pipeline`] takes over for its time.
+pub(super) struct Lent<E: Env> {
+    pub(super) writer: Box<Writer<E>>,
+    pub(super) lock: Arc<<E::InlineVfs as Vfs>::Lock>,
+    pub(super) queue: Queue,
+    /// The last LSN that is durable, and the last that the log has taken.
+    pub(super) durable: Lsn,
+    pub(super) taken: Lsn,
+}
+
 /// A write-ahead log. One writer; `Send` whenever the disk's files are.
 pub struct CoreWal<E: Env> {
     vfs: E::InlineVfs,
     dir: PathBuf,
     id: LogId,
-    log: CoreLog<E::InlineVfs>,
+    /// `None` while a [`Pipeline`] has it.
+    writer: Option<Box<Writer<E>>>,
+    limits: Limits,
     lives: Vec<Life>,
     /// Of the segments that were there once the log was open.
     fronts: Arc<[Front]>,
-    numbers: Numbers<E::Entropy>,
     pool: Arc<Pool>,
     open_batch: Option<Batch>,
     queue: Queue,
-    queued: usize,
     next_lsn: Lsn,
+    high_water: Lsn,
     options: WalOptions,
     /// Segments below the floor that are still to be removed or recycled.
     given_up: VecDeque<Retired>,
     env: E,
-    _lock: <E::InlineVfs as Vfs>::Lock,
+    lock: Arc<<E::InlineVfs as Vfs>::Lock>,
 }
 
 impl<E: Env> CoreWal<E> {
@@ -141,24 +190,24 @@ impl<E: Env> CoreWal<E> {
         let fronts = kept.copied().chain([front]).collect();
         let report =
             WalReport { tail: scan.tail, scan, carried, token: start.spec.token, next_lsn: start.next_lsn };
-        let batch_bytes = options.batch_bytes.min(record_bytes_max(&start.spec));
+        let limits = Limits { spec: start.spec, record_bytes_max: record_bytes_max(&start.spec) };
         let wal = Self {
             vfs,
             dir: dir.to_owned(),
             id,
-            log,
+            high_water: log.marks().acknowledged,
+            writer: Some(Box::new(Writer { log, numbers })),
+            limits,
             lives,
             fronts,
-            numbers,
-            pool: Pool::new(options.batches_max, batch_bytes),
+            pool: Pool::new(options.batches_max, options.batch_bytes.min(limits.record_bytes_max)),
             open_batch: None,
             queue: Queue::closed_through(report.scan.closed_through),
-            queued: 0,
             next_lsn: start.next_lsn,
             options,
             given_up: VecDeque::new(),
             env,
-            _lock: lock,
+            lock: Arc::new(lock),
         };
         Ok(WalOpened { wal, report })
     }
@@ -174,27 +223,16 @@ impl<E: Env> CoreWal<E> {
     ///
     /// When an invariant of the log is broken: a defect of this crate.
     pub fn append(&mut self, record: &WalRecord<'_>) -> Result<Lsn> {
-        if let Some(error) = self.log.failure() {
+        if let Some(error) = self.failure() {
             return Err(error);
         }
-        let token = self.log.spec().token;
-        record.encoded(token, |record| {
-            let bytes = record.encoded_bytes();
-            let record_max = record_bytes_max(self.log.spec());
-            if record.key.len() > KEY_BYTES_MAX || record.value.len() > VALUE_BYTES_MAX || bytes > record_max
-            {
-                return Err(Error::invalid(format!(
-                    "a record of {} key and {} value bytes; keys end at {KEY_BYTES_MAX}, values at \
-                     {VALUE_BYTES_MAX}, and a record of this log at {record_max} in all",
-                    record.key.len(),
-                    record.value.len()
-                )));
-            }
+        let bytes = self.limits.check(record)?;
+        record.encoded(self.limits.spec.token, |record| {
             if let Some(lsn) = self.open_batch.as_mut().and_then(|batch| batch.append(record)) {
                 self.next_lsn = lsn.next();
                 return Ok(lsn);
             }
-            if self.queued >= self.options.batches_max {
+            if self.queue.len() >= self.options.batches_max {
                 return Err(busy());
             }
             let mut fresh = if bytes > self.pool.batch_bytes() {
@@ -218,14 +256,77 @@ impl<E: Env> CoreWal<E> {
     /// a write or sync failed, now or earlier: records above the high-water mark may or may not be there; reopen.
     pub async fn sync(&mut self) -> Result<Lsn> {
         self.close_batch();
-        self.log.run(&mut self.queue, &mut self.numbers).await?;
-        self.queued = 0;
-        Ok(self.high_water())
+        let Writer { log, numbers } = present(&mut self.writer);
+        let outcome = log.run(&mut self.queue, numbers).await;
+        self.high_water = log.marks().acknowledged;
+        outcome.map(|()| self.high_water)
+    }
+
+    /// Makes it a log that is written while it is appended to, by the thread that appends: whatever waits for the disk
+    /// moves the writes in flight along.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` after a failed write: reopen.
+    pub fn pipeline(self) -> Result<Pipeline<E>> {
+        Pipeline::new(self, false)
+    }
+
+    /// The same, written in the background ([`Env::spawn`]): a commit moves along while the caller does something else.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` after a failed write, or when the system starts no background work: reopen.
+    pub fn pipeline_in_background(self) -> Result<Pipeline<E>> {
+        Pipeline::new(self, true)
+    }
+
+    /// Gives the writer to a pipeline, until [`CoreWal::take_back`].
+    pub(super) fn lend(&mut self) -> Result<Lent<E>> {
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        let writer = self.writer.take().expect("a log has its writer");
+        let (lock, queue) = (Arc::clone(&self.lock), std::mem::take(&mut self.queue));
+        let marks = *writer.log.marks();
+        Ok(Lent { writer, lock, queue, durable: marks.durable, taken: marks.appended })
+    }
+
+    /// The end of [`CoreWal::lend`]. Everything below `next_lsn` is durable.
+    pub(super) fn take_back(&mut self, writer: Box<Writer<E>>, queue: Queue, next_lsn: Lsn) {
+        self.high_water = writer.log.marks().acknowledged;
+        assert_eq!(self.high_water.next(), next_lsn, "a pipeline ends when all of it is durable");
+        self.next_lsn = next_lsn;
+        self.queue = queue;
+        self.writer = Some(writer);
+    }
+
+    /// The batch that is being filled.
+    pub(super) fn take_open(&mut self) -> Option<Batch> {
+        self.open_batch.take()
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Why nothing can be appended any more.
+    fn failure(&self) -> Option<Error> {
+        self.writer.as_ref().expect("a log has its writer").log.failure()
     }
 
     /// The greatest LSN such that it and all below are durable.
     pub fn high_water(&self) -> Lsn {
-        self.log.marks().acknowledged
+        self.high_water
+    }
+
+    /// Where the log lies.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The LSN that the next record gets.
@@ -280,18 +381,19 @@ impl<E: Env> CoreWal<E> {
         let mut lives = self.lives.clone();
         let retired = trim::retire(&self.vfs, &self.dir, &mut lives, through.min(self.high_water())).await?;
         let floor = lives.first().expect("the live life is never given up").first_segment;
-        self.log.raise_floor(floor, self.queue.closed_through(), &mut self.numbers).await?;
+        let Writer { log, numbers } = present(&mut self.writer);
+        log.raise_floor(floor, self.queue.closed_through(), numbers).await?;
         self.lives = lives;
         self.given_up.extend(&retired);
         while let Some(one) = self.given_up.pop_front() {
             assert!(one.number < floor, "segment {} was given up, the log begins with {floor}", one.number);
-            if self.numbers.spare.len() >= self.options.spare_segments {
+            if numbers.spare.len() >= self.options.spare_segments {
                 trim::remove(&self.vfs, &self.dir, one.number).await?;
                 continue;
             }
-            let (number, identity) = self.numbers.fresh();
-            let header = SegmentHeader { log: *self.log.spec(), number, identity };
-            self.numbers.spare.extend(trim::reuse(&self.vfs, &self.dir, one, &header).await?);
+            let (number, identity) = numbers.fresh();
+            let header = SegmentHeader { log: self.limits.spec, number, identity };
+            numbers.spare.extend(trim::reuse(&self.vfs, &self.dir, one, &header).await?);
         }
         Ok(retired.len())
     }
@@ -303,14 +405,13 @@ impl<E: Env> CoreWal<E> {
     /// As [`CoreWal::sync`]; the log is closed all the same.
     pub async fn close(mut self) -> Result<Lsn> {
         let mark = self.sync().await?;
-        self.log.seal(self.queue.closed_through()).await?;
+        present(&mut self.writer).log.seal(self.queue.closed_through()).await?;
         Ok(mark)
     }
 
     fn close_batch(&mut self) {
         if let Some(batch) = self.open_batch.take() {
             self.queue.push(batch);
-            self.queued += 1;
         }
     }
 }
@@ -374,173 +475,11 @@ impl<E: Blocking> CoreWal<E> {
     }
 }
 
+/// Nobody sees a log whose writer a pipeline has: the pipeline has the log, too.
+fn present<E: Env>(writer: &mut Option<Box<Writer<E>>>) -> &mut Writer<E> {
+    writer.as_deref_mut().expect("a log has its writer")
+}
+
 fn busy() -> Error {
     Error::new(ErrorKind::Busy, "every batch is full and none is synced: sync, then append again")
-}
-
-fn lock_error(dir: &Path, source: io::Error) -> Error {
-    if source.kind() == io::ErrorKind::WouldBlock {
-        return Error::new(ErrorKind::Busy, "somebody has this log open: close it there first").at(dir);
-    }
-    Error::io("locking the log", dir, source)
-}
-
-/// Locks `dir`, and makes it first if it is missing.
-async fn lock<V: Vfs>(vfs: &V, dir: &Path) -> Result<V::Lock> {
-    match vfs.lock(dir).await {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create_dir(vfs, dir).await?;
-            vfs.lock(dir).await.map_err(|e| lock_error(dir, e))
-        }
-        locked => locked.map_err(|e| lock_error(dir, e)),
-    }
-}
-
-/// Makes `dir` if it is missing; its parent must exist.
-async fn create_dir<V: Vfs>(vfs: &V, dir: &Path) -> Result<()> {
-    match retry(|| vfs.create_dir(dir)).await {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error::io("creating the log's directory", dir, error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes the name of `dir`, in which no log has begun, durable: also if a sync of it failed before.
-async fn renew_name<V: Vfs>(vfs: &V, dir: &Path, nonce: Nonce) -> Result<()> {
-    renew_dir(vfs, dir, nonce).await.map_err(|e| Error::io("renewing the log's directory", dir, e))?;
-    let Some(parent) = dir.parent() else { return Ok(()) };
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    retry(|| vfs.sync_dir(parent)).await.map_err(|e| Error::io("creating the log's directory", parent, e))
-}
-
-/// Which log this is: what its segments say, or for a new one what the options say.
-fn identify<N: Entropy>(dir: &Path, options: &WalOptions, found: &Discovery, entropy: &N) -> Result<LogId> {
-    let Some(id) = found.id else {
-        let database = options.database.unwrap_or_else(|| entropy.nonce());
-        return Ok(LogId { database, core: options.core });
-    };
-    if id.core != options.core || options.database.is_some_and(|database| database != id.database) {
-        return Err(Error::invalid(format!(
-            "the log belongs to database {}, core {}; the options name another: open it with those, or another \
-             directory",
-            id.database, id.core
-        ))
-        .at(dir));
-    }
-    Ok(id)
-}
-
-fn check_trimmed(dir: &Path, options: &WalOptions, found: &Discovery) -> Result<()> {
-    match options.trimmed_through {
-        Some(known) if found.trimmed_through > known => Err(Error::corrupt(
-            dir,
-            format!(
-                "the log begins above LSN {}, and was trimmed through {known} only: its first segments are missing; \
-                 restore them from a backup",
-                found.trimmed_through
-            ),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// The log as an open finds it: nobody else writes it.
-struct OldLog<'a, V> {
-    vfs: &'a V,
-    dir: &'a Path,
-    id: LogId,
-    /// Of all segments.
-    fronts: &'a Arc<[Front]>,
-    read_ahead_bytes: usize,
-}
-
-impl<V: Vfs> OldLog<'_, V> {
-    fn reader(&self, lives: Vec<Life>, cut: Option<Cut>) -> WalReader<V> {
-        let (place, fronts) = ((self.vfs.clone(), self.dir), Arc::clone(self.fronts));
-        WalReader::of_fronts(place, self.id, lives, cut, self.read_ahead_bytes, fronts)
-    }
-
-    async fn scan(&self, lives: &[Life]) -> Result<LogScan> {
-        let mut reader = self.reader(lives.to_vec(), None);
-        while reader.advance().await? {}
-        Ok(reader.into_scan())
-    }
-}
-
-/// Ends the last of `lives` at the proven mark. A life of which nothing is proven is left out: its first
-/// `SegmentStart` may be in the page cache only, so that the new life may not build on it. All of its records are
-/// carried, and the life before it keeps the ceiling that it had.
-fn drop_unproven(lives: &mut Vec<Life>, proven: Lsn) {
-    let Some(last) = lives.last_mut() else { return };
-    if last.first_lsn <= proven {
-        last.ceiling = Some(proven);
-    } else {
-        lives.pop();
-    }
-}
-
-/// A life that has begun, and the log that goes on with it.
-struct Begun<V: Vfs> {
-    start: LifeStart,
-    log: CoreLog<V>,
-    /// Of its first segment.
-    front: Front,
-    /// Count of the records that were written again.
-    carried: u64,
-}
-
-/// Begins the life of this open and carries into it what is read but not proven.
-async fn begin<V: Vfs>(
-    old: &OldLog<'_, V>,
-    found: &Discovery,
-    scan: &LogScan,
-    segments: &mut impl Segments,
-    options: &WalOptions,
-) -> Result<Begun<V>> {
-    let (segment, identity) = segments.fresh();
-    let token = FencingToken(found.greatest_token.0 + 1);
-    let write_unit = found.shape.map_or(options.write_unit, |(unit, _)| unit);
-    let log = LogSpec {
-        database: old.id.database,
-        core: old.id.core,
-        token,
-        write_unit,
-        segment_bytes: options.segment_bytes,
-    };
-    let mut linked = found.lives.clone();
-    drop_unproven(&mut linked, scan.proven);
-    let floor = linked.first().map_or(segment, |oldest| oldest.first_segment);
-    let spec = LifeSpec {
-        log,
-        segment,
-        identity,
-        first_lsn: scan.greatest_lsn.next(),
-        closed_through: scan.closed_through,
-        floor,
-        predecessor: Predecessor {
-            segment: SegmentNo(0),
-            last_lsn: linked.last().and_then(|life| life.ceiling).unwrap_or_default(),
-            token: linked.last().map_or(FencingToken(0), |life| life.token),
-        },
-    };
-    let mut life = LifeBuilder::begin(old.vfs.clone(), old.dir, spec, options.batch_bytes).await?;
-    let mut carried = 0;
-    if let Some(before) = found.lives.last().filter(|_| scan.proven < scan.prefix_end) {
-        let cut = Cut { segment: before.first_segment, lsn: scan.proven };
-        let lives = vec![Life { ceiling: Some(scan.prefix_end), ..*before }];
-        let mut reader = old.reader(lives, Some(cut));
-        while reader.advance().await? {
-            let mut frame = reader.frame();
-            while let Some((_, record)) = frame.next_record() {
-                life.carry(&record, segments).await?;
-                carried += 1;
-            }
-        }
-    }
-    let (start, log) = life.finish_into_log(segments, options.depth).await?;
-    let header = SegmentHeader { log: spec.log, number: segment, identity };
-    let link = Link { token, predecessor: spec.predecessor };
-    let front = Front { header, salt: header.salt(), link: Some(link) };
-    Ok(Begun { start, log, front, carried })
 }

@@ -21,6 +21,21 @@ impl Queue {
         Self { batches: VecDeque::new(), closed_through: epoch, durable: Lsn(0) }
     }
 
+    /// A queue of `batches`, for a log in which everything through `durable` is durable.
+    pub(crate) fn of(batches: VecDeque<Batch>, closed_through: Epoch, durable: Lsn) -> Self {
+        Self { batches, closed_through, durable }
+    }
+
+    /// The batches, and the greatest epoch known closed.
+    pub(crate) fn into_parts(self) -> (VecDeque<Batch>, Epoch) {
+        (self.batches, self.closed_through)
+    }
+
+    /// How many batches wait.
+    pub(crate) fn len(&self) -> usize {
+        self.batches.len()
+    }
+
     /// Adds a batch behind the others.
     pub(crate) fn push(&mut self, batch: Batch) {
         self.batches.push_back(batch);
@@ -39,6 +54,12 @@ impl Feed for Queue {
     fn closed_through(&self) -> Epoch {
         self.closed_through
     }
+
+    fn demanded(&self) -> Lsn {
+        Lsn(u64::MAX)
+    }
+
+    fn written(&mut self, _: Lsn) {}
 
     fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]) {
         assert!(lsn > self.durable, "acknowledged {lsn} after {}", self.durable);

@@ -1,7 +1,20 @@
-//! Several durable writes in flight, completed in any order, acknowledged in one.
+//! Several writes in flight, completed in any order, acknowledged in one.
+//!
+//! ```text
+//! submitted ──write completes──► written ──────┐ in submission order
+//!             a durable write, nothing unsynced before it ──► durable, acknowledged
+//!             else ──► unsynced ──a sync that began behind it──► durable, acknowledged
+//! ```
+//!
+//! 1. Frames leave the ring in submission order, whatever order their writes complete in.
+//! 2. A sync covers exactly the frames that had left the ring when it began.
+//! 3. A durable write is acknowledged by itself only when everything before it is durable already.
+//! 4. A sync is begun for what the feed demands, when all of that has been written: not for each frame of it. What is
+//!    demanded later waits for the next one, so that a stream of demands puts no sync off.
 //!
 //! The slots are a ring in submission order. They live inside one drive and borrow the segment's file; each is
-//! pinned once and used for write after write, so that a write costs no allocation.
+//! pinned once and used for write after write, so that a write costs no allocation. A frame's memory goes back to its
+//! pool when it has been written.
 
 use std::future::Future;
 use std::io;
@@ -9,8 +22,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::error::{Error, Result};
-use crate::vfs::{Vfs, write_all_and_sync};
-use crate::wal::log::{CoreLog, Feed, Segments, Submitted};
+use crate::ids::{Epoch, Lsn};
+use crate::vfs::{File, Vfs, retry, write_all_and_sync, write_all_at};
+use crate::wal::log::{CoreLog, Desk, Feed, Segments, Submitted};
+
+/// Epoch ends that wait for a sync before one is begun that nobody demanded: memory is bounded.
+const UNSYNCED_EPOCHS_MAX: usize = 4096;
 
 struct Slot<Fut> {
     /// The write; `None` once it has completed.
@@ -74,6 +91,39 @@ impl<Fut: Future<Output = io::Result<()>>> Ring<Fut> {
         self.used -= 1;
         Some(frame)
     }
+
+    /// Whether every write in flight makes itself durable.
+    fn all_durable(&self) -> bool {
+        self.slots.iter().filter_map(|slot| slot.frame.as_ref()).all(|frame| frame.durably)
+    }
+}
+
+/// Frames that were written and wait for a sync, in order and without gaps, as far as they matter still.
+pub(super) struct Unsynced {
+    /// Where the first of them lies.
+    offset: u64,
+    pub(super) last_lsn: Lsn,
+    /// The most that any of them states as durable and as closed: proven once they are durable.
+    pub(super) mark: Lsn,
+    pub(super) epoch: Epoch,
+    pub(super) epochs: Vec<(Epoch, Lsn)>,
+}
+
+impl Unsynced {
+    fn add(unsynced: &mut Option<Self>, frame: &Submitted) {
+        let all = unsynced.get_or_insert_with(|| Self {
+            offset: frame.offset,
+            last_lsn: Lsn(0),
+            mark: Lsn(0),
+            epoch: Epoch(0),
+            epochs: Vec::new(),
+        });
+        assert!(frame.last_lsn() > all.last_lsn, "{} written after {}", frame.last_lsn(), all.last_lsn);
+        all.last_lsn = frame.last_lsn();
+        all.mark = all.mark.max(frame.mark);
+        all.epoch = all.epoch.max(frame.epoch);
+        all.epochs.extend_from_slice(frame.epochs());
+    }
 }
 
 /// Why no further batch is started.
@@ -83,6 +133,130 @@ enum Drain {
     Stop,
     /// The held batch needs the next segment.
     Roll,
+}
+
+/// Everything in flight in one segment: `W` is a write, `S` a sync.
+struct Flight<W, S> {
+    ring: Ring<W>,
+    /// Written, and not covered by the sync under way.
+    unsynced: Option<Unsynced>,
+    /// What the sync under way covers.
+    syncing: Option<Unsynced>,
+    sync: Pin<Box<Option<S>>>,
+    /// The next sync waits until everything through this LSN is written (invariant 4).
+    goal: Option<Lsn>,
+    drain: Option<Drain>,
+}
+
+type Failure = (u64, io::Error);
+
+impl<W: Future<Output = io::Result<()>>, S: Future<Output = io::Result<()>>> Flight<W, S> {
+    fn new(depth: usize) -> Self {
+        let ring = Ring::new(depth);
+        Self { ring, unsynced: None, syncing: None, sync: Box::pin(None), goal: None, drain: None }
+    }
+
+    /// Whether nothing that was submitted waits for a sync.
+    fn settled(&self) -> bool {
+        self.unsynced.is_none() && self.syncing.is_none() && self.ring.all_durable()
+    }
+
+    /// Submits what the feed has, as far as there is room.
+    fn fill(
+        &mut self,
+        desk: &mut Desk,
+        feed: &mut impl Feed,
+        cx: &mut Context<'_>,
+        start: impl Fn(&Submitted) -> W,
+    ) {
+        while self.drain.is_none() && self.ring.has_room() {
+            let batch = match desk.held.take() {
+                Some(batch) => Poll::Ready(Some(batch)),
+                None => feed.poll_batch(cx),
+            };
+            match batch {
+                Poll::Pending => break,
+                Poll::Ready(None) => self.drain = Some(Drain::Stop),
+                Poll::Ready(Some(batch)) => {
+                    desk.accept(&batch);
+                    if !desk.fits(&batch) {
+                        desk.held = Some(batch);
+                        self.drain = Some(Drain::Roll);
+                        break;
+                    }
+                    let mut frame = desk.submit(batch, feed);
+                    frame.durably = frame.last_lsn() <= feed.demanded() && self.settled();
+                    let write = start(&frame);
+                    self.ring.push(frame, write);
+                }
+            }
+        }
+    }
+
+    /// Takes in what was written (invariants 1 and 3). Whether there was something.
+    fn land(&mut self, desk: &mut Desk, feed: &mut impl Feed) -> bool {
+        let mut progress = false;
+        while let Some(frame) = self.ring.pop_completed() {
+            progress = true;
+            let lsn = frame.last_lsn();
+            if frame.durably && self.unsynced.is_none() && self.syncing.is_none() {
+                desk.complete(&frame, feed);
+            } else {
+                Unsynced::add(&mut self.unsynced, &frame);
+            }
+            // Its memory first: whoever waits for some is told now.
+            drop(frame);
+            feed.written(lsn);
+        }
+        progress
+    }
+
+    /// Begins a sync if one is due, and takes in one that has ended. Whether something became durable.
+    fn settle(
+        &mut self,
+        desk: &mut Desk,
+        feed: &mut impl Feed,
+        cx: &mut Context<'_>,
+        sync: impl Fn() -> S,
+    ) -> Result<bool, Failure> {
+        if self.syncing.is_none() && self.is_due(desk, feed) {
+            self.syncing = self.unsynced.take();
+            self.goal = None;
+            self.sync.as_mut().set(Some(sync()));
+        }
+        let Some(under_way) = self.sync.as_mut().as_pin_mut() else { return Ok(false) };
+        let Poll::Ready(result) = under_way.poll(cx) else { return Ok(false) };
+        self.sync.as_mut().set(None);
+        let covered = self.syncing.take().expect("a sync covers something");
+        result.map_err(|error| (covered.offset, error))?;
+        desk.complete_all(&covered, feed);
+        Ok(true)
+    }
+
+    /// Whether everything has been written that the next sync is for.
+    fn is_due(&mut self, desk: &Desk, feed: &impl Feed) -> bool {
+        let Some(unsynced) = &self.unsynced else { return false };
+        let crowded = unsynced.epochs.len() >= UNSYNCED_EPOCHS_MAX;
+        let demanded = if self.drain.is_some() || crowded { desk.marks.submitted } else { feed.demanded() };
+        if self.goal.is_none() && demanded > desk.marks.durable {
+            self.goal = Some(demanded.min(desk.marks.submitted));
+        }
+        self.goal.is_some_and(|goal| unsynced.last_lsn >= goal)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ring.is_empty() && self.unsynced.is_none() && self.syncing.is_none()
+    }
+}
+
+/// Writes a frame, durably if it is to.
+async fn write(file: &impl File, frame: (u64, bytes::Bytes, bool)) -> io::Result<()> {
+    let (offset, bytes, durably) = frame;
+    if durably {
+        write_all_and_sync(file, offset, bytes).await
+    } else {
+        write_all_at(file, offset, bytes).await
+    }
 }
 
 impl<V: Vfs> CoreLog<V> {
@@ -100,54 +274,35 @@ impl<V: Vfs> CoreLog<V> {
         }
     }
 
-    /// Drives until the segment is full or the feed ends, and everything in flight is done.
+    /// Drives until the segment is full or the feed ends, and everything in flight is done and durable.
     async fn fill_segment(&mut self, feed: &mut impl Feed) -> Result<Drain> {
         let Self { file, desk, depth, .. } = self;
-        let start = |frame: &Submitted| write_all_and_sync(&*file, frame.offset, frame.bytes());
-        let mut ring = Ring::new(*depth);
-        let mut drain = None;
+        let file = &*file;
+        let start = |frame: &Submitted| write(file, (frame.offset, frame.bytes(), frame.durably));
+        let sync = || retry(|| file.sync_data());
+        let mut flight = Flight::new(*depth);
         let ended = std::future::poll_fn(|cx| {
             loop {
-                let mut progress = false;
-                while drain.is_none() && ring.has_room() {
-                    let batch = match desk.held.take() {
-                        Some(batch) => Poll::Ready(Some(batch)),
-                        None => feed.poll_batch(cx),
-                    };
-                    match batch {
-                        Poll::Pending => break,
-                        Poll::Ready(None) => drain = Some(Drain::Stop),
-                        Poll::Ready(Some(batch)) => {
-                            desk.accept(&batch);
-                            if !desk.fits(&batch) {
-                                desk.held = Some(batch);
-                                drain = Some(Drain::Roll);
-                                break;
-                            }
-                            let frame = desk.submit(batch, feed);
-                            let write = start(&frame);
-                            ring.push(frame, write);
-                        }
-                    }
-                }
-                if let Err(failure) = ring.poll(cx) {
-                    // Nothing behind or before it is acknowledged any more: a sync that failed may have been the
-                    // one that covered an earlier write (invariant 3 of `log`).
+                flight.fill(desk, feed, cx, start);
+                // Nothing behind or before a failed one is acknowledged any more: a sync that failed may have been
+                // the one that covered an earlier write (invariant 3 of `log`).
+                if let Err(failure) = flight.ring.poll(cx) {
                     return Poll::Ready(Err(failure));
                 }
-                while let Some(frame) = ring.pop_completed() {
-                    desk.complete(&frame, feed);
-                    progress = true;
+                let mut progress = flight.land(desk, feed);
+                match flight.settle(desk, feed, cx, sync) {
+                    Ok(synced) => progress |= synced,
+                    Err(failure) => return Poll::Ready(Err(failure)),
                 }
-                match drain {
-                    Some(why) if ring.is_empty() => return Poll::Ready(Ok(why)),
+                match flight.drain {
+                    Some(why) if flight.is_empty() => return Poll::Ready(Ok(why)),
                     _ if progress => {}
                     _ => return Poll::Pending,
                 }
             }
         })
         .await;
-        drop(ring);
-        ended.map_err(|(offset, source): (u64, io::Error)| -> Error { self.write_failed(offset, source) })
+        drop(flight);
+        ended.map_err(|(offset, source): Failure| -> Error { self.write_failed(offset, source) })
     }
 }

@@ -19,15 +19,16 @@
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::codec::crc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, Lsn, Nonce, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
-use crate::vfs::{OpenMode, Vfs, retry, write_all_and_sync};
+use crate::vfs::{OpenMode, Vfs, aligned_zeroes, retry, write_all_and_sync};
 use crate::wal::batch::{Batch, FrozenBatch};
 use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, chain_after};
+use crate::wal::inflight::Unsynced;
 use crate::wal::life::LifeStart;
 use crate::wal::marks::Marks;
 use crate::wal::segment::{self, FRAMES_START, LogSpec, Prepared, SegmentHeader, segment_path};
@@ -42,6 +43,14 @@ pub(crate) trait Feed {
 
     /// The greatest epoch known closed on all cores.
     fn closed_through(&self) -> Epoch;
+
+    /// Through which record durability is wanted. What lies above is written all the same, and made durable when it is
+    /// demanded, when the segment is left or when the drive ends.
+    fn demanded(&self) -> Lsn;
+
+    /// Everything through `lsn` has been written, durable or not, and its memory is back in its pool. Called in order; of
+    /// a write that is durable when it completes, after [`Feed::durable`].
+    fn written(&mut self, lsn: Lsn);
 
     /// Everything through `lsn` is durable; `epochs` ended in what became durable with this call. Called in order.
     fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]);
@@ -84,13 +93,24 @@ enum State {
 pub(super) struct Submitted {
     batch: FrozenBatch,
     pub(super) offset: u64,
-    mark: Lsn,
-    epoch: Epoch,
+    /// What the frame states as durable and as closed.
+    pub(super) mark: Lsn,
+    pub(super) epoch: Epoch,
+    /// Whether its write is to be a durable one.
+    pub(super) durably: bool,
 }
 
 impl Submitted {
     pub(super) fn bytes(&self) -> Bytes {
         self.batch.bytes()
+    }
+
+    pub(super) fn last_lsn(&self) -> Lsn {
+        self.batch.last_lsn()
+    }
+
+    pub(super) fn epochs(&self) -> &[(Epoch, Lsn)] {
+        self.batch.epochs()
     }
 }
 
@@ -147,11 +167,6 @@ impl<V: Vfs> CoreLog<V> {
         &self.desk.marks
     }
 
-    /// What stays the same over the life.
-    pub(crate) fn spec(&self) -> &LogSpec {
-        &self.desk.spec
-    }
-
     /// The segment and the offset that the next frame goes to.
     pub(crate) fn cursor(&self) -> &Cursor {
         &self.desk.cursor
@@ -178,6 +193,18 @@ impl<V: Vfs> CoreLog<V> {
         } else {
             self.run_pipelined(feed, segments).await
         };
+        self.leave(outcome)
+    }
+
+    /// As [`CoreLog::run`], with writes in flight whatever the depth, and durable only as far as `feed` demands while
+    /// it goes on. When it ends, everything is durable.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) async fn stream(&mut self, feed: &mut impl Feed, segments: &mut impl Segments) -> Result<()> {
+        self.enter()?;
+        let outcome = self.run_pipelined(feed, segments).await;
         self.leave(outcome)
     }
 
@@ -286,6 +313,9 @@ impl<V: Vfs> CoreLog<V> {
                 .await
                 .map_err(|e| self.write_failed(frame.offset, e))?;
             self.desk.complete(&frame, feed);
+            let lsn = frame.last_lsn();
+            drop(frame);
+            feed.written(lsn);
         }
     }
 
@@ -418,16 +448,26 @@ impl Desk {
         tracing::trace!(target: "highwater::wal", core, lsn, "submitted");
         self.advance(frame_bytes, header_crc);
         let unit = self.spec.write_unit as usize;
-        Submitted { batch: batch.freeze(&encoded, unit), offset, mark, epoch }
+        Submitted { batch: batch.freeze(&encoded, unit), offset, mark, epoch, durably: true }
     }
 
     /// The first frame of the unacknowledged ones is durable.
     pub(super) fn complete(&mut self, frame: &Submitted, feed: &mut impl Feed) {
-        self.marks.sync(frame.batch.last_lsn(), frame.mark, frame.epoch);
+        self.marks.sync(frame.last_lsn(), frame.mark, frame.epoch);
+        self.acknowledge(frame.epochs(), feed);
+    }
+
+    /// The first frames of the unacknowledged ones are durable, by one sync.
+    pub(super) fn complete_all(&mut self, frames: &Unsynced, feed: &mut impl Feed) {
+        self.marks.sync(frames.last_lsn, frames.mark, frames.epoch);
+        self.acknowledge(&frames.epochs, feed);
+    }
+
+    fn acknowledge(&mut self, epochs: &[(Epoch, Lsn)], feed: &mut impl Feed) {
         self.marks.acknowledge();
         let (core, lsn) = (self.spec.core.0, self.marks.durable.0);
         tracing::trace!(target: "highwater::wal", core, lsn, "durable");
-        feed.durable(self.marks.acknowledged, frame.batch.epochs());
+        feed.durable(self.marks.acknowledged, epochs);
     }
 
     /// A padded frame without records for the cursor's place, and the cursor behind it.
@@ -441,7 +481,7 @@ impl Desk {
         let header = self.header(kind, payload, 0, mark, closed);
         let (encoded, header_crc) = header.encode(self.cursor.salt, self.cursor.offset);
         let frame_bytes = FRAME_HEADER_BYTES + payload.len();
-        let mut frame = BytesMut::zeroed(frame_bytes.next_multiple_of(self.spec.write_unit as usize));
+        let mut frame = aligned_zeroes(frame_bytes.next_multiple_of(self.spec.write_unit as usize));
         frame[..FRAME_HEADER_BYTES].copy_from_slice(&encoded);
         frame[FRAME_HEADER_BYTES..frame_bytes].copy_from_slice(payload);
         self.advance(frame_bytes, header_crc);

@@ -1,6 +1,6 @@
 //! A record as a reader of the log sees it, and as a writer gives it.
 
-use crate::codec::{Record, RecordKind};
+use crate::codec::{Record, RecordKind, record_bytes};
 use crate::ids::{Epoch, FencingToken};
 use crate::wal::epoch_end;
 
@@ -43,7 +43,20 @@ impl<'a> WalRecord<'a> {
         }
     }
 
+    /// Bytes of the record in the engine's encoding, of its key and of its value.
+    #[inline]
+    pub(crate) fn sizes(&self) -> (usize, usize, usize) {
+        let (key_bytes, value_bytes) = match self {
+            Self::Put { key, value } => (key.len(), value.len()),
+            Self::Delete { key } => (key.len(), 0),
+            Self::Clear => (0, 0),
+            Self::EpochEnd { .. } => (0, epoch_end::EPOCH_END_BYTES_MIN),
+        };
+        (record_bytes(key_bytes, value_bytes), key_bytes, value_bytes)
+    }
+
     /// Calls `with` with the record in the engine's encoding.
+    #[inline]
     pub(crate) fn encoded<T>(&self, token: FencingToken, with: impl FnOnce(&Record<'_>) -> T) -> T {
         match *self {
             Self::Put { key, value } => with(&Record { kind: RecordKind::Put, key, value }),

@@ -24,7 +24,9 @@ use crate::limits::{
     FORMAT_VERSION, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     WRITE_UNIT_BYTES_MAX,
 };
-use crate::vfs::{File, OpenMode, Vfs, read_full_at, retry, write_all_at};
+use crate::vfs::{
+    File, OpenMode, Vfs, aligned_zeroes, read_full_at, retry, write_all_and_sync, write_all_at,
+};
 use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, SEGMENT_START_PAYLOAD_BYTES};
 use crate::wal::scan::LogId;
 
@@ -43,7 +45,8 @@ const FRAMES_START_INDEX: usize = WRITE_UNIT_BYTES_MAX as usize;
 /// Digits of a number in a name: those of the greatest u64.
 const NAME_DIGITS: usize = 20;
 
-static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
+/// A new segment is written in pieces of so many zeroes: enough that each is worth going past the page cache.
+const ZEROES_BYTES: u64 = 1 << 20;
 
 /// What stays the same over all segments that one life of one core writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +125,13 @@ impl SegmentHeader {
         (out, salt)
     }
 
+    /// What stands in front of the frames.
+    fn page(&self) -> Bytes {
+        let mut page = aligned_zeroes(FRAMES_START_INDEX);
+        page[..HEADER_USED_BYTES].copy_from_slice(&self.encode().0);
+        page.freeze()
+    }
+
     /// The salt for its frames.
     pub(crate) fn salt(&self) -> u32 {
         self.encode().1
@@ -164,7 +174,7 @@ impl SegmentHeader {
             )
             .at(path));
         }
-        if page[HEADER_USED_BYTES..] != ZEROES[HEADER_USED_BYTES..page.len()] {
+        if page[HEADER_USED_BYTES..].iter().any(|byte| *byte != 0) {
             return Err(broken("bytes 128 to 4095 are not zero"));
         }
         header.log.check().map_err(|_| broken("a size is outside the limits of the format"))?;
@@ -378,15 +388,15 @@ async fn write_new<V: Vfs>(vfs: &V, temp: &Path, header: &SegmentHeader) -> Resu
     let file = retry(|| vfs.create_new(temp)).await.map_err(failed)?;
     check_unit(&file, &header.log, temp)?;
     retry(|| file.allocate(header.log.segment_bytes)).await.map_err(failed)?;
-    let (head, _) = header.encode();
-    let mut page = vec![0; WRITE_UNIT_BYTES_MAX as usize];
-    page[..HEADER_USED_BYTES].copy_from_slice(&head);
-    write_all_at(&file, 0, Bytes::from(page)).await.map_err(failed)?;
+    write_all_at(&file, 0, header.page()).await.map_err(failed)?;
+    let zeroes =
+        aligned_zeroes(usize::try_from(header.log.segment_bytes.min(ZEROES_BYTES)).expect("one MiB"))
+            .freeze();
     let mut offset = FRAMES_START;
     while offset < header.log.segment_bytes {
-        let count = (header.log.segment_bytes - offset).min(ZEROES.len() as u64);
+        let count = (header.log.segment_bytes - offset).min(zeroes.len() as u64);
         let count = usize::try_from(count).expect("at most one chunk of zeroes");
-        write_all_at(&file, offset, Bytes::from_static(&ZEROES[..count])).await.map_err(failed)?;
+        write_all_at(&file, offset, zeroes.slice(..count)).await.map_err(failed)?;
         offset += count as u64;
     }
     retry(|| file.sync_data()).await.map_err(failed)?;
@@ -435,11 +445,7 @@ pub(crate) async fn recycle<V: Vfs>(
     // The old name must be gone for good before the first byte changes.
     retry(|| vfs.rename(&old, &temp)).await.map_err(failed)?;
     retry(|| vfs.sync_dir(dir)).await.map_err(failed)?;
-    let (head, _) = header.encode();
-    let mut page = vec![0; WRITE_UNIT_BYTES_MAX as usize];
-    page[..HEADER_USED_BYTES].copy_from_slice(&head);
-    write_all_at(&file, 0, Bytes::from(page)).await.map_err(failed)?;
-    retry(|| file.sync_data()).await.map_err(failed)?;
+    write_all_and_sync(&file, 0, header.page()).await.map_err(failed)?;
     let (core, from, to) = (header.log.core.0, retired.0, header.number.0);
     tracing::debug!(target: "highwater::wal", core, from, to, "segment recycled");
     publish(vfs, dir, &temp, header).await.map(Some)

@@ -59,18 +59,29 @@ impl SystemFile {
         uring::current().filter(|ring| bytes >= self.vfs.pipelined_from || !ring.is_idle())
     }
 
-    /// The way for a durable write of `data`.
-    fn way(&self, offset: u64, data: &Bytes) -> Way<'_> {
-        let form = self.vfs.form;
-        let fits = |direct: &&Direct| {
+    /// The way past the page cache, if a write of `data` may go there.
+    fn direct(&self, offset: u64, data: &Bytes) -> Option<&Direct> {
+        self.direct.as_ref().filter(|direct| {
             !direct.refused.load(Ordering::Relaxed)
                 && direct.alignment.allows(offset, data.len())
                 && direct.alignment.allows_memory(data.as_ptr())
-        };
-        match self.direct.as_ref().filter(fits) {
+        })
+    }
+
+    /// The way for a durable write of `data`.
+    fn way(&self, offset: u64, data: &Bytes) -> Way<'_> {
+        let form = self.vfs.form;
+        match self.direct(offset, data) {
             Some(direct) => Way { handle: &direct.handle, form },
             None => Way { handle: &self.cached, form: form.cached() },
         }
+    }
+
+    /// The file system refused a direct write: none is tried again (S2).
+    fn refuse(&self, error: &io::Error) {
+        tracing::warn!(target: "highwater::vfs", %error, "direct I/O refused: through the page cache from now on");
+        let direct = self.direct.as_ref().expect("a direct way has its file");
+        direct.refused.store(true, Ordering::Relaxed);
     }
 
     async fn write_durably(&self, way: &Way<'_>, offset: u64, data: Bytes) -> io::Result<usize> {
@@ -99,6 +110,16 @@ impl File for SystemFile {
     }
 
     async fn write_at(&self, offset: u64, data: Bytes) -> io::Result<usize> {
+        if data.len() >= self.vfs.pipelined_from
+            && let Some(ring) = self.ring(data.len())
+            && let Some(direct) = self.direct(offset, &data)
+        {
+            match ring.write(&direct.handle, offset, data.clone()).await {
+                // It took nothing, so that the page cache may have all of it.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.refuse(&error),
+                result => return result,
+            }
+        }
         // It copies memory: from a ring, most file systems have another thread do that.
         let ring = if self.vfs.pipelined_from == 0 { self.ring(data.len()) } else { None };
         match ring {
@@ -112,9 +133,7 @@ impl File for SystemFile {
         match self.write_durably(&way, offset, data.clone()).await {
             // It took nothing, so that the page cache may have all of it.
             Err(error) if way.form.is_direct() && error.kind() == io::ErrorKind::InvalidInput => {
-                tracing::warn!(target: "highwater::vfs", %error, "direct I/O refused: through the page cache from now on");
-                let direct = self.direct.as_ref().expect("a direct way has its file");
-                direct.refused.store(true, Ordering::Relaxed);
+                self.refuse(&error);
                 let way = Way { handle: &self.cached, form: self.vfs.form.cached() };
                 self.write_durably(&way, offset, data).await
             }
@@ -123,7 +142,9 @@ impl File for SystemFile {
     }
 
     async fn sync_data(&self) -> io::Result<()> {
-        match self.ring(0) {
+        // From a ring another thread does it, whose turn may be late; writes in flight go on meanwhile.
+        let ring = if self.vfs.pipelined_from == 0 { self.ring(0) } else { None };
+        match ring {
             Some(ring) => ring.sync(&self.cached).await,
             None => self.cached.file.sync_data().await,
         }

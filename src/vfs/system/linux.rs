@@ -1,8 +1,10 @@
 //! What Linux has beyond plain calls: files past the page cache, writes that make themselves durable, and word of
 //! what the device below does with those.
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags, major, minor};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -39,7 +41,14 @@ pub(super) fn write_by_flag(file: &StdFile, offset: u64, data: &[u8]) -> Option<
 /// through it. Otherwise the kernel sends a flush behind each such write, and does that in a thread of its own when the
 /// write is in flight. `false` when nobody tells.
 pub(super) fn writes_through(file: &StdFile) -> bool {
+    /// What was found, by device: many files are opened, on few devices.
+    static KNOWN: Mutex<BTreeMap<u64, bool>> = Mutex::new(BTreeMap::new());
     let Ok((device, _)) = file.identity() else { return false };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(device).or_insert_with(|| look_at(device))
+}
+
+fn look_at(device: u64) -> bool {
     let place = PathBuf::from(format!("/sys/dev/block/{}:{}", major(device), minor(device)));
     // The place of a partition lies in that of its disk, which has the queue.
     let queue = [place.join("queue"), place.join("../queue")];

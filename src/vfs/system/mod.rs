@@ -13,8 +13,8 @@
 //! S2. A form that a file system or a piece of memory does not allow is replaced by the page cache and an `fdatasync`, for
 //!     that file or that write.
 //! S3. A small operation that nothing accompanies is a plain call on the calling thread: nothing is faster, and no
-//!     other thread's turn delays it. So is a write into the page cache. Large reads and durable writes, and what is
-//!     in flight beside them, go through the ring.
+//!     other thread's turn delays it. So is a write into the page cache, and a sync. Large reads and durable writes, and
+//!     what is in flight beside them, go through the ring; so do large writes that may go past the page cache.
 
 #[cfg(test)]
 mod tests;
@@ -73,9 +73,10 @@ impl SystemVfs {
         Ok(Self { rings, form: Form::from(durable), pipelined_from: PIPELINED_FROM_BYTES })
     }
 
-    /// Has reads, syncs and durable writes of fewer than `bytes` bytes, while nothing else is in flight, done by plain
+    /// Has reads and durable writes of fewer than `bytes` bytes, while nothing else is in flight, done by plain
     /// calls; the others go through io_uring, if it is used at all. Default 32 KiB. With 0 everything goes through
-    /// io_uring, writes into the page cache too, which otherwise are plain calls whatever their size.
+    /// io_uring, syncs and writes into the page cache too, which otherwise are plain calls whatever their size. Writes
+    /// of at least `bytes` bytes go past the page cache where durable ones do.
     #[must_use]
     pub fn pipelined_from(mut self, bytes: usize) -> Self {
         self.pipelined_from = bytes;

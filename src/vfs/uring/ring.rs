@@ -301,7 +301,7 @@ impl Inner {
     fn start(&mut self, handle: &Arc<Handle>, request: Request, waker: &Waker) -> SlotId {
         let index = self.free.pop().expect("there is room");
         let place = match &request {
-            Request::Write { durable: Some(_), .. } => self.table.place(&self.ring.submitter(), handle),
+            Request::Write { .. } => self.table.place(&self.ring.submitter(), handle),
             _ => None,
         };
         let (fd, known) = match place {

@@ -47,7 +47,7 @@ struct State {
     /// Names whose change a failed sync of the directory has called clean: no later sync writes it.
     forgotten: BTreeSet<PathBuf>,
     short: bool,
-    /// Durable writes complete only when released.
+    /// Writes and syncs of files complete only when released.
     hold: bool,
     released: Vec<u64>,
     held: Vec<u64>,
@@ -397,6 +397,32 @@ impl DiskFile {
     }
 }
 
+impl DiskFile {
+    /// Waits until the test releases this write or sync, if it holds such.
+    async fn held(&self) -> io::Result<()> {
+        let ticket = {
+            let mut state = self.disk.state();
+            let ticket = state.tickets;
+            state.tickets += 1;
+            if state.hold {
+                state.held.push(ticket);
+            }
+            ticket
+        };
+        std::future::poll_fn(|cx| {
+            let state = self.disk.state();
+            if !state.hold || state.released.contains(&ticket) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        let failed = self.disk.state().failed_tickets.contains(&ticket);
+        if failed { Err(io::Error::other("injected")) } else { Ok(()) }
+    }
+}
+
 impl File for DiskFile {
     async fn len(&self) -> io::Result<u64> {
         Ok(self.disk.state().inodes[self.inode].now.len() as u64)
@@ -426,7 +452,9 @@ impl File for DiskFile {
         if self.disk.state().full {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        Ok(self.put(offset, &data))
+        let count = self.put(offset, &data);
+        self.held().await?;
+        Ok(count)
     }
 
     async fn write_at_and_sync(&self, offset: u64, data: Bytes) -> io::Result<usize> {
@@ -434,36 +462,16 @@ impl File for DiskFile {
         let begun = self.disk.change();
         let count = self.put(offset, &data);
         begun?;
-        let ticket = {
-            let mut state = self.disk.state();
-            let ticket = state.tickets;
-            state.tickets += 1;
-            if state.hold {
-                state.held.push(ticket);
-            }
-            ticket
-        };
-        std::future::poll_fn(|cx| {
-            let state = self.disk.state();
-            if !state.hold || state.released.contains(&ticket) {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-        if self.disk.state().failed_tickets.contains(&ticket) {
-            return Err(io::Error::other("injected"));
-        }
+        self.held().await?;
         self.sync_range(offset, count);
         Ok(count)
     }
 
     async fn sync_data(&self) -> io::Result<()> {
         self.disk.change()?;
-        let mut state = self.disk.state();
-        let inode = &mut state.inodes[self.inode];
-        inode.durable = inode.now.clone();
+        let now = self.disk.state().inodes[self.inode].now.clone();
+        self.held().await?;
+        self.disk.state().inodes[self.inode].durable = now;
         Ok(())
     }
 

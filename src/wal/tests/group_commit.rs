@@ -25,6 +25,9 @@ struct Script {
     batches: VecDeque<Batch>,
     /// Whether the drive goes on when the queue is empty.
     waits: bool,
+    /// All, if it does not say.
+    demanded: Option<Lsn>,
+    written: Lsn,
     told: Vec<Lsn>,
     epochs: Vec<(Epoch, Lsn)>,
 }
@@ -43,6 +46,15 @@ impl Feed for Script {
 
     fn closed_through(&self) -> Epoch {
         Epoch(0)
+    }
+
+    fn demanded(&self) -> Lsn {
+        self.demanded.unwrap_or(Lsn(u64::MAX))
+    }
+
+    fn written(&mut self, lsn: Lsn) {
+        assert!(self.written < lsn, "written through {lsn} after {}", self.written);
+        self.written = lsn;
     }
 
     fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]) {

@@ -5,6 +5,7 @@ mod crashes;
 mod disk;
 mod group_commit;
 mod logs;
+mod pipeline;
 mod rig;
 mod table;
 mod trims;
