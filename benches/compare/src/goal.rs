@@ -73,6 +73,8 @@ pub(crate) const GOALS: &[Goal] = &[
     goal(("W7", "highwater", "key_bytes"), AtMost(160.0), One),
     goal(("W7", "highwater", "churn"), AtMost(1.5), One),
     goal(("W8", "highwater", "commits_s"), AtLeast(2.0), Baseline),
+    goal(("W8", "highwater-inline", "commits_s"), AtLeast(2.0), Baseline),
+    goal(("W8", "highwater-inline", "p99_us"), AtMost(1.2), Baseline),
     goal(("W8", "highwater", "p99_us"), AtMost(1.2), Baseline),
     goal(("W8", "highwater-wal", "commits_s"), AtLeast(2.0), Baseline),
     goal(("W8", "highwater-wal", "p99_us"), AtMost(1.2), Baseline),

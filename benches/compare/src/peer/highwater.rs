@@ -6,20 +6,22 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use highwater::env::{Blocking, StdEnv};
-use highwater::vfs::StdVfs;
-use highwater::wal::{CoreWal, Life, LogId, WalOpened, WalOptions, WalReader, WalRecord};
-use highwater::{CoreHandle, Engine, Epoch, EpochMark, ErrorKind, Opened, Options};
+use highwater::env::{Blocking, Env, SystemEnv};
+use highwater::wal::{CoreWal, Life, LogId, Pipeline, WalOpened, WalOptions, WalReader, WalRecord};
+use highwater::{
+    Backend, CoreHandle, DurableWrite, Engine, Epoch, EpochMark, ErrorKind, Lsn, Opened, Options,
+};
 
-use super::{Log, LogPeer, LogSpec, Map, MapPeer, ReplayPeer, Replayed, Result, Store, StorePeer, Work};
+use super::{
+    LocalLog, LocalWork, Log, LogPeer, LogSpec, Map, MapPeer, ReplayPeer, Replayed, Result, Store, StorePeer,
+    Work,
+};
 use crate::meter::{Latencies, Meter, Span};
 use crate::record::{Check, VALUE_BYTES, Values, key};
 
-/// The environment of logs that are opened without an engine. An engine picks its own.
-type LogEnv = StdEnv;
-
-fn log_env() -> LogEnv {
-    StdEnv
+/// The environment of logs that are opened without an engine: the one that an engine picks.
+fn log_env() -> Result<SystemEnv> {
+    Ok(SystemEnv::new(Backend::Auto, DurableWrite::Auto)?)
 }
 
 /// Checkpoints are taken when asked for and at no other time.
@@ -177,16 +179,21 @@ pub(crate) struct Wal {
     written: RefCell<Option<(LogId, Vec<Life>)>>,
 }
 
-/// Without commits a log is synced when its batches are used up, every 16 MiB: segments should take several of them.
-const UNSYNCED_SEGMENT_BYTES: u64 = 64 << 20;
+/// Segments of a pipeline that is committed, and of one that is not: large enough that leaving one costs little.
+const PIPED_SEGMENT_BYTES: u64 = 32 << 20;
+const UNSYNCED_SEGMENT_BYTES: u64 = 256 << 20;
 
-fn open_wal(dir: &Path, durable: bool) -> Result<CoreWal<LogEnv>> {
+/// Writes in flight of one that is not committed.
+const UNSYNCED_DEPTH: usize = 8;
+
+fn wal_options() -> WalOptions {
     let mut options = WalOptions::default();
     options.spare_segments = 2;
-    if !durable {
-        options.segment_bytes = UNSYNCED_SEGMENT_BYTES;
-    }
-    let WalOpened { wal, .. } = CoreWal::open_blocking(log_env(), &dir.join("log"), options)?;
+    options
+}
+
+fn open_wal(dir: &Path, options: WalOptions) -> Result<CoreWal<SystemEnv>> {
+    let WalOpened { wal, .. } = CoreWal::open_blocking(log_env()?, &dir.join("log"), options)?;
     Ok(wal)
 }
 
@@ -194,7 +201,7 @@ fn open_wal(dir: &Path, durable: bool) -> Result<CoreWal<LogEnv>> {
 const TRIM_BYTES: u64 = 8 << 20;
 
 struct WalLog {
-    wal: CoreWal<LogEnv>,
+    wal: CoreWal<SystemEnv>,
     /// Bytes of records since the last trim; `None` when nothing may be trimmed.
     untrimmed: Option<u64>,
 }
@@ -229,10 +236,88 @@ impl Log for WalLog {
 
 impl LogPeer for Wal {
     fn with(&self, dir: &Path, spec: &LogSpec, work: Work<'_>) -> Result<()> {
-        let mut log = WalLog { wal: open_wal(dir, spec.durable)?, untrimmed: (!spec.keep).then_some(0) };
+        let mut log = WalLog { wal: open_wal(dir, wal_options())?, untrimmed: (!spec.keep).then_some(0) };
         work(&mut [Box::new(&mut log)])?;
         *self.written.borrow_mut() = Some((log.wal.id(), log.wal.lives().to_vec()));
         log.wal.close_blocking()?;
+        Ok(())
+    }
+}
+
+/// `wal::CoreWal` as a pipeline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piped {
+    pub(crate) background: bool,
+    /// Commits that are not waited for.
+    pub(crate) in_flight: usize,
+}
+
+struct PipedLog {
+    pipeline: Pipeline<SystemEnv>,
+    in_flight: usize,
+    under_way: VecDeque<Lsn>,
+    untrimmed: u64,
+    trim_bytes: u64,
+}
+
+impl Piped {
+    fn open(self, dir: &Path, durable: bool) -> Result<PipedLog> {
+        let mut options = wal_options();
+        options.segment_bytes = PIPED_SEGMENT_BYTES;
+        if !durable {
+            options.segment_bytes = UNSYNCED_SEGMENT_BYTES;
+            options.depth = UNSYNCED_DEPTH;
+        }
+        let trim_bytes = options.segment_bytes;
+        let wal = open_wal(dir, options)?;
+        let pipeline = if self.background { wal.pipeline_in_background()? } else { wal.pipeline()? };
+        let (in_flight, under_way) = (self.in_flight, VecDeque::new());
+        Ok(PipedLog { pipeline, in_flight, under_way, untrimmed: 0, trim_bytes })
+    }
+}
+
+impl PipedLog {
+    fn trim(&mut self) -> Result<()> {
+        self.untrimmed = 0;
+        let through = self.pipeline.high_water();
+        self.pipeline.trim_blocking(through)?;
+        Ok(())
+    }
+}
+
+impl LocalLog for PipedLog {
+    #[inline]
+    fn append(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.untrimmed += (key.len() + value.len()) as u64;
+        self.pipeline.append_blocking(&WalRecord::Put { key, value })?;
+        if self.untrimmed >= self.trim_bytes { self.trim() } else { Ok(()) }
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.under_way.push_back(self.pipeline.commit()?);
+        if self.under_way.len() > self.in_flight {
+            let oldest = self.under_way.pop_front().ok_or("no commit is under way")?;
+            self.pipeline.wait_blocking(oldest)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        let last = self.pipeline.submit()?;
+        Ok(self.pipeline.wait_written_blocking(last)?)
+    }
+}
+
+/// A pipeline stays on its thread, and has one writer.
+impl LogPeer for Piped {
+    fn with(&self, _: &Path, _: &LogSpec, _: Work<'_>) -> Result<()> {
+        Err("a pipeline is for one thread".into())
+    }
+
+    fn with_one(&self, dir: &Path, spec: &LogSpec, work: LocalWork<'_>) -> Result<()> {
+        let mut log = self.open(dir, spec.durable)?;
+        work(&mut log)?;
+        log.pipeline.finish_blocking()?.close_blocking()?;
         Ok(())
     }
 }
@@ -247,9 +332,10 @@ fn add(found: &mut Check, record: &WalRecord<'_>) {
 impl ReplayPeer for Wal {
     fn replay(&self, dir: &Path) -> Result<Replayed> {
         let (id, lives) = self.written.borrow().clone().ok_or("nothing was written")?;
-        log_env().block_on(async {
+        let env = log_env()?;
+        env.block_on(async {
             let ahead = WalOptions::default().read_ahead_bytes;
-            let mut reader = WalReader::open(StdVfs, &dir.join("log"), id, lives, None, ahead).await?;
+            let mut reader = WalReader::open(env.vfs()?, &dir.join("log"), id, lives, None, ahead).await?;
             let mut found = Check::default();
             while let Some(frame) = reader.next().await? {
                 frame.for_each(|(_, record)| add(&mut found, &record));
@@ -272,7 +358,7 @@ impl LogPeer for ReopenedWal {
 impl ReplayPeer for ReopenedWal {
     fn replay(&self, dir: &Path) -> Result<Replayed> {
         let mut found = Check::default();
-        open_wal(dir, true)?.read_blocking(None, |_, _, record| add(&mut found, &record))?;
+        open_wal(dir, wal_options())?.read_blocking(None, |_, _, record| add(&mut found, &record))?;
         Ok(Replayed::Checked(found))
     }
 }
@@ -386,8 +472,8 @@ pub(crate) struct PipelineSpec {
 }
 
 /// W8 with the engine: every record an epoch of its own.
-pub(crate) fn pipeline_engine(dir: &Path, spec: PipelineSpec) -> Result<(Latencies, Span)> {
-    let Single { engine, mut core, mut waited } = Single::open(Mode::Threaded.options(dir))?;
+pub(crate) fn pipeline_engine(dir: &Path, mode: Mode, spec: PipelineSpec) -> Result<(Latencies, Span)> {
+    let Single { engine, mut core, mut waited } = Single::open(mode.options(dir))?;
     let values = Values::new();
     let mut latencies = Latencies::with_capacity(spec.commits as usize);
     let mut under_way: VecDeque<(Epoch, Instant)> = VecDeque::with_capacity(spec.depth);
@@ -416,35 +502,36 @@ pub(crate) fn pipeline_engine(dir: &Path, spec: PipelineSpec) -> Result<(Latenci
     Ok((latencies, span))
 }
 
-fn acknowledge(under_way: &mut VecDeque<(Epoch, Instant)>, through: Epoch, latencies: &mut Latencies) {
+fn acknowledge<T: PartialOrd>(under_way: &mut VecDeque<(T, Instant)>, through: T, latencies: &mut Latencies) {
     let now = Instant::now();
-    while let Some((_, issued)) = under_way.pop_front_if(|(epoch, _)| *epoch <= through) {
+    while let Some((_, issued)) = under_way.pop_front_if(|(commit, _)| *commit <= through) {
         latencies.add(now - issued);
     }
 }
 
-/// W8 with `CoreWal`: as many records as may be unacknowledged are appended and synced together.
-pub(crate) fn pipeline_wal(dir: &Path, spec: PipelineSpec) -> Result<(Latencies, Span)> {
-    let mut log = WalLog { wal: open_wal(dir, true)?, untrimmed: Some(0) };
+/// W8 with `CoreWal` as a pipeline.
+pub(crate) fn pipeline_wal(dir: &Path, background: bool, spec: PipelineSpec) -> Result<(Latencies, Span)> {
+    let mut log = Piped { background, in_flight: 0 }.open(dir, true)?;
     let values = Values::new();
     let mut latencies = Latencies::with_capacity(spec.commits as usize);
-    let mut issued = Vec::with_capacity(spec.depth);
+    let mut under_way: VecDeque<(Lsn, Instant)> = VecDeque::with_capacity(spec.depth);
     let mut meter = Meter::start();
-    let depth = spec.depth as u64;
-    for round in 0..(spec.warm_up + spec.commits) / depth {
-        if round == spec.warm_up / depth {
+    for number in 0..spec.warm_up + spec.commits {
+        if number == spec.warm_up {
             latencies = Latencies::with_capacity(spec.commits as usize);
             meter = Meter::start();
         }
-        for number in round * depth..(round + 1) * depth {
-            issued.push(Instant::now());
-            log.append(&key(number), values.of(number, 0, VALUE_BYTES))?;
+        while let Some((oldest, _)) = under_way.front().filter(|_| under_way.len() >= spec.depth) {
+            log.pipeline.wait_blocking(*oldest)?;
+            acknowledge(&mut under_way, log.pipeline.high_water(), &mut latencies);
         }
-        log.commit()?;
-        let now = Instant::now();
-        issued.drain(..).for_each(|issued| latencies.add(now - issued));
+        let issued = Instant::now();
+        log.append(&key(number), values.of(number, 0, VALUE_BYTES))?;
+        under_way.push_back((log.pipeline.commit()?, issued));
     }
+    log.pipeline.sync_blocking()?;
+    acknowledge(&mut under_way, log.pipeline.high_water(), &mut latencies);
     let span = meter.stop();
-    log.wal.close_blocking()?;
+    log.pipeline.finish_blocking()?.close_blocking()?;
     Ok((latencies, span))
 }

@@ -89,7 +89,39 @@ impl<L: Log + ?Sized> Log for &mut L {
 /// What to do with the writers of a log, as many as were asked for.
 pub(crate) type Work<'w> = &'w mut dyn for<'l> FnMut(&mut [Box<dyn Log + 'l>]) -> Result<()>;
 
+/// A writer that stays on the thread that opened it.
+pub(crate) trait LocalLog {
+    fn append(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
+    fn commit(&mut self) -> Result<()>;
+    fn hand_over(&mut self) -> Result<()>;
+}
+
+/// One that could go elsewhere.
+struct Stays<'l>(&'l mut dyn Log);
+
+impl LocalLog for Stays<'_> {
+    fn append(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.0.append(key, value)
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.0.commit()
+    }
+
+    fn hand_over(&mut self) -> Result<()> {
+        self.0.hand_over()
+    }
+}
+
+/// What to do with the one writer of a log.
+pub(crate) type LocalWork<'w> = &'w mut dyn FnMut(&mut dyn LocalLog) -> Result<()>;
+
 pub(crate) trait LogPeer {
+    /// As [`LogPeer::with`], for one writer that stays on its thread.
+    fn with_one(&self, dir: &Path, spec: &LogSpec, work: LocalWork<'_>) -> Result<()> {
+        self.with(dir, spec, &mut |logs| work(&mut Stays(&mut *logs[0])))
+    }
+
     /// Opens a log in the empty directory `dir`, does `work` with it, and closes it.
     fn with(&self, dir: &Path, spec: &LogSpec, work: Work<'_>) -> Result<()>;
 }

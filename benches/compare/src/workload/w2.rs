@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::{DURABLE, Row, Slice, Workload, baselines, find, higher, lower, pause, rows_of};
 use crate::meter::{Figures, Latencies, Meter, figures, micros};
-use crate::peer::highwater::{Mode, Pipelined, Wal};
-use crate::peer::{Entry, Log, LogPeer, LogSpec, Result, logs};
+use crate::peer::highwater::{Mode, Piped, Pipelined, Wal};
+use crate::peer::{Entry, LocalLog, LogPeer, LogSpec, Result, logs};
 use crate::raw::file::Form;
 use crate::record::{KEY_BYTES, VALUE_BYTES, Values, key};
 
@@ -38,21 +38,30 @@ fn entries() -> Vec<Entry<dyn LogPeer>> {
     let bytes = Row::raw("raw-direct-bytes", "as `raw-direct-dsync`, the same bytes again and again");
     entries.insert(1, Entry::new(bytes, Box::new(Form::DirectBytes)));
     let row = Row::highwater;
-    entries.push(Entry::new(row("highwater", "`wal::CoreWal`"), Box::<Wal>::default()));
+    let piped = |background, in_flight| Box::new(Piped { background, in_flight });
+    entries.push(Entry::new(
+        row("highwater", "`wal::Pipeline`, moved by who waits: each commit is waited for"),
+        piped(false, 0),
+    ));
+    entries.push(Entry::new(
+        row("highwater-pipelined", "`wal::Pipeline` in the background: up to 4 commits under way"),
+        piped(true, 4),
+    ));
+    entries.push(Entry::new(row("highwater-sync", "`wal::CoreWal`: append and sync"), Box::<Wal>::default()));
     let inline = row(
         "highwater-engine",
         "engine, inline: live state as well; without checkpoints every segment is a new one",
     );
     entries.push(Entry::new(inline, Box::new(Mode::Inline)));
     let pipelined =
-        row("highwater-pipelined", "engine, threaded: up to 4 commits under way; otherwise the same");
+        row("highwater-engine-pipelined", "engine, threaded: up to 4 commits under way; otherwise the same");
     entries.push(Entry::new(pipelined, Box::new(Pipelined { in_flight: 4 })));
     entries.extend(logs(&SPEC));
     entries
 }
 
 /// Appends and commits one batch. Keys repeat, so that rows which keep state do not grow without end.
-fn batch(log: &mut dyn Log, values: &Values, first: u64) -> Result<()> {
+fn batch(log: &mut dyn LocalLog, values: &Values, first: u64) -> Result<()> {
     for number in first..first + PER_COMMIT {
         log.append(&key(number % 100_000), values.of(number, 0, VALUE_BYTES))?;
     }
@@ -63,14 +72,14 @@ fn run(row: &str, slice: &Slice) -> Result<Figures> {
     let (warm_up, commits) = (slice.pick(10, 400), slice.pick(40, 600));
     let values = Values::new();
     let mut measured = None;
-    find(entries(), row)?.with(&slice.dir, &SPEC, &mut |logs| {
-        (0..warm_up).try_for_each(|number| batch(&mut *logs[0], &values, number * PER_COMMIT))?;
+    find(entries(), row)?.with_one(&slice.dir, &SPEC, &mut |log| {
+        (0..warm_up).try_for_each(|number| batch(log, &values, number * PER_COMMIT))?;
         pause();
         let mut latencies = Latencies::with_capacity(commits as usize);
         let meter = Meter::start();
         for number in warm_up..warm_up + commits {
             let start = Instant::now();
-            batch(&mut *logs[0], &values, number * PER_COMMIT)?;
+            batch(log, &values, number * PER_COMMIT)?;
             latencies.add(start.elapsed());
         }
         measured = Some((latencies, meter.stop()));

@@ -2,14 +2,14 @@
 
 use super::{Column, DURABLE, Row, Slice, Workload, find, higher, lower, pause, rows_of};
 use crate::meter::{Figures, Meter, figures, nanos, peak_rss_mb};
-use crate::peer::highwater::Wal;
+use crate::peer::highwater::Piped;
 use crate::peer::{Entry, LogPeer, LogSpec, Result, logs};
 use crate::raw::file::Form;
 use crate::record::{KEY_BYTES, Values, key};
 
 const ABOUT: &str = "Records are appended until so many bytes are with the kernel, or until time is up. `cpu_ns` is \
-                     that of all threads per record, `caller_ns` the time on the caller's thread. highwater and \
-                     okaywal know no hand-over without durability: their figures include it.";
+                     that of all threads per record, `caller_ns` the time on the caller's thread. okaywal \
+                     knows no hand-over without durability: its figures include it.";
 
 const COLUMNS: &[Column] =
     &[lower("cpu_ns"), lower("caller_ns"), higher("mb_s"), lower("caller_sync_ns"), lower("rss_mb")];
@@ -43,8 +43,11 @@ fn entries(spec: &LogSpec) -> Vec<Entry<dyn LogPeer>> {
     let mut entries: Vec<Entry<dyn LogPeer>> = Vec::new();
     let raw = Row::baseline("raw-append", "growing file: encode, crc32c, write of 256 KiB");
     entries.push(Entry::new(raw, Box::new(Form::Append)));
-    let wal = Row::highwater("highwater", "`wal::CoreWal`, durable every 16 MiB, trimmed behind");
-    entries.push(Entry::new(wal, Box::<Wal>::default()));
+    let wal = Row::highwater(
+        "highwater",
+        "`wal::Pipeline`, moved by who appends; durable where a segment ends, trimmed behind",
+    );
+    entries.push(Entry::new(wal, Box::new(Piped { background: false, in_flight: 0 })));
     entries.extend(logs(spec));
     entries
 }
@@ -57,8 +60,7 @@ fn run(row: &str, slice: &Slice, value_bytes: usize) -> Result<Figures> {
     let keys = ((256 << 20) / record_bytes).min(1_000_000);
     let values = Values::new();
     let mut measured = None;
-    find(entries(&spec(value_bytes)), row)?.with(&slice.dir, &spec(value_bytes), &mut |logs| {
-        let log = &mut *logs[0];
+    find(entries(&spec(value_bytes)), row)?.with_one(&slice.dir, &spec(value_bytes), &mut |log| {
         let mut append = |number: u64| log.append(&key(number % keys), values.of(number, 0, value_bytes));
         let warm_up = (bytes / 16 / record_bytes).min(100_000);
         (0..warm_up).try_for_each(&mut append)?;

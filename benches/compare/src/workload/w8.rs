@@ -3,7 +3,7 @@
 use super::{Row, Slice, Workload, higher, lower};
 use crate::meter::{Figures, figures, micros};
 use crate::peer::Result;
-use crate::peer::highwater::{PipelineSpec, pipeline_engine, pipeline_wal};
+use crate::peer::highwater::{Mode, PipelineSpec, pipeline_engine, pipeline_wal};
 use crate::raw::ring::in_flight;
 
 pub(super) const WORKLOAD: Workload = Workload {
@@ -27,8 +27,13 @@ fn rows() -> Vec<Row> {
         raw("uring-4", "four in flight"),
         Row::baseline("uring-16", "sixteen in flight"),
         raw("uring-128k-4", "128 KiB, four in flight"),
-        Row::highwater("highwater", "engine, threaded: an epoch per record, 16 unacknowledged"),
-        Row::highwater("highwater-wal", "`wal::CoreWal`: 16 records appended, then one sync"),
+        Row::highwater(
+            "highwater",
+            "engine, a thread writes the log: an epoch per record, 16 unacknowledged",
+        ),
+        Row::highwater("highwater-inline", "engine, who waits writes the log: the same"),
+        Row::highwater("highwater-wal", "`wal::Pipeline`, moved by who waits: a commit per record"),
+        Row::highwater("highwater-wal-threaded", "`wal::Pipeline` in the background: the same"),
     ]
 }
 
@@ -47,8 +52,10 @@ fn run(row: &str, slice: &Slice) -> Result<Figures> {
         "uring-128k-4" => {
             in_flight(&slice.dir, PipelineSpec { commits: slice.pick(400, 4_000), ..spec(4) }, 128 << 10)?
         }
-        "highwater" => pipeline_engine(&slice.dir, spec(DEPTH))?,
-        "highwater-wal" => pipeline_wal(&slice.dir, spec(DEPTH))?,
+        "highwater" => pipeline_engine(&slice.dir, Mode::Threaded, spec(DEPTH))?,
+        "highwater-inline" => pipeline_engine(&slice.dir, Mode::Inline, spec(DEPTH))?,
+        "highwater-wal" => pipeline_wal(&slice.dir, false, spec(DEPTH))?,
+        "highwater-wal-threaded" => pipeline_wal(&slice.dir, true, spec(DEPTH))?,
         _ => return Err(format!("no row {row}").into()),
     };
     let commits = latencies.len() as f64;
