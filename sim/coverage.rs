@@ -184,6 +184,7 @@ impl Coverage {
         self.draw("write unit", plan.shape.write_unit.to_string());
         self.draw("disk order", format!("{:?}", plan.disk.order));
         self.draw("power-safe overwrite", plan.disk.power_safe_overwrite.to_string());
+        self.draw("failures are own", plan.disk.failures_are_own.to_string());
         self.draw("after a failed sync", format!("{:?}", plan.disk.after_failed_sync));
         for life in &plan.lives {
             self.draw("ring 1", if life.tuning.inline { "inline" } else { "threads" }.to_owned());
@@ -239,6 +240,7 @@ const DRAWS: &[(&str, &[&str])] = &[
     ("write unit", &["512", "4096"]),
     ("disk order", &["Paranoid", "PrefixOrdered"]),
     ("power-safe overwrite", &["false", "true"]),
+    ("failures are own", &["false", "true"]),
     ("after a failed sync", &["New", "Old", "Mixed"]),
     ("ring 1", &["inline", "threads"]),
     ("segment bytes", &["16384", "32768", "65536"]),

@@ -64,6 +64,7 @@ struct LifeText {
 /// See [`Personality`].
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Personality", deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "as in the personality")]
 struct DiskText {
     #[serde(with = "OrderText")]
     order: Order,
@@ -73,6 +74,8 @@ struct DiskText {
     power_safe_overwrite: bool,
     stale_extension: bool,
     lying: bool,
+    #[serde(default)]
+    failures_are_own: bool,
     depth_max: u8,
 }
 

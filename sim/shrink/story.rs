@@ -52,6 +52,7 @@ const PLAINER: &[Plainer] = &[
     |plan| plan.disk.after_failed_sync = Personality::default().after_failed_sync,
     |plan| plan.disk.power_safe_overwrite = true,
     |plan| plan.disk.stale_extension = false,
+    |plan| plan.disk.failures_are_own = Personality::default().failures_are_own,
     |plan| plan.disk.depth_max = Personality::default().depth_max,
     |plan| plan.load = Load { keys: plan.load.keys, transfers: plan.load.transfers, ..Load::plain() },
     |plan| plan.load.transfers = false,

@@ -39,7 +39,8 @@
 //! After a failed sync its changes stay pending, or some are lost, or all. What is lost is clean in the cache: a read
 //! finds it there ([`AfterFailedSync`] says what), after a process crash too, the next sync says `Ok`, and the platter
 //! never sees it. Directories do the same. The sync of one write (`write_at_and_sync`) that fails may lose what the cache
-//! holds of the file's other writes as well, whose own syncs then say `Ok`.
+//! holds of the file's other writes as well, whose own syncs then say `Ok`, unless failures are own
+//! ([`Personality::failures_are_own`]); and the news of it may come later than theirs.
 //!
 //! # In contract and out of it
 //!

@@ -25,6 +25,7 @@ pub enum AfterFailedSync {
 }
 
 /// The properties of one simulated disk. `Display` gives them in one line.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property that a disk has or has not")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Personality {
     /// In which order unsynced changes reach the platter.
@@ -42,6 +43,9 @@ pub struct Personality {
     /// Whether the device may answer a sync with `Ok` and forget it: whether the fault class
     /// [`LostSync`](super::FaultClass::LostSync) can fire at all. Out of every contract.
     pub lying: bool,
+    /// Whether a write with its sync that fails takes no other write with it, as past the page cache. If not, it may take
+    /// what the cache holds of the file, and the syncs of those writes say `Ok`.
+    pub failures_are_own: bool,
     /// How many operations of a file are worth having in flight: 1 to 16.
     pub depth_max: u8,
 }
@@ -56,6 +60,7 @@ impl Default for Personality {
             power_safe_overwrite: false,
             stale_extension: true,
             lying: false,
+            failures_are_own: false,
             depth_max: 4,
         }
     }
@@ -76,6 +81,7 @@ impl Personality {
             power_safe_overwrite: stream.chance(0.5),
             stale_extension: stream.chance(0.5),
             lying: false,
+            failures_are_own: stream.chance(0.5),
             depth_max: *stream.pick(&[1, 2, 4, 8, 16]),
         }
     }
@@ -85,13 +91,15 @@ impl fmt::Display for Personality {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "order={:?} after-failed-sync={:?} unit={} power-safe={} stale-extension={} lying={} depth={}",
+            "order={:?} after-failed-sync={:?} unit={} power-safe={} stale-extension={} lying={} \
+             own-failures={} depth={}",
             self.order,
             self.after_failed_sync,
             self.write_unit,
             self.power_safe_overwrite,
             self.stale_extension,
             self.lying,
+            self.failures_are_own,
             self.depth_max
         )
     }

@@ -14,7 +14,10 @@
 //!    file proves nothing about them. Reading them back proves nothing either.
 //! 4. [`Interrupted`](io::ErrorKind::Interrupted) and [`WouldBlock`](io::ErrorKind::WouldBlock) mean that nothing
 //!    was done and nothing lost: the call may be repeated. Every other error of a write or sync is final.
-//! 5. A crash tears a write between sectors: of each sector, the old bytes, the new ones or neither may be found.
+//! 5. Of several syncs of one file at a time, only one may be told of a failure, and late: where
+//!    [`File::failures_are_own`] does not hold, an `Ok` counts only once each sync that ran beside it has said `Ok` too.
+//!    (Linux reports an error of the page cache once per open file, to whoever asks first.)
+//! 6. A crash tears a write between sectors: of each sector, the old bytes, the new ones or neither may be found.
 //!
 //! Offsets and lengths are in bytes. Futures need not be `Send`: a backend belongs to the thread that made it.
 //! Dropping a future never cancels what it has begun, and never frees memory that the device still uses.
@@ -229,4 +232,8 @@ pub trait File: 'static {
 
     /// The smallest unit, in bytes, that the device overwrites without touching its neighbours: 512 or 4,096.
     fn write_unit(&self) -> u32;
+
+    /// Whether an `Ok` of [`File::write_at_and_sync`] for the whole of its data counts whatever else fails, because no
+    /// cache is between it and the device. A [`File::sync_data`] never has that (promise 5 of the module).
+    fn failures_are_own(&self) -> bool;
 }

@@ -157,4 +157,8 @@ impl<F: File> File for ObfuscatedFile<F> {
     fn write_unit(&self) -> u32 {
         self.inner.write_unit()
     }
+
+    fn failures_are_own(&self) -> bool {
+        self.inner.failures_are_own()
+    }
 }

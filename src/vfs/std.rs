@@ -213,6 +213,11 @@ impl File for StdFile {
 
     /// The page cache writes whole blocks back, whatever the sectors of the device below: a write of 512 bytes
     /// takes its neighbours in the block along.
+    /// A call ends before the next begins: no two syncs run at a time.
+    fn failures_are_own(&self) -> bool {
+        true
+    }
+
     fn write_unit(&self) -> u32 {
         WRITE_UNIT_BYTES_MAX
     }

@@ -8,9 +8,12 @@
 //!
 //! 1. Frames leave the ring in submission order, whatever order their writes complete in.
 //! 2. A sync covers exactly the frames that had left the ring when it began.
-//! 3. A durable write is acknowledged by itself only when everything before it is durable already.
+//! 3. A durable write is acknowledged by itself only when everything before it is durable already, and when it took all
+//!    of its frame at once: the rest of one that was cut short waits for a sync like any other.
 //! 4. A sync is begun for what the feed demands, when all of that has been written: not for each frame of it. What is
 //!    demanded later waits for the next one, so that a stream of demands puts no sync off.
+//! 5. No two syncs of the file run at a time, those of durable writes included, unless the file says that failures are
+//!    own: else the one that fails may be told of it late, and another not at all (promise 5 of [`crate::vfs`]).
 //!
 //! The slots are a ring in submission order. They live inside one drive and borrow the segment's file; each is
 //! pinned once and used for write after write, so that a write costs no allocation. A frame's memory goes back to its
@@ -21,16 +24,18 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn};
-use crate::vfs::{File, Vfs, retry, write_all_and_sync, write_all_at};
+use crate::vfs::{File, Vfs, retry, write_all_at};
 use crate::wal::log::{CoreLog, Desk, Feed, Segments, Submitted};
 
 /// Epoch ends that wait for a sync before one is begun that nobody demanded: memory is bounded.
 const UNSYNCED_EPOCHS_MAX: usize = 4096;
 
 struct Slot<Fut> {
-    /// The write; `None` once it has completed.
+    /// The write, which tells whether it made itself durable; `None` once it has completed.
     write: Pin<Box<Option<Fut>>>,
     /// The frame; `None` in a free slot.
     frame: Option<Submitted>,
@@ -43,7 +48,7 @@ struct Ring<Fut> {
     used: usize,
 }
 
-impl<Fut: Future<Output = io::Result<()>>> Ring<Fut> {
+impl<Fut: Future<Output = io::Result<bool>>> Ring<Fut> {
     fn new(depth: usize) -> Self {
         let slots = (0..depth).map(|_| Slot { write: Box::pin(None), frame: None }).collect();
         Self { slots, oldest: 0, used: 0 }
@@ -75,8 +80,10 @@ impl<Fut: Future<Output = io::Result<()>>> Ring<Fut> {
             let Some(write) = slot.write.as_mut().as_pin_mut() else { continue };
             let Poll::Ready(result) = write.poll(cx) else { continue };
             slot.write.as_mut().set(None);
-            let offset = slot.frame.as_ref().expect("a used slot has its frame").offset;
-            result.map_err(|error| (offset, error))?;
+            let frame = slot.frame.as_mut().expect("a used slot has its frame");
+            let durable = result.map_err(|error| (frame.offset, error))?;
+            assert!(frame.durably || !durable, "a plain write at {} calls itself durable", frame.offset);
+            frame.durably = durable;
         }
         Ok(())
     }
@@ -146,19 +153,23 @@ struct Flight<W, S> {
     /// The next sync waits until everything through this LSN is written (invariant 4).
     goal: Option<Lsn>,
     drain: Option<Drain>,
+    /// What the file says of itself.
+    failures_are_own: bool,
 }
 
 type Failure = (u64, io::Error);
 
-impl<W: Future<Output = io::Result<()>>, S: Future<Output = io::Result<()>>> Flight<W, S> {
-    fn new(depth: usize) -> Self {
-        let ring = Ring::new(depth);
-        Self { ring, unsynced: None, syncing: None, sync: Box::pin(None), goal: None, drain: None }
+impl<W: Future<Output = io::Result<bool>>, S: Future<Output = io::Result<()>>> Flight<W, S> {
+    fn new(depth: usize, failures_are_own: bool) -> Self {
+        let (ring, sync) = (Ring::new(depth), Box::pin(None));
+        Self { ring, unsynced: None, syncing: None, sync, goal: None, drain: None, failures_are_own }
     }
 
-    /// Whether nothing that was submitted waits for a sync.
-    fn settled(&self) -> bool {
-        self.unsynced.is_none() && self.syncing.is_none() && self.ring.all_durable()
+    /// Whether the next write may make itself durable: nothing that was submitted waits for a sync, and no sync runs that
+    /// it could disturb (invariant 5).
+    fn is_settled(&self) -> bool {
+        let alone = self.failures_are_own || self.ring.is_empty();
+        alone && self.unsynced.is_none() && self.syncing.is_none() && self.ring.all_durable()
     }
 
     /// Submits what the feed has, as far as there is room.
@@ -185,7 +196,7 @@ impl<W: Future<Output = io::Result<()>>, S: Future<Output = io::Result<()>>> Fli
                         break;
                     }
                     let mut frame = desk.submit(batch, feed);
-                    frame.durably = frame.last_lsn() <= feed.demanded() && self.settled();
+                    frame.durably = frame.last_lsn() <= feed.demanded() && self.is_settled();
                     let write = start(&frame);
                     self.ring.push(frame, write);
                 }
@@ -249,14 +260,20 @@ impl<W: Future<Output = io::Result<()>>, S: Future<Output = io::Result<()>>> Fli
     }
 }
 
-/// Writes a frame, durably if it is to.
-async fn write(file: &impl File, frame: (u64, bytes::Bytes, bool)) -> io::Result<()> {
-    let (offset, bytes, durably) = frame;
+/// Writes a frame, durably if it is to; whether it is durable now.
+async fn write(file: &impl File, frame: (u64, Bytes, bool)) -> io::Result<bool> {
+    let (offset, mut bytes, durably) = frame;
     if durably {
-        write_all_and_sync(file, offset, bytes).await
+        let count = retry(|| file.write_at_and_sync(offset, bytes.clone())).await?;
+        if count == bytes.len() {
+            return Ok(true);
+        }
+        let rest = bytes.split_off(count);
+        write_all_at(file, offset + count as u64, rest).await?;
     } else {
-        write_all_at(file, offset, bytes).await
+        write_all_at(file, offset, bytes).await?;
     }
+    Ok(false)
 }
 
 impl<V: Vfs> CoreLog<V> {
@@ -280,7 +297,7 @@ impl<V: Vfs> CoreLog<V> {
         let file = &*file;
         let start = |frame: &Submitted| write(file, (frame.offset, frame.bytes(), frame.durably));
         let sync = || retry(|| file.sync_data());
-        let mut flight = Flight::new(*depth);
+        let mut flight = Flight::new(*depth, file.failures_are_own());
         let ended = std::future::poll_fn(|cx| {
             loop {
                 flight.fill(desk, feed, cx, start);

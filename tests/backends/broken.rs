@@ -203,6 +203,10 @@ impl File for BrokenFile {
         self.inner.depth_max()
     }
 
+    fn failures_are_own(&self) -> bool {
+        self.inner.failures_are_own()
+    }
+
     fn write_unit(&self) -> u32 {
         self.inner.write_unit()
     }

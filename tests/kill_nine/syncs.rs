@@ -204,6 +204,10 @@ impl File for CountingFile {
         self.inner.depth_max()
     }
 
+    fn failures_are_own(&self) -> bool {
+        self.inner.failures_are_own()
+    }
+
     fn write_unit(&self) -> u32 {
         self.inner.write_unit()
     }

@@ -362,6 +362,10 @@ impl File for MemoryFile {
         4
     }
 
+    fn failures_are_own(&self) -> bool {
+        true
+    }
+
     fn write_unit(&self) -> u32 {
         512
     }

@@ -147,13 +147,16 @@ impl Shared {
         };
         self.pause(call.delays[1]).await;
         let now = self.executor.now();
-        let result = {
+        let (result, late) = {
             let mut state = self.alive(&call)?;
             state.settle_orphans(now);
             let completion = std::mem::replace(&mut done.completion, Completion::Nothing);
-            state.complete(&call, result, completion, complete, now)
+            let result = state.complete(&call, result, completion, complete, now);
+            let late = if result.is_err() { state.lateness(&call) } else { Duration::ZERO };
+            (result, late)
         };
         self.trace(&call, &result, now);
+        self.pause(late).await;
         result
     }
 
@@ -230,6 +233,15 @@ impl State {
         completion.apply(self);
         self.boundary(call, Phase::After, now);
         result
+    }
+
+    /// How long the news of a failure are under way: calls that ended later may be known earlier.
+    fn lateness(&mut self, call: &Call<'_>) -> Duration {
+        let (lo, hi) = self.faults.plan.latency.sync_us;
+        if call.kind != Kind::WriteAndSync || hi == 0 || self.latency.chance(0.5) {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(self.latency.range(lo, hi))
     }
 
     fn delays(&mut self, call: &Call<'_>, now: Tick) -> [Duration; 2] {

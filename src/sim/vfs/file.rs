@@ -231,6 +231,10 @@ impl File for SimFile {
     fn write_unit(&self) -> u32 {
         lock(&self.shared.state).disk.personality().write_unit
     }
+
+    fn failures_are_own(&self) -> bool {
+        lock(&self.shared.state).disk.personality().failures_are_own
+    }
 }
 
 /// The hold of a future on its write in flight. Dropped early, it leaves the write to take effect alone (V2).
@@ -407,9 +411,13 @@ fn damage(
 
 fn sync(state: &mut State, call: &Call<'_>, inode: Inode, cover: Cover, now: Tick) -> io::Result<()> {
     let fate = sync_fate(state, call, FaultClass::SyncError, now);
-    // Many backends sync the whole file for one write: what fails then fails for all writes that are under way.
+    // A sync through the page cache is one of the whole file: what fails then fails for all writes that are under way.
     let cover = match (fate, cover) {
-        (SyncFate::FailedSomeLost | SyncFate::FailedAllLost, Cover::One(_)) => Cover::Everything,
+        (SyncFate::FailedSomeLost | SyncFate::FailedAllLost, Cover::One(_))
+            if !state.disk.personality().failures_are_own =>
+        {
+            Cover::Everything
+        }
         _ => cover,
     };
     let State { disk, faults, .. } = state;

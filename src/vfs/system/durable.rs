@@ -50,13 +50,14 @@ impl Form {
         matches!(self, Self::CachedDsync | Self::DirectDsync | Self::Fitting)
     }
 
-    /// The same in flight, on a device that writes through or does not.
+    /// The same in flight, on a device that writes through or does not. The page cache tells an error once, to whichever
+    /// sync asks first: no two run at a time (promise 5 of [`crate::vfs`]).
     pub(super) fn in_flight(self, writes_through: bool) -> Durability {
         match self {
-            Self::Cached | Self::Direct => Durability::ByLink,
-            Self::CachedDsync | Self::DirectDsync => Durability::ByFlag,
+            Self::Direct => Durability::ByLink,
+            Self::DirectDsync => Durability::ByFlag,
             Self::Fitting if writes_through => Durability::ByFlag,
-            Self::Fitting => Durability::Shared,
+            Self::Fitting | Self::Cached | Self::CachedDsync => Durability::Shared,
         }
     }
 

@@ -166,4 +166,10 @@ impl File for SystemFile {
     fn write_unit(&self) -> u32 {
         self.cached.file.write_unit()
     }
+
+    /// Past the cache each write has its own; through it no two syncs run at a time ([`Form::in_flight`]), unless every
+    /// call goes through the ring.
+    fn failures_are_own(&self) -> bool {
+        self.vfs.pipelined_from > 0
+    }
 }

@@ -497,6 +497,10 @@ impl File for DiskFile {
         16
     }
 
+    fn failures_are_own(&self) -> bool {
+        true
+    }
+
     fn write_unit(&self) -> u32 {
         512
     }
