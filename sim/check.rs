@@ -2,6 +2,7 @@
 //! (I6 to I9 are the business of the crash fan-out and of later versions.) A violation panics: the run is over.
 
 use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 
 use highwater::sim::SimDisk;
@@ -121,6 +122,23 @@ pub(crate) fn i4_core_is_the_model(core: &CoreHandle, model: &CoreModel) {
     if let Some(difference) = difference_of_core(core, model) {
         panic!("I4: {difference}");
     }
+}
+
+/// What a core shows of a range is what its model holds there, in order.
+pub(crate) fn i4_range_is_the_model(
+    core: &CoreHandle,
+    model: &CoreModel,
+    range: (Bound<&[u8]>, Bound<&[u8]>),
+) {
+    let shown = core.range(range).map(|entry| {
+        let (key, value) = entry.unwrap_or_else(|error| panic!("I4: a range of core {}: {error}", core.id()));
+        (key.to_vec(), value.to_vec())
+    });
+    // A map refuses a range that ends before it begins; a core shows nothing of it.
+    let inside = |key: &Vec<u8>| RangeBounds::<[u8]>::contains(&range, &key[..]);
+    let held = model.keys.iter().filter(|(key, _)| inside(key));
+    let held = held.map(|(key, value)| (key.clone(), value.to_vec()));
+    assert!(shown.eq(held), "I4: core {} shows other entries of {range:?} than the model", core.id());
 }
 
 fn difference_of_core(core: &CoreHandle, model: &CoreModel) -> Option<String> {

@@ -3,6 +3,8 @@
 //! One task works for all cores: between two awaits nothing else happens anyway. Who waits for an epoch or a
 //! checkpoint in the background is a task of its own.
 
+mod several;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -165,6 +167,7 @@ impl User {
     async fn operate(&mut self, step: &Step) -> Result<(), Stop> {
         let core = self.core(step.core);
         match step.op {
+            Op::Put if self.stream.chance(0.2) => self.put_many(core, step).await,
             Op::Put => {
                 let Some(key) = self.key(core, step.key) else { return Ok(()) };
                 let value = self.value(step.len, key.len());
@@ -174,6 +177,10 @@ impl User {
                 Some(key) => self.attempt(core, Change::Delete(key)).await,
                 None => Ok(()),
             },
+            Op::Get if self.stream.chance(0.2) => {
+                self.get_many(core, step);
+                Ok(())
+            }
             Op::Get => {
                 if let Some(key) = self.key(core, step.key) {
                     self.get(core, &key);
@@ -182,6 +189,7 @@ impl User {
             }
             Op::Scan => {
                 check::i4_core_is_the_model(&self.cores[core], lock(&self.run.oracle).live(core));
+                self.ranges(core, step);
                 Ok(())
             }
             Op::Clear => self.clear(core).await,

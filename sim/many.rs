@@ -27,18 +27,21 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// I4 for a state of many keys.
 fn many_keys_are_all_there() {
-    run(settings::one_seed().unwrap_or_else(settings::base));
+    for ordered in [false, true] {
+        run(settings::one_seed().unwrap_or_else(settings::base), ordered);
+    }
 }
 
-fn options() -> Options {
+fn options(ordered: bool) -> Options {
     Options::new("/data")
+        .ordered_index(ordered)
         .segment_bytes(4 << 20)
         .batch_bytes(64 << 10)
         .queue_bytes(1 << 20)
         .epoch_bytes_max(1 << 30)
 }
 
-fn run(seed: u64) {
+fn run(seed: u64, ordered: bool) {
     let streams = Streams::new(seed);
     let ended = Simulator::new(seed).run(|handle: Handle| async move {
         let executor: Arc<dyn Executor> = Arc::new(handle.clone());
@@ -48,15 +51,17 @@ fn run(seed: u64) {
         let env = SimEnv::new("engine", Arc::new(node.clone()), disk.vfs(), &streams);
         let mut model = Model::new();
         let mut draws = streams.stream("many");
-        let opened =
-            Engine::open_in(env.clone(), options()).await.unwrap_or_else(|error| panic!("open: {error}"));
+        let opened = Engine::open_in(env.clone(), options(ordered))
+            .await
+            .unwrap_or_else(|error| panic!("open: {error}"));
         work(&*executor, opened, &mut model, &mut draws)
             .await
             .unwrap_or_else(|error| panic!("seed {seed:#x}: {error}"));
         node.kill();
         disk.crash(Crash::Process);
         let env: SimEnv<SimVfs> = env.reboot(executor, disk.vfs());
-        let opened = Engine::open_in(env, options()).await.unwrap_or_else(|error| panic!("open: {error}"));
+        let opened =
+            Engine::open_in(env, options(ordered)).await.unwrap_or_else(|error| panic!("open: {error}"));
         assert_same(&opened.cores[0], &model);
     });
     ended.unwrap_or_else(|stuck| panic!("seed {seed:#x}: the run is stuck: {stuck}"));

@@ -179,7 +179,7 @@ impl Plan {
         let count = stream.range(1, 7);
         let draw = |number| LifePlan::draw((&mut stream, &streams), number, &load, shape.cores);
         let lives = (0..count).map(draw).collect();
-        let mut last = Tuning::draw(&mut streams.stream("plan.last"));
+        let mut last = Tuning::draw(&mut streams.stream("plan.last"), streams.stream("plan.ordered/last"));
         // There the workload has to get to the end of every operation.
         last.epoch_bytes_max = 1 << 30;
         let last_steps = Step::draw(streams.fork("load/last"), &load, shape.cores, LAST_STEPS);
@@ -317,7 +317,7 @@ impl Load {
 
 impl LifePlan {
     fn draw((stream, streams): (&mut Stream, &Streams), number: u64, load: &Load, cores: u16) -> Self {
-        let tuning = Tuning::draw(stream);
+        let tuning = Tuning::draw(stream, streams.stream(&format!("plan.ordered/{number}")));
         let operations = stream.scale(4, 600);
         // Short triggers fall into recovery, also several in a row; long ones into the workload.
         let boundaries = if stream.chance(0.3) { stream.scale(1, 200) } else { stream.scale(60, 6_000) };

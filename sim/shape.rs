@@ -77,6 +77,9 @@ pub(crate) struct Tuning {
     pub(crate) retain: usize,
     /// Log bytes that are kept for a fallback.
     pub(crate) fallback_bytes_max: u64,
+    /// Keys in order. Plans of before there was a choice have none.
+    #[serde(default)]
+    pub(crate) ordered_index: bool,
 }
 
 impl Tuning {
@@ -96,11 +99,12 @@ impl Tuning {
             checkpoint_memory_bytes: 1 << 20,
             retain: 2,
             fallback_bytes_max: 0,
+            ordered_index: false,
         }
     }
 
-    /// Draws one.
-    pub(crate) fn draw(stream: &mut Stream) -> Self {
+    /// Draws one; `ordered` is a stream of its own.
+    pub(crate) fn draw(stream: &mut Stream, mut ordered: Stream) -> Self {
         let segment_bytes = *stream.pick(&[16 << 10, 16 << 10, 32 << 10, 64 << 10]);
         let batch_bytes = *stream.pick(&[512, 1024, 2048, 4096, 8000]);
         // A batch is never larger than the largest record.
@@ -121,6 +125,7 @@ impl Tuning {
             checkpoint_memory_bytes: *stream.pick(&[1 << 10, 16 << 10, 1 << 20]),
             retain: *stream.pick(&[1, 2, 2, 3, 4]),
             fallback_bytes_max: *stream.pick(&[0, 64 << 10, 512 << 10, 1 << 30]),
+            ordered_index: ordered.chance(0.5),
         }
     }
 
@@ -144,6 +149,7 @@ impl Tuning {
             .checkpoint_memory_bytes(self.checkpoint_memory_bytes)
             .retain_checkpoints(self.retain)
             .fallback_bytes_max(self.fallback_bytes_max)
+            .ordered_index(self.ordered_index)
     }
 
     /// Bytes of the longest record that this life can log.
@@ -172,6 +178,7 @@ impl fmt::Display for Tuning {
         write!(f, "epoch-max={epoch_bytes_max} skew={epoch_skew_max} seal={:?} ", self.idle_seal_after)?;
         write!(f, "checkpoint={:?}/{}B ", self.checkpoint_interval, self.checkpoint_wal_bytes)?;
         write!(f, "memory={} retain={} ", self.checkpoint_memory_bytes, self.retain)?;
-        write!(f, "fallback={}", self.fallback_bytes_max)
+        write!(f, "fallback={}", self.fallback_bytes_max)?;
+        if self.ordered_index { f.write_str(" ordered") } else { Ok(()) }
     }
 }

@@ -44,7 +44,9 @@ mod recovery;
 mod route;
 mod state;
 
-pub use engine::{CheckpointInfo, CoreHandle, Engine, EpochMark, Health, Key, Opened, Ready, Value};
+pub use engine::{
+    CheckpointInfo, CoreHandle, Engine, EpochMark, Health, Key, Opened, PutManyError, Ready, Value,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{
     CoreId, DatabaseId, Epoch, FencingToken, KeyGroup, Lsn, ManifestSeq, Nonce, SegmentNo, TimelineId,

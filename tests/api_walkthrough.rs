@@ -120,3 +120,78 @@ fn the_last_offset_of_a_name_counts() {
     let Opened { report, .. } = Engine::open(options(&dir)).unwrap();
     assert_eq!(report.offsets[&(CoreId(0), "orders".to_owned())], Offset::Number(999));
 }
+
+#[test]
+fn many_keys_go_and_come_in_one_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let Opened { engine, mut cores, .. } = Engine::open(options(&dir).cores(2)).unwrap();
+    let names: Vec<String> = (0..500).map(|number| format!("user/{number:03}")).collect();
+    for core in &mut cores {
+        let id = core.id();
+        let (own, foreign): (Vec<_>, Vec<_>) =
+            names.iter().partition(|name| engine.core_of(name.as_bytes()) == id);
+        let entries: Vec<_> = own.iter().map(|name| (name, name.to_uppercase())).collect();
+        let lsns = core.put_many(&entries).unwrap();
+        assert_eq!(lsns.end.0 - lsns.start.0, own.len() as u64);
+        let values: Vec<_> = core.get_many(&own).map(|value| value.unwrap().unwrap().to_vec()).collect();
+        assert_eq!(values, entries.iter().map(|(_, value)| value.clone().into_bytes()).collect::<Vec<_>>());
+
+        // One foreign key among them: nothing is put, and only its own read fails.
+        let wrong = [(own[0], "changed"), (foreign[0], "changed")];
+        let refused = core.put_many(&wrong).unwrap_err();
+        assert_eq!((refused.applied, refused.error.kind()), (0, ErrorKind::Invalid));
+        let read: Vec<_> = core.get_many([own[0], foreign[0]]).collect();
+        assert_eq!(read[0].as_ref().unwrap().as_deref(), Some(own[0].to_uppercase().as_bytes()));
+        assert_eq!(read[1].as_ref().unwrap_err().kind(), ErrorKind::Invalid);
+        core.close_epoch(EpochMark::new()).unwrap();
+    }
+    engine.close(cores).unwrap();
+}
+
+/// What a full queue took of a call is said, and is there; the rest can follow.
+#[test]
+fn a_call_for_many_keys_that_finds_no_room_says_how_far_it_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir).epoch_bytes_max(10_000);
+    let Opened { engine, mut cores, .. } = Engine::open(options).unwrap();
+    let core = &mut cores[0];
+    let entries: Vec<_> = (0..100_u64).map(|number| (number.to_le_bytes(), [7; 200])).collect();
+    let mut rest = &entries[..];
+    let mut calls = 1;
+    while let Err(stopped) = core.put_many(rest) {
+        assert_eq!(stopped.error.kind(), ErrorKind::Busy);
+        assert!(0 < stopped.applied && stopped.applied < rest.len());
+        rest = &rest[stopped.applied..];
+        assert_eq!(core.len(), entries.len() - rest.len());
+        core.commit().unwrap();
+        calls += 1;
+    }
+    core.commit().unwrap();
+    assert_eq!((calls, core.len()), (3, 100));
+    engine.close(cores).unwrap();
+}
+
+#[test]
+fn a_range_is_read_in_order_with_and_without_an_ordered_index() {
+    let dir = tempfile::tempdir().unwrap();
+    for ordered in [false, true, false] {
+        let Opened { engine, mut cores, report } =
+            Engine::open(options(&dir).ordered_index(ordered)).unwrap();
+        let core = &mut cores[0];
+        if report.created {
+            for number in (0..100_u8).rev() {
+                core.put(&[number], &[number; 40]).unwrap();
+            }
+        }
+        let keys = |from: &[u8], to: &[u8]| -> Vec<u8> {
+            core.range(from..to).map(|entry| entry.unwrap().0[0]).collect()
+        };
+        assert_eq!(keys(&[20], &[25]), [20, 21, 22, 23, 24]);
+        assert_eq!(keys(&[98, 0], &[200]), [99]);
+        assert_eq!(keys(&[25], &[20]), []);
+        assert_eq!(core.range(..).count(), 100);
+        assert_eq!(core.scan_prefix(&[7]).count(), 1);
+        core.commit().unwrap();
+        engine.close(cores).unwrap();
+    }
+}

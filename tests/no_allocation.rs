@@ -1,10 +1,12 @@
-//! An overwrite allocates nothing, on the thread that calls: neither for the log nor for the state.
+//! Overwrites, reads and appends allocate nothing, on the thread that calls: neither for the log nor for the state.
 
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one counts and passes on")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+use highwater::env::StdEnv;
+use highwater::wal::{CoreWal, WalOpened, WalOptions, WalRecord};
 use highwater::{CoreHandle, Engine, EpochMark, ErrorKind, Opened, Options};
 
 const KEYS: u64 = 10_000;
@@ -97,4 +99,85 @@ fn an_overwrite_allocates_nothing() {
         assert_eq!(cores[0].len() as u64, KEYS);
         engine.close(cores).unwrap();
     }
+}
+
+fn key(number: u64) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&(number % KEYS).to_le_bytes());
+    key
+}
+
+/// Puts 64 keys a call; the allocations of the calls that were accepted as a whole.
+fn overwrite_many(core: &mut CoreHandle, calls: u64) -> u64 {
+    let mut allocations = 0;
+    for call in 0..calls {
+        let entries: [_; 64] = std::array::from_fn(|at| (key(call * 64 + at as u64), [7; 100]));
+        let mut rest = &entries[..];
+        loop {
+            let (outcome, count) = counted(|| core.put_many(rest));
+            match outcome {
+                Ok(_) => {
+                    allocations += count;
+                    break;
+                }
+                Err(failed) if failed.error.kind() == ErrorKind::Busy => {
+                    rest = &rest[failed.applied..];
+                    core.ready().wait().expect("room comes");
+                }
+                Err(failed) => panic!("{failed}"),
+            }
+        }
+        if call % 100 == 99 {
+            core.commit().expect("an epoch closes");
+        }
+    }
+    allocations
+}
+
+#[test]
+fn calls_for_many_keys_and_reads_allocate_nothing() {
+    for ordered in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path().join("data")).ordered_index(ordered);
+        let options = options.batch_bytes(64 << 10).queue_bytes(256 << 10);
+        let Opened { engine, mut cores, .. } = Engine::open(options).unwrap();
+        overwrite(&mut cores[0], 2 * KEYS);
+        assert_eq!(overwrite_many(&mut cores[0], 1_000), 0, "allocations in put_many, ordered: {ordered}");
+        let core = &cores[0];
+        let (found, allocations) = counted(|| {
+            let one_by_one = (0..KEYS).filter(|number| core.get(&key(*number)).unwrap().is_some()).count();
+            let together =
+                core.get_many((0..KEYS).map(key)).filter(|value| matches!(value, Ok(Some(_)))).count();
+            (one_by_one as u64, together as u64)
+        });
+        assert_eq!((found, allocations), ((KEYS, KEYS), 0), "allocations in reads");
+        if ordered {
+            let from = key(0);
+            let (read, allocations) = counted(|| core.range(&from[..]..).take(1_000).count());
+            assert_eq!((read, allocations), (1_000, 0), "allocations in a range");
+        }
+        engine.close(cores).unwrap();
+    }
+}
+
+#[test]
+fn an_append_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let WalOpened { mut wal, .. } =
+        CoreWal::open_blocking(StdEnv, &dir.path().join("log"), WalOptions::default()).unwrap();
+    let mut append_all = || {
+        let mut allocations = 0;
+        for number in 0..10_000 {
+            let record = WalRecord::Put { key: &key(number), value: &[7; 100] };
+            let (outcome, count) = counted(|| wal.append(&record));
+            outcome.unwrap();
+            allocations += count;
+        }
+        wal.sync_blocking().unwrap();
+        allocations
+    };
+    let first = append_all();
+    assert!(first > 0, "buffers are made when they are needed");
+    assert_eq!(append_all(), 0, "allocations in 10,000 appends");
+    wal.close_blocking().unwrap();
 }

@@ -124,7 +124,8 @@ impl Shape {
             .retain_checkpoints(usize::from(*draws.pick(&[1_u8, 2, 3])))
             .key_groups(*draws.pick(&[8, 64]))
             .write_unit_bytes(*draws.pick(&[personality.write_unit, 4096]))
-            .fallback_bytes_max(*streams.stream("shape.fallback").pick(&[0, 0, 64 << 10, 1 << 30]));
+            .fallback_bytes_max(*streams.stream("shape.fallback").pick(&[0, 0, 64 << 10, 1 << 30]))
+            .ordered_index(streams.stream("shape.ordered").chance(0.5));
         // A chain of deltas has to grow before a base replaces it and its files are retired.
         let checkpoints = *draws.pick(&[1, 1, 12]);
         let mut course = Course::new(personality, plan);

@@ -72,6 +72,7 @@ const PLAINER: &[Plainer] = &[
     |plan| lives(plan, |life| life.tuning.idle_seal_after = Tuning::plain().idle_seal_after),
     |plan| lives(plan, |life| life.tuning.fallback_bytes_max = 0),
     |plan| lives(plan, |life| life.tuning.retain = 2),
+    |plan| lives(plan, |life| life.tuning.ordered_index = false),
     |plan| lives(plan, |life| life.fate = Fate::AllLost),
     |plan| lives(plan, |life| life.next = Next::NewProcess),
     |plan| lives(plan, |life| life.ending = Ending::Crash),

@@ -8,7 +8,7 @@ mod tests;
 
 pub(crate) use epoch_end::EpochEnd;
 pub(crate) use fields::{Reader, Writer};
-pub(crate) use record::{Record, RecordKind, record_bytes};
+pub(crate) use record::{Record, RecordKind, lengths, record_bytes};
 
 use std::ops::Range;
 
@@ -57,6 +57,39 @@ pub(crate) fn groups_of(core: CoreId, groups: u16, cores: u16) -> Range<u16> {
     #[expect(clippy::cast_possible_truncation, reason = "at most `groups`")]
     let (from, to) = (first_of(u32::from(core.0)) as u16, first_of(u32::from(core.0) + 1) as u16);
     from..to
+}
+
+/// The hashes of routes that belong to a run of key groups: what [`key_group`] says, as one comparison.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HashRange {
+    first: u64,
+    /// How many follow the first.
+    span: u64,
+}
+
+impl HashRange {
+    /// Those of the groups `owned`, of `groups` groups.
+    ///
+    /// # Panics
+    ///
+    /// When `owned` is empty or reaches beyond `groups`.
+    pub(crate) fn new(owned: &Range<u16>, groups: u16) -> Self {
+        assert!(owned.start < owned.end && owned.end <= groups, "groups {owned:?} of {groups}");
+        let first_of = |group: u16| (u128::from(group) << 64).div_ceil(u128::from(groups));
+        let (first, end) = (first_of(owned.start), first_of(owned.end));
+        let narrow = |hash: u128| u64::try_from(hash).expect("a hash of a group there is");
+        Self { first: narrow(first), span: narrow(end - 1 - first) }
+    }
+
+    /// Whether every hash belongs to it.
+    pub(crate) fn is_all(self) -> bool {
+        self.span == u64::MAX
+    }
+
+    #[inline]
+    pub(crate) fn contains(self, hash: u64) -> bool {
+        hash.wrapping_sub(self.first) <= self.span
+    }
 }
 
 /// Order-free digest of a set of entries: the sum modulo 2^128 of a keyed 128-bit hash (XXH3-128) of each.

@@ -36,6 +36,20 @@ impl RecordKind {
     }
 }
 
+/// Copies a key: without a call where it is as short as most are.
+#[inline]
+fn copy_key(to: &mut [u8], key: &[u8]) {
+    if let (Some(front), Some(back)) = (key.first_chunk::<8>(), key.last_chunk::<8>())
+        && key.len() <= 16
+        && to.len() == key.len()
+    {
+        to[..8].copy_from_slice(front);
+        to[key.len() - 8..].copy_from_slice(back);
+    } else {
+        to.copy_from_slice(key);
+    }
+}
+
 /// A record, borrowed from where it is encoded or about to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
@@ -48,6 +62,14 @@ pub(crate) struct Record<'a> {
 #[inline]
 pub(crate) fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
     RECORD_HEADER_BYTES + key_bytes + value_bytes
+}
+
+/// The lengths of key and value, in this order, of an encoded record with this header.
+#[inline]
+pub(crate) fn lengths(header: [u8; RECORD_HEADER_BYTES]) -> (usize, usize) {
+    let [v0, v1, v2, v3, k0, k1, ..] = header;
+    let value_bytes = u32::from_le_bytes([v0, v1, v2, v3]) as usize;
+    (usize::from(u16::from_le_bytes([k0, k1])), value_bytes)
 }
 
 impl<'a> Record<'a> {
@@ -73,7 +95,7 @@ impl<'a> Record<'a> {
         header[6] = self.kind as u8;
         header[7] = 0;
         let (key, value) = body.split_at_mut(self.key.len());
-        key.copy_from_slice(self.key);
+        copy_key(key, self.key);
         value.copy_from_slice(self.value);
     }
 
@@ -81,9 +103,8 @@ impl<'a> Record<'a> {
     #[inline]
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (header, body) = bytes.split_first_chunk::<RECORD_HEADER_BYTES>()?;
-        let [v0, v1, v2, v3, k0, k1, kind, zero] = *header;
-        let value_bytes = u32::from_le_bytes([v0, v1, v2, v3]) as usize;
-        let key_bytes = usize::from(u16::from_le_bytes([k0, k1]));
+        let (key_bytes, value_bytes) = lengths(*header);
+        let [.., kind, zero] = *header;
         let kind = RecordKind::from_byte(kind)?;
         if zero != 0 || key_bytes > KEY_BYTES_MAX || value_bytes > VALUE_BYTES_MAX {
             return None;

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
-use std::ops::Range;
+use std::ops::{Bound, Range, RangeBounds};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,12 +19,12 @@ use super::drive::Drive;
 use super::entry::{Key, Value};
 use super::mark::EpochMark;
 use super::shared::Shared;
-use crate::codec::{Record, RecordKind, key_group, key_hash, record_bytes};
+use crate::codec::{HashRange, Record, RecordKind, key_group, key_hash, record_bytes};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CoreId, Epoch, FencingToken, KeyGroup, Lsn};
+use crate::ids::{CoreId, Epoch, FencingToken, Lsn};
 use crate::limits::{KEY_BYTES_MAX, OFFSETS_MAX, VALUE_BYTES_MAX};
 use crate::route::Route;
-use crate::state::CoreState;
+use crate::state::{CoreState, KeyRange};
 use crate::wal::{Batch, Pool};
 
 /// What a handle is made of; recovery provides it.
@@ -82,6 +82,8 @@ pub struct CoreHandle {
     token: FencingToken,
     epoch: Epoch,
     ownership: Ownership,
+    /// `ownership.owned`, as hashes of routes; `None` when every key is this core's.
+    hashes: Option<HashRange>,
     limits: CoreLimits,
     offset_names: BTreeSet<String>,
     /// Where the end of an epoch is encoded.
@@ -108,6 +110,7 @@ impl fmt::Debug for Ready {
 impl CoreHandle {
     pub(crate) fn new(parts: CoreParts) -> Self {
         let CoreParts { core, shared, queue, pool, next_lsn, limits, .. } = parts;
+        let hashes = HashRange::new(&parts.ownership.owned, parts.ownership.key_groups);
         let log = Appender::new(core, Arc::clone(&shared), (queue, pool), next_lsn, limits.epoch_bytes_max);
         Self {
             core,
@@ -117,11 +120,21 @@ impl CoreHandle {
             log,
             token: parts.token,
             epoch: parts.epoch,
+            hashes: Some(hashes).filter(|hashes| !hashes.is_all()),
             ownership: parts.ownership,
             limits,
             offset_names: parts.offset_names,
             scratch: Vec::new(),
         }
+    }
+
+    pub(super) fn state(&self) -> &CoreState {
+        &self.state
+    }
+
+    /// The LSN that the next change gets.
+    pub(super) fn next_lsn(&self) -> Lsn {
+        self.log.next_lsn()
     }
 
     /// Which core this is.
@@ -136,15 +149,25 @@ impl CoreHandle {
     /// `Invalid` when the key or value is over its limit or the key belongs to another core
     /// (`Engine::core_of`); `Busy`, `Full`, `Failed` as above.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<Lsn> {
+        let hash = self.check_put(key, value)?;
+        self.put_checked(hash, key, value)
+    }
+
+    /// # Errors
+    ///
+    /// `Invalid`; else the hash for the index.
+    #[inline]
+    pub(super) fn check_put(&self, key: &[u8], value: &[u8]) -> Result<u64> {
         let hash = self.check_key(key)?;
         let bytes = record_bytes(key.len(), value.len()) as u64;
         if value.len() > VALUE_BYTES_MAX || bytes > self.limits.record_bytes_max {
-            return Err(Error::invalid(format!(
-                "the value of {} bytes is over the limit of {} (what a segment takes, at most {VALUE_BYTES_MAX})",
-                value.len(),
-                self.limits.record_bytes_max
-            )));
+            return Err(self.long_value(value));
         }
+        Ok(hash)
+    }
+
+    #[inline]
+    pub(super) fn put_checked(&mut self, hash: u64, key: &[u8], value: &[u8]) -> Result<Lsn> {
         let record = Record { kind: RecordKind::Put, key, value };
         if !self.state.has_room_for(hash, &record) {
             return Err(self.state_full());
@@ -192,9 +215,23 @@ impl CoreHandle {
 
     /// The keys that begin with `prefix`, in key order, each with its value.
     ///
-    /// The order is made for the call: it costs a pass over all keys of the core.
+    /// With `Options::ordered_index` it costs what it returns; else the order is made for the call, in a pass over all
+    /// keys of the core.
     pub fn scan_prefix(&self, prefix: &[u8]) -> impl Iterator<Item = Result<(Key<'_>, Value<'_>)>> {
-        self.state.scan_prefix(prefix).map(|(key, value)| Ok((Key(key), Value(value))))
+        self.state.scan(KeyRange::prefix(prefix)).map(|(key, value)| Ok((Key(key), Value(value))))
+    }
+
+    /// The keys of `range`, in key order, each with its value: `core.range(&b"a"[..]..&b"f"[..])`, or any two bounds of
+    /// byte slices. A range that ends before it begins holds nothing.
+    ///
+    /// It costs what [`CoreHandle::scan_prefix`] costs.
+    pub fn range<'r>(
+        &self,
+        range: impl RangeBounds<&'r [u8]>,
+    ) -> impl Iterator<Item = Result<(Key<'_>, Value<'_>)>> {
+        let bound = |bound: Bound<&&'r [u8]>| bound.map(|key| *key);
+        let range = KeyRange::new(bound(range.start_bound()), bound(range.end_bound()));
+        self.state.scan(range).map(|(key, value)| Ok((Key(key), Value(value))))
     }
 
     /// How many keys have a value.
@@ -238,6 +275,7 @@ impl CoreHandle {
     /// `epoch_skew_max` ahead of the slowest; `Full`, `Failed` as above. Then the epoch is still open.
     pub fn close_epoch(&mut self, mark: EpochMark) -> Result<Epoch> {
         let epoch = self.epoch;
+        self.state.settle();
         let names = self.check_names(&mark)?;
         let slowest = self.shared.slowest_ended();
         if epoch.0 > slowest.0 + self.limits.epoch_skew_max {
@@ -323,18 +361,23 @@ impl CoreHandle {
     ///
     /// `Invalid`; else the hash for the index.
     #[inline]
-    fn check_key(&self, key: &[u8]) -> Result<u64> {
+    pub(super) fn check_key(&self, key: &[u8]) -> Result<u64> {
+        if key.len() > KEY_BYTES_MAX || self.hashes.is_some() {
+            self.check_owner(key)?;
+        }
+        Ok(self.state.hash(key))
+    }
+
+    #[inline(never)]
+    fn check_owner(&self, key: &[u8]) -> Result<()> {
         if key.len() > KEY_BYTES_MAX {
             return Err(Error::invalid(format!("the key of {} bytes is over {KEY_BYTES_MAX}", key.len())));
         }
-        let owner = &self.ownership;
-        let route = owner.route.of(key);
-        let hash = key_hash(owner.hash_seed, route);
-        let KeyGroup(group) = key_group(hash, owner.key_groups);
-        if !owner.owned.contains(&group) {
-            return Err(self.foreign_key(key, group));
+        let hash = key_hash(self.ownership.hash_seed, self.ownership.route.of(key));
+        if self.hashes.is_some_and(|hashes| !hashes.contains(hash)) {
+            return Err(self.foreign_key(key, hash));
         }
-        Ok(if route.len() == key.len() { hash } else { key_hash(owner.hash_seed, key) })
+        Ok(())
     }
 
     /// # Errors
@@ -351,12 +394,22 @@ impl CoreHandle {
     }
 
     #[cold]
-    fn foreign_key(&self, key: &[u8], group: u16) -> Error {
+    fn foreign_key(&self, key: &[u8], hash: u64) -> Error {
+        let group = key_group(hash, self.ownership.key_groups);
         Error::invalid(format!(
             "the key \"{}\" is of group {group} and core {} owns {:?}: ask Engine::core_of which core owns a key",
             key[..key.len().min(64)].escape_ascii(),
             self.id(),
             self.ownership.owned
+        ))
+    }
+
+    #[cold]
+    fn long_value(&self, value: &[u8]) -> Error {
+        Error::invalid(format!(
+            "the value of {} bytes is over the limit of {} (what a segment takes, at most {VALUE_BYTES_MAX})",
+            value.len(),
+            self.limits.record_bytes_max
         ))
     }
 

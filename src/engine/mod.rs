@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Ring 0   core.rs         one handle per core, on the caller's threads
+//!          many.rs         many keys in one call
 //!          append.rs       its end of the log
 //! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
 //!          segments.rs     prepares log files ahead of need
@@ -17,6 +18,7 @@ mod core;
 mod drive;
 mod entry;
 mod maintenance;
+mod many;
 mod mark;
 mod open;
 mod segments;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 pub use self::core::{CoreHandle, Ready};
 pub use entry::{Key, Value};
 pub use maintenance::CheckpointInfo;
+pub use many::PutManyError;
 pub use mark::EpochMark;
 pub use open::Opened;
 pub use shared::Health;

@@ -255,6 +255,7 @@ impl<E: Env> Recovery<'_, E> {
             database: self.ident.database,
             core,
             hash_seed: self.ident.hash_seed,
+            ordered: self.options.ordered_index,
             root: self.options.path.clone(),
             log_dir: self.dir(core).to_owned(),
             files: base.into_iter().flat_map(|checkpoint| checkpoint.files_of(core)).copied().collect(),

@@ -22,6 +22,8 @@ pub(super) struct Order {
     pub(super) database: DatabaseId,
     pub(super) core: CoreId,
     pub(super) hash_seed: u64,
+    /// Whether the state keeps its keys in order.
+    pub(super) ordered: bool,
     /// The database's directory, and the log's in it.
     pub(super) root: PathBuf,
     pub(super) log_dir: PathBuf,
@@ -66,7 +68,7 @@ pub(super) struct Rebuilt {
 /// be read; `Full` when the state is more than a core can hold.
 pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
     let mut rebuilt = Rebuilt {
-        state: CoreState::new(StateConfig::new(KeyHasher::new(order.hash_seed))),
+        state: CoreState::new(StateConfig::new(KeyHasher::new(order.hash_seed)).ordered(order.ordered)),
         offsets: order.offsets.clone(),
         watermark: order.watermark,
         replayed: 0,
@@ -101,6 +103,7 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
             rebuilt.replay(&order, lsn, &record)?;
         }
     }
+    rebuilt.state.settle();
     Ok(rebuilt)
 }
 

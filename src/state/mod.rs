@@ -1,13 +1,16 @@
 //! The live state of one core: every key of the core and its value, in memory.
 //!
 //! ```text
+//!   put ─► pending.rs: the last eight ─► records.rs
+//!                                           │
 //!   hash ─► table (bits 0..10) ─► entry {tag: bits 10..42, location} ─► chunk ─► slot: the encoded record
-//!           index.rs: 1,024 tables, one u64 per key                     slab.rs: slots in size classes
+//!           index.rs, table.rs: 1,024 tables, 8 bytes per key           slab.rs: slots in size classes
+//!   order.rs: the keys in order, where that was asked for
 //! ```
 //!
 //! A record lies in its slot exactly as it lies in the log: one encoding everywhere. A put to a key whose
 //! record keeps its size class overwrites the slot and touches nothing else. No call does I/O, and none
-//! allocates but to grow: a new chunk of slots, or one of the 1,024 tables.
+//! allocates but to grow: a new chunk of slots, or one of the 1,024 tables, or a node of the order.
 //!
 //! Invariants, checked by `assert_invariants` in tests after every batch of operations:
 //!
@@ -15,41 +18,32 @@
 //! - S2: a slot is live if and only if its record's kind byte is not zero.
 //! - S3: the slots of a class that hold nothing are at most a sixth of them, or fit into one chunk, as soon
 //!   as compaction has caught up; it moves at most [`MOVES_MAX`](compact::MOVES_MAX) records per operation.
-//! - S4: nothing is written between [`CoreState::entry`] and a call on the entry: whoever logs a record
+//! - S4: nothing of a change is written between [`CoreState::entry`] and a call on the entry: whoever logs a record
 //!   between the two never has state ahead of its log.
+//! - S5: a put is seen by every read from the moment of its call, wherever it is: of the puts that are under way and of
+//!   the records, the newest counts.
+//! - S6: the order holds exactly the keys of the live records.
 
 mod compact;
+mod hash;
 mod index;
+mod order;
+mod pending;
+mod processor;
+mod records;
 mod scan;
 mod slab;
+mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::codec::{Record, RecordKind, key_hash, record_bytes};
+use crate::codec::{Record, RecordKind};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use index::{Index, Place};
-use slab::{CHUNKS_MAX, Location, Slab};
-
-/// Computes the hash of a key again, when its record moves. The callers of every method that takes a hash
-/// must pass what this function gives for the key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeyHasher {
-    pub(crate) seed: u64,
-    pub(crate) function: fn(u64, &[u8]) -> u64,
-}
-
-impl KeyHasher {
-    /// The hash of the format, seeded from IDENT.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, function: key_hash }
-    }
-
-    /// The hash of `key`.
-    #[inline]
-    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        (self.function)(self.seed, key)
-    }
-}
+pub(crate) use hash::KeyHasher;
+use pending::{INDEX_PUTS, PENDING_BYTES_MAX, PENDING_MAX, Pending};
+use records::Records;
+pub(crate) use scan::KeyRange;
+use slab::{CHUNKS_MAX, Location, Stored};
 
 /// How a [`CoreState`] is built.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +51,19 @@ pub(crate) struct StateConfig {
     pub(crate) hasher: KeyHasher,
     /// Most chunks, of 64 KiB or one large record each. [`StateConfig::new`] sets what a location can name.
     pub(crate) chunks_max: u32,
+    /// Whether the keys are kept in order, too.
+    pub(crate) ordered: bool,
 }
 
 impl StateConfig {
     /// As large as a location allows: 64 GiB of records, at most a million of them larger than 16 KiB.
     pub(crate) fn new(hasher: KeyHasher) -> Self {
-        Self { hasher, chunks_max: CHUNKS_MAX }
+        Self { hasher, chunks_max: CHUNKS_MAX, ordered: false }
+    }
+
+    /// Whether the keys are kept in order, so that scans need not sort.
+    pub(crate) fn ordered(self, ordered: bool) -> Self {
+        Self { ordered, ..self }
     }
 }
 
@@ -70,56 +71,65 @@ impl StateConfig {
 #[derive(Debug)]
 pub(crate) struct CoreState {
     config: StateConfig,
-    index: Index,
-    slab: Slab,
-    /// Bytes of all live keys and values, without record headers and slot padding.
-    live_bytes: u64,
+    records: Records,
+    pending: Pending,
 }
 
-/// The place where a key's record is or will be, found before the record is logged.
-///
-/// It holds the first index entry that the search will look at, so that fetching it from memory can overlap
-/// with the copy into the log. Dropping it leaves the state as it was (S4).
+/// A change whose record is about to be logged. Where its key leads to is being fetched from memory meanwhile.
+/// Dropping it leaves the state as it was (S4).
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
     state: &'a mut CoreState,
     hash: u64,
-    place: Place,
 }
 
 impl CoreState {
     /// A state without keys.
     pub(crate) fn new(config: StateConfig) -> Self {
-        Self { config, index: Index::new(), slab: Slab::new(config.chunks_max), live_bytes: 0 }
+        Self { config, records: Records::new(config), pending: Pending::new() }
     }
 
     /// The hash that this state expects with `key`.
     #[inline]
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        self.config.hasher.hash(key)
+        self.records.hash(key)
     }
 
     /// Makes room for `records` records of `bytes` encoded bytes together, so that loading them grows no table, if they
     /// are many.
     pub(crate) fn reserve(&mut self, records: u64, bytes: u64) {
-        self.index.reserve(records);
-        self.slab.reserve(bytes);
+        self.records.index.reserve(records);
+        self.records.slab.reserve(bytes);
     }
 
     /// Starts a put or delete of the key that hashes to `hash`; then log the record, then finish it.
     #[inline]
     pub(crate) fn entry(&mut self, hash: u64) -> Entry<'_> {
-        let place = self.index.place(hash);
-        Entry { state: self, hash, place }
+        self.records.prefetch_place(hash);
+        Entry { state: self, hash }
     }
 
     /// The value of `key`.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<&[u8]> {
-        let slab = &self.slab;
-        let place = self.index.place(hash);
-        let (_, location) = self.index.find(hash, place, |location| slab.key(location) == key)?;
-        Some(slab.value(location))
+        if !self.pending.is_empty()
+            && let Some(value) = self.pending.value_of(hash, key)
+        {
+            return Some(value);
+        }
+        self.records.get(hash, key)
+    }
+
+    /// Asks for the place where a read of the key that hashes to `hash` will begin, without waiting for it.
+    #[inline]
+    pub(crate) fn prefetch_place(&self, hash: u64) {
+        self.records.prefetch_place(hash);
+    }
+
+    /// Asks for the first `bytes` bytes of the record to which that place leads; it should be there by now.
+    #[inline]
+    pub(crate) fn prefetch_record(&self, hash: u64, bytes: usize) {
+        self.records.prefetch_record(hash, bytes);
     }
 
     /// Sets the value of `record.key`, in one step.
@@ -143,49 +153,59 @@ impl CoreState {
         *self = Self::new(self.config);
     }
 
+    /// Finishes the puts that are under way: what is read afterwards is read as fast as can be.
+    pub(crate) fn settle(&mut self) {
+        while !self.pending.is_empty() {
+            self.finish_oldest();
+        }
+    }
+
     /// Live keys.
     pub(crate) fn len(&self) -> usize {
-        self.index.len()
+        let is_new = |(hash, put): (u64, Stored<'_>)| self.records.find(hash, put.key()).is_none();
+        self.records.index.len() + self.pending.newest().filter(|put| is_new(*put)).count()
     }
 
     /// Whether no key has a value.
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.pending.is_empty() && self.records.index.len() == 0
     }
 
     /// Bytes of all live keys and values.
     pub(crate) fn bytes(&self) -> u64 {
-        self.live_bytes
+        let replaced =
+            |(hash, put): (u64, Stored<'_>)| self.records.find(hash, put.key()).map(|(.., old)| old);
+        let bytes = |stored: Stored<'_>| (stored.key().len() + stored.value().len()) as u64;
+        let came: u64 = self.pending.newest().map(|(_, put)| bytes(put)).sum();
+        let went: u64 = self.pending.newest().filter_map(replaced).map(bytes).sum();
+        self.records.live_bytes + came - went
     }
 
     /// Bytes of memory that the state occupies, index and free slots included.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.index.memory_bytes() + self.slab.memory_bytes()
+        self.records.memory_bytes()
     }
 
     /// Whether a put of `record` will find room, now: else refuse it with `Full`. Only a state that has used every
     /// chunk that a location can name says no, and then also to some puts that would just fit.
     #[inline]
-    pub(crate) fn has_room_for(&self, hash: u64, record: &Record<'_>) -> bool {
-        !self.slab.is_full() || self.has_room_though_full(hash, record)
+    pub(crate) fn has_room_for(&mut self, hash: u64, record: &Record<'_>) -> bool {
+        // Each put takes one chunk at most, those under way too.
+        self.records.slab.chunks_left() > PENDING_MAX || self.has_room_though_full(hash, record)
     }
 
     #[cold]
-    fn has_room_though_full(&self, hash: u64, record: &Record<'_>) -> bool {
-        let (slab, bytes) = (&self.slab, record.encoded_bytes());
-        let place = self.index.place(hash);
-        let found = self.index.find(hash, place, |location| slab.key(location) == record.key);
-        let replaces = found.is_some_and(|(_, location)| slab.replaces(location, bytes));
-        replaces || slab.has_slot(bytes)
+    fn has_room_though_full(&mut self, hash: u64, record: &Record<'_>) -> bool {
+        self.settle();
+        self.records.slab.chunks_left() > 0 || self.records.has_room_though_full(hash, record)
     }
 
-    /// A few record moves, when a class has too many free slots (S3).
     #[inline]
-    fn compact(&mut self) {
-        if self.slab.needs_compaction() {
-            let (index, hasher) = (&mut self.index, self.config.hasher);
-            self.slab.compact(|key, from, to| index.relocate(hasher.hash(key), from, to));
-        }
+    fn finish_oldest(&mut self) {
+        let (hash, put) = self.pending.oldest();
+        let record = Record { kind: RecordKind::Put, key: put.key(), value: put.value() };
+        self.records.put(hash, &record);
+        self.pending.leave();
     }
 }
 
@@ -199,46 +219,27 @@ impl Entry<'_> {
     pub(crate) fn put(self, record: &Record<'_>) {
         assert_eq!(record.kind, RecordKind::Put);
         assert!(record.key.len() <= KEY_BYTES_MAX && record.value.len() <= VALUE_BYTES_MAX);
-        let Self { state, hash, place } = self;
-        let CoreState { index, slab, .. } = state;
-        let bytes = record.encoded_bytes();
-        let found = index.find(hash, place, |location| slab.key(location) == record.key);
-        let Some((position, location)) = found else {
-            let location = slab.allocate(bytes);
-            slab.write(location, record);
-            index.insert(hash, location);
-            state.live_bytes += (record.key.len() + record.value.len()) as u64;
-            state.compact();
-            return;
-        };
-        let old_value_bytes = slab.value(location).len();
-        state.live_bytes -= old_value_bytes as u64;
-        state.live_bytes += record.value.len() as u64;
-        if slab.fits(location, record_bytes(record.key.len(), old_value_bytes), bytes) {
-            slab.write(location, record);
+        let Self { state, hash } = self;
+        if record.encoded_bytes() > PENDING_BYTES_MAX {
+            state.settle();
+            state.records.put(hash, record);
             return;
         }
-        // The old slot first: a value that grows past a large slot needs no second chunk number.
-        slab.free(location);
-        let moved = slab.allocate(bytes);
-        slab.write(moved, record);
-        index.set(position, moved);
-        state.compact();
+        if state.pending.is_full() {
+            state.finish_oldest();
+        }
+        state.pending.push(hash, record);
+        if let Some((hash, bytes)) = state.pending.before_last(INDEX_PUTS) {
+            state.records.prefetch_record(hash, bytes);
+        }
     }
 
     /// Removes `key`; whether it was there.
     #[inline]
     pub(crate) fn delete(self, key: &[u8]) -> bool {
-        let Self { state, hash, place } = self;
-        let CoreState { index, slab, .. } = state;
-        let Some((position, location)) = index.find(hash, place, |location| slab.key(location) == key) else {
-            return false;
-        };
-        state.live_bytes -= (key.len() + slab.value(location).len()) as u64;
-        slab.free(location);
-        index.remove(position);
-        state.compact();
-        true
+        let Self { state, hash } = self;
+        state.settle();
+        state.records.delete(hash, key)
     }
 }
 

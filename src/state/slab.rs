@@ -15,7 +15,8 @@
 //! Chunk number 0 is never used: no live record has location 0.
 
 use super::compact::Compaction;
-use crate::codec::Record;
+use super::processor::prefetch;
+use crate::codec::{Record, lengths, record_bytes};
 use crate::limits::RECORD_HEADER_BYTES;
 
 /// Most chunks that a location can tell apart.
@@ -117,6 +118,49 @@ impl Class {
     }
 }
 
+/// A record where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored<'a> {
+    key_bytes: usize,
+    value_bytes: usize,
+    /// From the key to the end of the chunk.
+    body: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// The record that `bytes` begin with.
+    #[inline]
+    pub(super) fn at_front_of(bytes: &'a [u8]) -> Self {
+        let (header, body) = bytes.split_first_chunk().expect("a whole record lies there");
+        let (key_bytes, value_bytes) = lengths(*header);
+        Self { key_bytes, value_bytes, body }
+    }
+
+    #[inline]
+    pub(super) fn key(self) -> &'a [u8] {
+        &self.body[..self.key_bytes]
+    }
+
+    #[inline]
+    pub(super) fn value(self) -> &'a [u8] {
+        &self.body[self.key_bytes..][..self.value_bytes]
+    }
+
+    /// Bytes of the encoded record.
+    #[inline]
+    pub(super) fn encoded_bytes(self) -> usize {
+        record_bytes(self.key_bytes, self.value_bytes)
+    }
+}
+
+/// The eight bytes from `at` on.
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(word)
+}
+
 /// The slab of one core.
 #[derive(Debug)]
 pub(super) struct Slab {
@@ -190,30 +234,59 @@ impl Slab {
         &self.chunks[location.chunk()][location.offset()..]
     }
 
+    /// The record at `location`.
+    #[inline]
+    pub(super) fn stored(&self, location: Location) -> Stored<'_> {
+        Stored::at_front_of(self.bytes(location))
+    }
+
+    /// Asks for the lines of the cache that hold a record of `bytes` encoded bytes at `location`, or most of them where
+    /// it is long.
+    #[inline]
+    pub(super) fn prefetch(&self, location: Location, bytes: usize) {
+        let slot = self.bytes(location);
+        for at in [0, bytes / 2, bytes - 1] {
+            slot.get(at).into_iter().for_each(prefetch);
+        }
+    }
+
+    /// The record at `location`, if `key` is its key.
+    #[inline]
+    pub(super) fn stored_of(&self, location: Location, key: &[u8]) -> Option<Stored<'_>> {
+        let stored = self.stored(location);
+        (stored.key() == key).then_some(stored)
+    }
+
+    /// The record at `location`, if `key` is its key and has 8 to 16 bytes: that takes two words to find out.
+    #[inline]
+    pub(super) fn stored_of_short(&self, location: Location, key: &[u8]) -> Option<Stored<'_>> {
+        if key.len() < 8 || key.len() > 16 {
+            return None;
+        }
+        let stored = self.stored(location);
+        let held = stored.body.get(..key.len())?;
+        let front = word(held, 0) ^ word(key, 0);
+        let back = word(held, key.len() - 8) ^ word(key, key.len() - 8);
+        (stored.key_bytes == key.len() && front | back == 0).then_some(stored)
+    }
+
     /// The key of the record at `location`.
     #[inline]
     pub(super) fn key(&self, location: Location) -> &[u8] {
-        let bytes = self.bytes(location);
-        let key_bytes = usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
-        &bytes[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + key_bytes]
+        self.stored(location).key()
     }
 
     /// The value of the record at `location`.
     #[inline]
     pub(super) fn value(&self, location: Location) -> &[u8] {
-        let bytes = self.bytes(location);
-        let value_bytes = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
-        let key_bytes = usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
-        &bytes[RECORD_HEADER_BYTES + key_bytes..][..value_bytes]
+        self.stored(location).value()
     }
 
     /// The encoded bytes of the record at `location`.
     #[inline]
     pub(super) fn encoded(&self, location: Location) -> &[u8] {
-        let bytes = self.bytes(location);
-        let value_bytes = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
-        let key_bytes = usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
-        &bytes[..RECORD_HEADER_BYTES + key_bytes + value_bytes]
+        let bytes = self.stored(location).encoded_bytes();
+        &self.bytes(location)[..bytes]
     }
 
     /// Whether a record of `new_bytes` goes where one of `old_bytes` is.
@@ -233,11 +306,19 @@ impl Slab {
         record.encode(&mut self.chunks[location.chunk()][location.offset()..]);
     }
 
+    /// Overwrites the value of the record at `location`, which is as long and has the same key as `record`: what stands
+    /// in front of the value stays.
+    #[inline]
+    pub(super) fn overwrite(&mut self, location: Location, record: &Record<'_>) {
+        let from = location.offset() + RECORD_HEADER_BYTES + record.key.len();
+        self.chunks[location.chunk()][from..][..record.value.len()].copy_from_slice(record.value);
+    }
+
     /// A slot for a record of `bytes` encoded bytes. Write it before anything else happens: S2.
     ///
     /// # Panics
     ///
-    /// When it takes a new chunk and [`Slab::is_full`].
+    /// When it takes a new chunk and there are no [`Slab::chunks_left`].
     pub(super) fn allocate(&mut self, bytes: usize) -> Location {
         if bytes > SLOT_BYTES_MAX {
             let chunk =
@@ -410,9 +491,10 @@ impl Slab {
         bytes <= SLOT_BYTES_MAX && self.classes[class_of(bytes)].free() > 0
     }
 
-    /// Whether no chunk can be added.
-    pub(super) fn is_full(&self) -> bool {
-        self.vacant.is_empty() && self.chunks.len() >= self.chunks_max as usize
+    /// How many chunks can be added.
+    #[inline]
+    pub(super) fn chunks_left(&self) -> usize {
+        self.vacant.len() + (self.chunks_max as usize).saturating_sub(self.chunks.len())
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {

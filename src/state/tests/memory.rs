@@ -33,6 +33,7 @@ impl Load {
 
     /// S3 by the state's own count of memory: padding takes an eighth at most, free slots a sixth of the rest.
     fn check(&mut self) {
+        self.rig.state.settle();
         let state = &self.rig.state;
         self.live = state.bytes() + state.len() as u64 * 8;
         let bound = self.live * 135 / 100 + state.len() as u64 * INDEX_PER_KEY + self.constant;
@@ -134,6 +135,7 @@ fn overwrites_of_one_class_never_allocate() {
     for key in 0..KEYS {
         load.put(key, 100);
     }
+    load.rig.state.settle();
     let memory = load.rig.state.memory_bytes();
     for _ in 0..2 * KEYS {
         let (key, bytes) = (load.dice.below(KEYS), 89 + load.dice.below(16));

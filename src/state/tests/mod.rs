@@ -5,7 +5,11 @@ mod memory;
 mod model;
 mod unit;
 
-use super::{CoreState, KeyHasher, StateConfig};
+use std::ops::Bound;
+
+use super::index::Index;
+use super::records::Records;
+use super::{CoreState, KeyHasher, KeyRange, StateConfig};
 use crate::codec::{Record, RecordKind};
 
 fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
@@ -19,11 +23,17 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        Self::with_hash(crate::codec::key_hash)
+        Self::with_hash(|hash| hash)
     }
 
-    fn with_hash(function: fn(u64, &[u8]) -> u64) -> Self {
-        Self { state: CoreState::new(StateConfig::new(KeyHasher { seed: 0x5eed, function })) }
+    /// A state that keeps its keys in order, or does not.
+    fn ordered(ordered: bool) -> Self {
+        Self { state: CoreState::new(StateConfig::new(KeyHasher::new(0x5eed)).ordered(ordered)) }
+    }
+
+    /// A state whose hashes are narrowed to what `narrow` leaves of them.
+    fn with_hash(narrow: fn(u64) -> u64) -> Self {
+        Self { state: CoreState::new(StateConfig::new(KeyHasher { narrow, ..KeyHasher::new(0x5eed) })) }
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) {
@@ -40,20 +50,32 @@ impl Rig {
         self.state.delete(hash, key)
     }
 
-    /// S1 and S2, from the outside in.
-    fn assert_invariants(&self) {
-        let CoreState { index, slab, .. } = &self.state;
+    /// S1, S2, S5 and S6, from the outside in.
+    fn assert_invariants(&mut self) {
+        let seen = |state: &CoreState| {
+            let all = state.scan(KeyRange::prefix(b""));
+            let all: Vec<_> = all.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+            (all, state.len(), state.bytes(), state.is_empty())
+        };
+        let before = seen(&self.state);
+        self.state.settle();
+        assert_eq!(before, seen(&self.state), "S5: what is under way is seen as if it were done");
+        let Records { index, slab, order, .. } = &self.state.records;
         index.assert_invariants();
         slab.assert_invariants();
         let mut bytes = 0;
         for (hash, location) in index.locations() {
             let key = slab.key(location);
-            assert_eq!(self.state.hash(key) & ((1 << 42) - 1), hash, "an entry leads to its own key");
+            assert_eq!(Index::known_bits(self.state.hash(key)), hash, "an entry leads to its own key");
             bytes += (key.len() + slab.value(location).len()) as u64;
             assert_eq!(self.get(key), Some(slab.value(location)));
         }
         assert_eq!(bytes, self.state.bytes());
         assert_eq!(slab.records().count(), self.state.len());
+        if let Some(order) = order {
+            assert_eq!(order.len(), self.state.len(), "S6");
+            assert!(order.range_from(Bound::Unbounded).all(|key| self.get(key).is_some()), "S6");
+        }
     }
 }
 
