@@ -3,9 +3,11 @@
 //! The engine is generic over one `Env`; production has a default, so a plain user never names one.
 //! `vfs` is disk, `Clock` time, `Spawn` background work, `Entropy` randomness. Nothing else reaches outside.
 
+mod pin;
 mod std;
 mod system;
 
+pub use self::pin::pin_thread;
 #[cfg(target_os = "linux")]
 pub(crate) use self::std::is_driven;
 pub use self::std::{StdClock, StdEntropy, StdEnv, StdSpawn};
