@@ -4,10 +4,14 @@ use std::io;
 use std::path::Path;
 
 use super::durable::Alignment;
-use crate::vfs::StdFile;
+use crate::vfs::{OpenMode, StdFile};
 
-pub(super) fn open_direct(_: &Path, _: &StdFile) -> Option<(StdFile, Alignment)> {
+pub(super) fn open_direct(_: &Path, _: OpenMode, _: &StdFile) -> Option<(StdFile, Alignment)> {
     None
+}
+
+pub(super) fn read_cached(_: &StdFile, _: u64, _: &mut [u8]) -> bool {
+    false
 }
 
 pub(super) fn write_by_flag(_: &StdFile, _: u64, _: &[u8]) -> Option<io::Result<usize>> {

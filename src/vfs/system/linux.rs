@@ -2,7 +2,7 @@
 //! what the device below does with those.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,11 +10,15 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags, major, minor};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::durable::Alignment;
-use crate::vfs::StdFile;
+use crate::vfs::{OpenMode, StdFile};
 
 /// Opens the file at `path` once more, past the page cache; `None` where that cannot be, or when it is no longer `file`.
-pub(super) fn open_direct(path: &Path, file: &StdFile) -> Option<(StdFile, Alignment)> {
-    let opened = StdFile::open_with(path, OFlags::RDWR | OFlags::DIRECT).ok()?;
+pub(super) fn open_direct(path: &Path, mode: OpenMode, file: &StdFile) -> Option<(StdFile, Alignment)> {
+    let access = match mode {
+        OpenMode::Read => OFlags::RDONLY,
+        OpenMode::Write => OFlags::RDWR,
+    };
+    let opened = StdFile::open_with(path, access | OFlags::DIRECT).ok()?;
     if opened.identity().ok()? != file.identity().ok()? {
         return None;
     }
@@ -27,6 +31,13 @@ pub(super) fn open_direct(path: &Path, file: &StdFile) -> Option<(StdFile, Align
     };
     // Zeroes say that it has no direct I/O after all.
     (alignment.offset > 0 && alignment.memory > 0).then_some((opened, alignment))
+}
+
+/// Reads all of `buffer` from `offset`, if the page cache has it; whether it did.
+pub(super) fn read_cached(file: &StdFile, offset: u64, buffer: &mut [u8]) -> bool {
+    let length = buffer.len();
+    let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+    read.is_ok_and(|count| count == length)
 }
 
 /// Writes the front of `data` at `offset`; what it wrote is durable. `None` where a write cannot do that by itself.

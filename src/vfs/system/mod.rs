@@ -13,8 +13,10 @@
 //! S2. A form that a file system or a piece of memory does not allow is replaced by the page cache and an `fdatasync`, for
 //!     that file or that write.
 //! S3. A small operation that nothing accompanies is a plain call on the calling thread: nothing is faster, and no
-//!     other thread's turn delays it. So is a write into the page cache, and a sync. Large reads and durable writes, and
-//!     what is in flight beside them, go through the ring; so do large writes that may go past the page cache.
+//!     other thread's turn delays it. So is a write into the page cache, and a sync. Large reads, durable writes and
+//!     writes past the cache, and what is in flight beside them, go through the ring.
+//! S4. A large read of what the page cache does not have goes past it too, if its memory allows that: checkpoint files
+//!     are read once.
 
 #[cfg(test)]
 mod tests;
@@ -90,7 +92,8 @@ impl SystemVfs {
 
     /// The file at `path`, which is open for writing.
     fn writable(self, path: &Path, file: StdFile) -> SystemFile {
-        let direct = if self.form.is_direct() { machine::open_direct(path, &file) } else { None };
+        let direct =
+            if self.form.is_direct() { machine::open_direct(path, OpenMode::Write, &file) } else { None };
         SystemFile::new(self, file, direct)
     }
 }
@@ -102,7 +105,7 @@ impl Vfs for SystemVfs {
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SystemFile> {
         let file = StdVfs.open(path, mode).await?;
         Ok(match mode {
-            OpenMode::Read => SystemFile::new(*self, file, None),
+            OpenMode::Read => SystemFile::reading(*self, file, path),
             OpenMode::Write => self.writable(path, file),
         })
     }

@@ -6,7 +6,7 @@ use super::SystemVfs;
 use super::durable::{Alignment, Form};
 use crate::env::{Blocking, StdEnv};
 use crate::options::{Backend, DurableWrite};
-use crate::vfs::{File, OpenMode, Vfs, write_all_and_sync, write_all_at};
+use crate::vfs::{File, OpenMode, Vfs, read_exact_at, write_all_and_sync, write_all_at};
 
 const FORMS: [Form; 5] = [Form::Cached, Form::CachedDsync, Form::Direct, Form::DirectDsync, Form::Fitting];
 
@@ -107,6 +107,39 @@ fn direct_and_cached_writes_are_one_file() {
     }
 }
 
+/// S3, S4: large writes and reads go past the cache where they can, and everybody sees the same bytes.
+#[test]
+fn large_writes_and_reads_agree_with_small_ones() {
+    const LARGE: usize = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    for (backend, name) in [(Backend::Std, "std"), (Backend::Auto, "auto")] {
+        let path = dir.path().join(name);
+        let vfs = SystemVfs::new(backend, DurableWrite::Auto).unwrap();
+        let content = StdEnv.block_on(async {
+            let file = vfs.create_new(&path).await.unwrap();
+            write_all_at(&file, 0, aligned(0, LARGE, 1)).await.unwrap();
+            write_all_at(&file, LARGE as u64, aligned(8, LARGE, 2)).await.unwrap();
+            write_all_at(&file, 2 * LARGE as u64, aligned(0, LARGE, 3)).await.unwrap();
+            write_all_at(&file, 3 * LARGE as u64, aligned(0, 100, 4)).await.unwrap();
+            file.sync_data().await.unwrap();
+            let file = vfs.open(&path, OpenMode::Read).await.unwrap();
+            let mut content = Vec::new();
+            for (offset, bytes) in [(0, LARGE), (LARGE, LARGE), (2 * LARGE, LARGE), (3 * LARGE, 100)] {
+                let memory = BytesMut::from(aligned(0, bytes, 0));
+                let read = read_exact_at(&file, offset as u64, memory).await.unwrap();
+                content.extend_from_slice(&read);
+            }
+            content
+        });
+        let expected: Vec<u8> = [(1, LARGE), (2, LARGE), (3, LARGE), (4, 100)]
+            .iter()
+            .flat_map(|&(fill, n)| vec![fill; n])
+            .collect();
+        assert!(content == expected, "{name}");
+        assert!(std::fs::read(&path).unwrap() == expected, "{name}");
+    }
+}
+
 /// The second look at a path must find the same file: another one may have taken its name.
 #[test]
 #[cfg(target_os = "linux")]
@@ -119,9 +152,9 @@ fn a_file_of_the_same_name_is_not_the_same_file() {
     StdEnv.block_on(async {
         let first = StdVfs.create_new(&old).await.unwrap();
         StdVfs.create_new(&new).await.unwrap();
-        assert!(open_direct(&new, &first).is_none());
-        assert!(open_direct(&dir.path().join("missing"), &first).is_none());
-        assert!(open_direct(&old, &first).is_some() || on_tmpfs(&old));
+        assert!(open_direct(&new, OpenMode::Write, &first).is_none());
+        assert!(open_direct(&dir.path().join("missing"), OpenMode::Write, &first).is_none());
+        assert!(open_direct(&old, OpenMode::Write, &first).is_some() || on_tmpfs(&old));
     });
 }
 
