@@ -39,6 +39,7 @@ mod limits;
 mod manifest;
 mod offset;
 mod options;
+mod parallel;
 mod race;
 mod recovery;
 mod route;

@@ -18,7 +18,6 @@
 //!    recovered epoch is the same.
 
 mod evidence;
-mod parallel;
 mod plan;
 mod replay;
 mod report;
@@ -38,6 +37,7 @@ use crate::manifest::ident::Ident;
 use crate::manifest::store::{self, Head, Landing};
 use crate::manifest::{Author, Checkpoint, CoreLife, Life, Manifest};
 use crate::options::Options;
+use crate::parallel;
 use crate::state::CoreState;
 use crate::vfs::{Vfs, retry};
 use crate::wal::{

@@ -1,7 +1,8 @@
-//! The same work for every core at once, each on a thread of its own.
+//! The same work for every core at once: each on a thread of its own, or beside each other on one.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use event_listener::Event;
 
@@ -57,7 +58,7 @@ where
             board_of_job.post(index, run(env_of_job, job).await);
         });
         if let Err(error) = started {
-            let what = format!("starting a thread for core {index}: {error}; free some and open again");
+            let what = format!("starting the thread {name}-{index}: {error}; free some and try again");
             board.post(index, Err(Error::new(ErrorKind::Failed, what)));
         }
     }
@@ -75,7 +76,22 @@ async fn run<E: Env, T, Fut: Future<Output = Result<T>>>(
     job: impl FnOnce(E::Vfs) -> Fut,
 ) -> Result<T> {
     let vfs = env.vfs().map_err(|error| {
-        Error::new(ErrorKind::Failed, format!("opening the disk on a thread of the recovery: {error}"))
+        Error::new(ErrorKind::Failed, format!("opening the disk on a thread of its own: {error}"))
     })?;
     job(vfs).await
+}
+
+/// Runs the futures beside each other, on the calling thread, and returns their results in order.
+pub(crate) async fn beside<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<_> = futures.into_iter().map(|future| (Some(Box::pin(future)), None)).collect();
+    poll_fn(|context| {
+        for (future, result) in &mut running {
+            if let Some(Poll::Ready(value)) = future.as_mut().map(|future| future.as_mut().poll(context)) {
+                (*future, *result) = (None, Some(value));
+            }
+        }
+        if running.iter().all(|(_, result)| result.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, result)| result).collect()
 }
