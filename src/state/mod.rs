@@ -27,6 +27,7 @@
 mod compact;
 mod hash;
 mod index;
+mod load;
 mod order;
 mod pending;
 mod processor;
@@ -40,6 +41,7 @@ mod tests;
 use crate::codec::{Record, RecordKind};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub(crate) use hash::KeyHasher;
+pub(crate) use load::Load;
 use pending::{INDEX_PUTS, PENDING_BYTES_MAX, PENDING_MAX, Pending};
 use records::Records;
 pub(crate) use scan::KeyRange;
