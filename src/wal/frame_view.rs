@@ -1,16 +1,18 @@
 //! The records of a frame, borrowed from where they were read.
 
 use crate::codec::{Record, RecordKind};
-use crate::ids::{FencingToken, Lsn};
+use crate::ids::{Epoch, FencingToken, Lsn};
 use crate::wal::epoch_end;
 use crate::wal::record::WalRecord;
 
-/// Whether `payload` is exactly `count` records.
-pub(crate) fn records_are_whole(mut payload: &[u8], count: u32) -> bool {
-    for _ in 0..count {
+/// Whether `payload` is exactly `count` records. Adds the epochs that end there to `ends`, each with the place of its end
+/// among the records.
+pub(crate) fn records_are_whole(mut payload: &[u8], count: u32, ends: &mut Vec<(u32, Epoch)>) -> bool {
+    for place in 0..count {
         let Some((record, rest)) = Record::decode(payload) else { return false };
-        if record.kind == RecordKind::EpochEnd && epoch_end::epoch_of(record.value).is_none() {
-            return false;
+        if record.kind == RecordKind::EpochEnd {
+            let Some(epoch) = epoch_end::epoch_of(record.value) else { return false };
+            ends.push((place, epoch));
         }
         payload = rest;
     }

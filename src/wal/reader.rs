@@ -16,13 +16,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::codec::{RecordKind, crc};
+use crate::codec::crc;
 use crate::error::{Error, Result};
-use crate::ids::{FencingToken, Lsn, SegmentNo};
+use crate::ids::{Epoch, FencingToken, Lsn, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::{OpenMode, Vfs, retry};
 use crate::wal::diagnosis::{Refusal, Stand};
-use crate::wal::epoch_end;
 use crate::wal::evidence::{self, Evidence, evidence_in, scan_evidence};
 use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
@@ -69,6 +68,8 @@ pub struct WalReader<V: Vfs> {
     next_lsn: Lsn,
     proven: Lsn,
     current: Option<Current>,
+    /// The epochs that end in the frame that is looked at, each with its place among the records.
+    ends: Vec<(u32, Epoch)>,
     scan: LogScan,
     ended: bool,
 }
@@ -135,6 +136,7 @@ impl<V: Vfs> WalReader<V> {
             next_lsn: Lsn(1),
             proven: Lsn(0),
             current: None,
+            ends: Vec::new(),
             scan: LogScan::default(),
             ended: false,
         };
@@ -449,11 +451,22 @@ impl<V: Vfs> WalReader<V> {
         }
         let bytes = self.window.get(offset, frame_bytes).unwrap_or_default();
         let payload = bytes.get(FRAME_HEADER_BYTES..).unwrap_or_default();
-        Ok((self.follow(&header, payload, life), Some((header, header_crc))))
+        let mut ends = std::mem::take(&mut self.ends);
+        ends.clear();
+        let next = self.follow(&header, payload, &self.lives[self.life], &mut ends);
+        self.ends = ends;
+        Ok((next, Some((header, header_crc))))
     }
 
-    /// Whether the frame with a valid header and these payload bytes continues the log.
-    fn follow(&self, header: &FrameHeader, payload: &[u8], life: &Life) -> Next {
+    /// Whether the frame with a valid header and these payload bytes continues the log. The epochs that end in it are
+    /// added to `ends`.
+    fn follow(
+        &self,
+        header: &FrameHeader,
+        payload: &[u8],
+        life: &Life,
+        ends: &mut Vec<(u32, Epoch)>,
+    ) -> Next {
         let reading = self.reading.as_ref().expect("a segment is being read");
         let at = &reading.at;
         if header.payload_crc != crc(reading.salt, payload) {
@@ -475,7 +488,7 @@ impl<V: Vfs> WalReader<V> {
             return Next::Beyond;
         }
         let whole = match header.kind {
-            FrameKind::Records => records_are_whole(payload, header.records),
+            FrameKind::Records => records_are_whole(payload, header.records, ends),
             FrameKind::Seal => seal_floor(header, payload).is_some(),
             FrameKind::SegmentStart | FrameKind::Pad => true,
         };
@@ -529,17 +542,15 @@ impl<V: Vfs> WalReader<V> {
         }
         self.current =
             Some(Current { offset, frame_bytes: header.frame_bytes as usize, first_lsn: header.first_lsn });
-        let (mut ends, mut records) = (Vec::new(), 0);
-        let mut frame = self.frame();
-        while let Some((lsn, record)) = frame.next_record() {
-            records += 1;
-            if record.kind == RecordKind::EpochEnd {
-                let epoch = epoch_end::epoch_of(record.value).expect("checked when the frame was followed");
-                ends.push(EpochEndAt { token: life.token, epoch, lsn });
-            }
-        }
+        let first = header.first_lsn.max(above.next());
+        let last = Lsn(header.next_lsn().0 - 1).min(through);
+        let records = (last.0 + 1).saturating_sub(first.0);
+        let ends =
+            self.ends.iter().map(|(place, epoch)| (Lsn(header.first_lsn.0 + u64::from(*place)), *epoch));
+        let in_range = ends.filter(|(lsn, _)| (first..=last).contains(lsn));
+        let token = life.token;
+        self.scan.epoch_ends.extend(in_range.map(|(lsn, epoch)| EpochEndAt { token, epoch, lsn }));
         self.scan.records += records;
-        self.scan.epoch_ends.append(&mut ends);
         self.scan.prefix_end = Lsn(self.next_lsn.0 - 1).min(through);
         records > 0
     }
