@@ -2,8 +2,15 @@
 
 use crate::manifest::{CheckpointFile, FileKind};
 
-/// Longest chain of deltas that a restore reads.
-pub(crate) const DELTAS_MAX: usize = 8;
+/// Deltas that a restore reads beside a small base.
+const DELTAS_FREE: u64 = 8;
+
+/// A base of so many bytes more lets a restore read one delta more: opening that takes a tenth of the time of reading
+/// these. Rewriting a large base for every few small deltas would write many times what was changed.
+const BASE_BYTES_PER_DELTA: u64 = 1 << 20;
+
+/// Longest chain of deltas, whatever the base.
+const DELTAS_MAX: u64 = 256;
 
 /// Deltas below this many bytes are no burden, however small the base is.
 const DELTA_BYTES_FREE: u64 = 1 << 20;
@@ -24,7 +31,7 @@ pub(crate) enum Due {
 
 /// Whether the chain of one core, as a checkpoint lists it, should become a base; the first reason that applies.
 pub(crate) fn base_due<'a>(chain: impl IntoIterator<Item = &'a CheckpointFile>) -> Option<Due> {
-    let (mut deltas, mut delta_bytes, mut base_bytes) = (0, 0_u64, 0_u64);
+    let (mut deltas, mut delta_bytes, mut base_bytes) = (0_u64, 0_u64, 0_u64);
     let (mut entries, mut tombstones) = (0_u64, 0_u64);
     for file in chain {
         match file.name.kind {
@@ -37,7 +44,7 @@ pub(crate) fn base_due<'a>(chain: impl IntoIterator<Item = &'a CheckpointFile>) 
         entries = entries.saturating_add(file.entries);
         tombstones = tombstones.saturating_add(file.tombstones);
     }
-    if deltas > DELTAS_MAX {
+    if deltas > (DELTAS_FREE + base_bytes / BASE_BYTES_PER_DELTA).min(DELTAS_MAX) {
         Some(Due::Deltas)
     } else if delta_bytes > (base_bytes / 2).max(DELTA_BYTES_FREE) {
         Some(Due::Bytes)

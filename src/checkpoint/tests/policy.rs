@@ -23,11 +23,16 @@ const MIB: u64 = 1 << 20;
 fn a_base_is_due_when_a_chain_is_long_heavy_or_full_of_deletes() {
     let base = |entries| file(FileKind::Base, 100 * MIB, entries, 0);
     let delta = |bytes, tombstones| file(FileKind::Delta, bytes, 10, tombstones);
-    let cases: [(Vec<CheckpointFile>, Option<Due>); 10] = [
+    let large = |mib| file(FileKind::Base, mib * MIB, 1000, 0);
+    let cases: [(Vec<CheckpointFile>, Option<Due>); 14] = [
         (vec![], None),
         (vec![base(1000)], None),
-        ([vec![base(1000)], vec![delta(1, 0); 8]].concat(), None),
-        ([vec![base(1000)], vec![delta(1, 0); 9]].concat(), Some(Due::Deltas)),
+        ([vec![large(0)], vec![delta(1, 0); 8]].concat(), None),
+        ([vec![large(0)], vec![delta(1, 0); 9]].concat(), Some(Due::Deltas)),
+        ([vec![large(100)], vec![delta(1, 0); 108]].concat(), None),
+        ([vec![large(100)], vec![delta(1, 0); 109]].concat(), Some(Due::Deltas)),
+        ([vec![large(9000)], vec![delta(1, 0); 256]].concat(), None),
+        ([vec![large(9000)], vec![delta(1, 0); 257]].concat(), Some(Due::Deltas)),
         (vec![delta(1, 0); 9], Some(Due::Deltas)),
         (vec![base(1000), delta(50 * MIB, 0)], None),
         (vec![base(1000), delta(50 * MIB, 0), delta(1, 0)], Some(Due::Bytes)),
