@@ -180,7 +180,8 @@ impl Options {
         self
     }
 
-    /// Memory that a checkpoint may use to compact the log of one core. Default 256 MiB.
+    /// Memory in which the log of one core is compacted for the next checkpoint, while it is written: it may be in use
+    /// between two checkpoints. With little of it a checkpoint reads the log back and writes more files. Default 256 MiB.
     pub fn checkpoint_memory_bytes(mut self, bytes: usize) -> Self {
         self.checkpoint_memory_bytes = bytes;
         self

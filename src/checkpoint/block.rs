@@ -15,7 +15,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::codec::{Reader, Record, RecordKind, Writer, crc};
+use crate::codec::{Digest, Reader, Record, RecordKind, Writer, crc};
 #[cfg(test)]
 use crate::error::Error;
 use crate::error::Result;
@@ -108,6 +108,33 @@ pub(crate) struct Entry<'a> {
     pub(crate) encoded: &'a [u8],
 }
 
+/// What the records of a block come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) entries: u64,
+    pub(super) tombstones: u64,
+    pub(super) live_bytes: u64,
+    pub(super) digest: Digest,
+    pub(super) clears: bool,
+    /// Where the last record begins.
+    last_at: usize,
+}
+
+impl Counts {
+    fn add(&mut self, record: &Record<'_>, encoded: &[u8]) {
+        match record.kind {
+            RecordKind::Put => {
+                self.entries += 1;
+                self.live_bytes += encoded.len() as u64;
+                self.digest.add(encoded);
+            }
+            RecordKind::Delete => self.tombstones += 1,
+            RecordKind::Clear => self.clears = true,
+            RecordKind::EpochEnd => panic!("a block holds no epoch's end"),
+        }
+    }
+}
+
 impl Block {
     /// The block of `payload`, whose crc fits. Every record must be one of a file of `kind`, and follow the one
     /// before, the first of them `last_key`. `is_first` says whether the block opens the file.
@@ -121,10 +148,11 @@ impl Block {
         kind: FileKind,
         is_first: bool,
         last_key: Option<&[u8]>,
-    ) -> Result<Self, (usize, &'static str)> {
+    ) -> Result<(Self, Counts), (usize, &'static str)> {
         let mut rest = &payload[..];
         let mut last = last_key;
         let mut count = 0_u32;
+        let mut counts = Counts::default();
         while !rest.is_empty() {
             let at = payload.len() - rest.len();
             let (record, behind) = Record::decode(rest).ok_or((at, "no valid record"))?;
@@ -146,12 +174,20 @@ impl Block {
                 last = Some(record.key);
             }
             count = count.saturating_add(1);
+            counts.add(&record, &rest[..rest.len() - behind.len()]);
+            counts.last_at = at;
             rest = behind;
         }
         if count != records {
             return Err((0, "the count of records differs from the header's"));
         }
-        Ok(Self { payload })
+        Ok((Self { payload }, counts))
+    }
+
+    /// The first key and the last; empty for a `Clear`. `counts` are the block's.
+    pub(super) fn bounds(&self, counts: &Counts) -> (&[u8], &[u8]) {
+        let key = |at| self.entry_at(at).map_or(&[][..], |(entry, _)| entry.record.key);
+        (key(0), key(counts.last_at))
     }
 
     /// The records in key order.

@@ -1,7 +1,8 @@
 //! Taking a checkpoint: the log since the last one, compacted into files, and a manifest that names them.
 //!
 //! ```text
-//! 1 read     per core, the log from the last cut to the end of the epoch ─► delta file(s)
+//! 0 follow   per core, the log while it is written ─► delta in memory                    (follower.rs)
+//! 1 write    per core, the rest of the log to the end of the epoch ─► delta file(s)      (job.rs)
 //! 2 rewrite  where the chain of a core has grown too long ─► a new base, read back and verified
 //! 3 land     the manifest: files, cuts, offsets, watermarks, what is retained. The commit
 //! 4 give up  files that the manifest retired, segments below its floor
@@ -11,32 +12,28 @@
 //! 1. Only closed epochs are read, and live state never: no core notices.
 //! 2. A manifest names a file only after its bytes and its name are durable.
 //! 3. Nothing is deleted before the manifest that retires it has landed.
+//! 4. After an attempt that failed nothing of it is built upon: every core's log is followed anew from the cut.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
-use super::delta::{DeltaBuilder, Pushed};
-use super::file::Header;
-use super::policy::base_due;
-use super::reader::verify;
+use super::follower::{Beginning, Follower};
+use super::job::{Done, Job, Names};
 use super::retention::{Bounds, Candidate, retain};
-use super::writer::{FileWriter, Written, seal};
-use super::{Grouping, merge};
-use crate::codec::{EpochEnd, Record, RecordKind, key_group, key_hash};
-use crate::env::Entropy;
+use super::tap::Tap;
+use super::writer::seal;
+use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CoreId, Epoch, ManifestSeq, SegmentNo};
+use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
 use crate::manifest::gc;
 use crate::manifest::store::{self, Head, Landing};
-use crate::manifest::{Author, Checkpoint, CheckpointFile, Cut, FileKind, FileName, Manifest};
-use crate::offset::Offset;
+use crate::manifest::{Author, Checkpoint, Manifest};
+use crate::parallel;
 use crate::route::Route;
-use crate::vfs::Vfs;
-use crate::wal::{self, LogId, WalReader, segment_numbers};
+use crate::wal::{self, LogId, segment_numbers};
 
-/// Bytes of log read at once.
-const READ_AHEAD_BYTES: usize = 1 << 20;
+/// Cores get threads of their own once they hold this part of the memory that they may use.
+const THREADS_PART: usize = 32;
 
 /// What stays the same over all checkpoints of one open.
 #[derive(Clone, Debug)]
@@ -44,11 +41,13 @@ pub(crate) struct CheckpointSpec {
     pub(crate) root: PathBuf,
     /// Per core, the directory of its log.
     pub(crate) log_dirs: Vec<PathBuf>,
+    /// Per core, where its log's writer leaves what it writes.
+    pub(crate) taps: Vec<Arc<Tap>>,
     pub(crate) hash_seed: u64,
     pub(crate) route: Route,
     pub(crate) key_groups: u16,
     pub(crate) segment_bytes: u64,
-    /// For the compaction of one core's log.
+    /// For the delta of one core.
     pub(crate) memory_bytes: usize,
     pub(crate) retention: Bounds,
 }
@@ -61,53 +60,32 @@ pub(crate) struct Taken {
     pub(crate) files_written: u32,
     pub(crate) bases_written: u32,
     pub(crate) records_read: u64,
-    /// Per core, the segments that nothing needs any more, oldest first.
-    pub(crate) retired_segments: Vec<Vec<SegmentNo>>,
+    /// The manifest that was the head before.
+    before: Manifest,
 }
 
 /// Takes the checkpoints of one open database.
-pub(crate) struct Checkpointer<V, N> {
-    vfs: V,
-    entropy: N,
-    spec: CheckpointSpec,
+pub(crate) struct Checkpointer<E: Env> {
+    env: E,
+    vfs: E::Vfs,
+    entropy: E::Entropy,
+    spec: Arc<CheckpointSpec>,
     head: Head,
     /// The number of the next manifest: above every one that may have landed.
     next_seq: ManifestSeq,
     attempt: u32,
+    /// One for each core; none behind an attempt that failed.
+    followers: Vec<Follower>,
 }
 
-/// What one core contributes.
-struct Part {
-    chain: Vec<CheckpointFile>,
-    cut: Cut,
-    offsets: BTreeMap<String, Offset>,
-    watermark: Option<i64>,
-}
-
-/// What an attempt has written so far.
-#[derive(Default)]
-struct Tally {
-    bytes: u64,
-    files: u32,
-    bases: u32,
-    records: u64,
-}
-
-impl Tally {
-    fn count(&mut self, files: &[CheckpointFile]) {
-        for file in files {
-            self.bytes += file.bytes;
-            self.files += 1;
-            self.bases += u32::from(file.name.kind == FileKind::Base);
-        }
-    }
-}
-
-impl<V: Vfs, N: Entropy> Checkpointer<V, N> {
+impl<E: Env> Checkpointer<E> {
     /// For the database whose open manifest is `head`.
-    pub(crate) fn new(vfs: V, entropy: N, spec: CheckpointSpec, head: Head) -> Self {
+    pub(crate) fn new(env: E, vfs: E::Vfs, spec: CheckpointSpec, head: Head) -> Self {
         let next_seq = ManifestSeq(head.manifest.seq.0 + 1);
-        Self { vfs, entropy, spec, head, next_seq, attempt: 0 }
+        let (entropy, spec, followers) = (env.entropy(), Arc::new(spec), Vec::new());
+        let mut checkpointer = Self { env, vfs, entropy, spec, head, next_seq, attempt: 0, followers };
+        checkpointer.begin();
+        checkpointer
     }
 
     /// The epoch of the newest checkpoint; zero before the first.
@@ -125,6 +103,46 @@ impl<V: Vfs, N: Entropy> Checkpointer<V, N> {
         self.head.manifest.lives.len()
     }
 
+    /// Begins to follow every core's log, at the newest checkpoint's cut.
+    fn begin(&mut self) {
+        let cores = (0..self.head.manifest.cores).map(CoreId);
+        self.followers =
+            cores.map(|core| Follower::new(self.beginning(core), self.spec.memory_bytes)).collect();
+    }
+
+    fn beginning(&self, core: CoreId) -> Beginning {
+        let manifest = &self.head.manifest;
+        let newest = manifest.newest_checkpoint();
+        let through = self.newest_epoch();
+        let cut = newest.map(|newest| newest.cuts[core.index()]).filter(|cut| cut.token == manifest.token);
+        let fresh = || {
+            // Everything before this life's own records is in the checkpoint, or there is none.
+            let life = manifest.lives.last().filter(|life| life.recovered_epoch == through)?;
+            Some(life.cores[core.index()].carried_through.next())
+        };
+        let offsets = newest.into_iter().flat_map(|newest| &newest.offsets);
+        Beginning {
+            through,
+            next: cut.map(|cut| cut.lsn.next()).or_else(fresh),
+            offsets: offsets
+                .filter(|(of, ..)| *of == core)
+                .map(|(_, name, offset)| (name.clone(), offset.clone()))
+                .collect(),
+            watermark: newest.and_then(|newest| newest.watermarks[core.index()]),
+        }
+    }
+
+    /// Follows what the logs were given in memory, through the closed epoch `closed`. What goes wrong is found again,
+    /// and told, by the next checkpoint.
+    pub(crate) fn follow(&mut self, closed: Epoch) {
+        let logs = self.spec.taps.iter().zip(&self.spec.log_dirs);
+        for (follower, (tap, dir)) in self.followers.iter_mut().zip(logs) {
+            if let Err(error) = follower.follow(tap, closed, dir) {
+                tracing::debug!(target: "highwater::checkpoint", %error, "a log is not followed");
+            }
+        }
+    }
+
     /// Takes a checkpoint of `epoch`, which is closed; `None` when the newest one is of that epoch already.
     ///
     /// # Errors
@@ -137,160 +155,84 @@ impl<V: Vfs, N: Entropy> Checkpointer<V, N> {
             return Ok(None);
         }
         self.attempt += 1;
-        let mut tally = Tally::default();
-        let mut parts = Vec::with_capacity(self.spec.log_dirs.len());
-        for core in 0..self.head.manifest.cores {
-            parts.push(self.part(CoreId(core), epoch, &mut tally).await?);
+        let taken = self.attempt(epoch).await;
+        if taken.is_err() {
+            self.begin();
         }
-        let manifest = self.manifest(epoch, parts).await?;
+        taken.map(Some)
+    }
+
+    async fn attempt(&mut self, epoch: Epoch) -> Result<Taken> {
+        self.follow(epoch);
+        let mut done = self.run_jobs(epoch).await?;
+        let written = done.iter_mut().flat_map(|done| std::mem::take(&mut done.written)).collect();
+        seal(&self.vfs, &self.spec.root, written).await?;
+        let manifest = self.manifest(epoch, &done).await?;
         let before = self.land(manifest).await?;
-        let retired_segments = self.give_up(&before).await;
-        Ok(Some(Taken {
-            manifest: self.head.manifest.seq,
-            bytes_written: tally.bytes,
-            files_written: tally.files,
-            bases_written: tally.bases,
-            records_read: tally.records,
-            retired_segments,
-        }))
-    }
-
-    /// Steps 1 and 2 for one core.
-    async fn part(&mut self, core: CoreId, epoch: Epoch, tally: &mut Tally) -> Result<Part> {
-        let index = core.index();
-        let newest = self.head.manifest.newest_checkpoint();
-        let mut part = Part {
-            chain: newest.into_iter().flat_map(|newest| newest.files_of(core)).copied().collect(),
-            cut: Cut::default(),
-            offsets: newest
-                .into_iter()
-                .flat_map(|newest| &newest.offsets)
-                .filter(|(of, ..)| *of == core)
-                .map(|(_, name, offset)| (name.clone(), offset.clone()))
-                .collect(),
-            watermark: newest.and_then(|newest| newest.watermarks[index]),
-        };
-        let written = self.compact_log(core, epoch, &mut part, tally).await?;
-        let files = seal(&self.vfs, &self.spec.root, written).await?;
-        tally.count(&files);
-        part.chain.extend(files);
-        if base_due(&part.chain).is_some() {
-            let base = self.rewrite(core, &part.chain).await?;
-            tally.count(&[base]);
-            part.chain = vec![base];
+        let records_read = done.iter().map(|done| done.records).sum();
+        let (mut bytes_written, mut files_written, mut bases_written) = (0, 0, 0);
+        for done in &done {
+            bytes_written += done.tally.bytes;
+            files_written += done.tally.files;
+            bases_written += done.tally.bases;
         }
-        Ok(part)
+        self.followers = done.into_iter().map(|done| done.follower).collect();
+        let manifest = self.head.manifest.seq;
+        Ok(Taken { manifest, bytes_written, files_written, bases_written, records_read, before })
     }
 
-    /// Reads the log up to the end of `epoch` into delta files.
-    async fn compact_log(
-        &self,
-        core: CoreId,
-        epoch: Epoch,
-        part: &mut Part,
-        tally: &mut Tally,
-    ) -> Result<Vec<Written>> {
-        let mut reader = self.reader(core).await?;
-        let mut delta = DeltaBuilder::new(self.spec.memory_bytes);
-        let mut written = Vec::new();
-        while reader.advance().await? {
-            let mut frame = reader.frame();
-            while let Some((lsn, record)) = frame.next_record() {
-                tally.records += 1;
-                if record.kind == RecordKind::EpochEnd {
-                    let end = decode_end(&record, &self.spec.log_dirs[core.index()])?;
-                    part.offsets.extend(end.offsets);
-                    part.watermark = end.watermark.or(part.watermark);
-                    if end.epoch == epoch {
-                        part.cut = Cut { token: frame.token(), segment: reader.segment(), lsn };
-                        if !delta.is_empty() {
-                            let whole = part.chain.is_empty() && written.is_empty();
-                            written.push(self.write(core, epoch, &part.chain, &mut delta, whole).await?);
-                        }
-                        return Ok(written);
-                    }
-                    continue;
-                }
-                if delta.push(&record) == Pushed::Full {
-                    written.push(self.write(core, epoch, &part.chain, &mut delta, false).await?);
-                    let pushed = delta.push(&record);
-                    assert!(pushed == Pushed::Taken, "an empty delta takes any record");
-                }
-            }
+    /// Steps 1 and 2: on a thread for each core when they have much to do, and beside each other when not.
+    async fn run_jobs(&mut self, epoch: Epoch) -> Result<Vec<Done>> {
+        let threads_bytes = self.spec.memory_bytes / THREADS_PART;
+        let many = self.followers.iter().any(|follower| follower.delta.held_bytes() >= threads_bytes);
+        let followers = std::mem::take(&mut self.followers);
+        let jobs: Vec<_> = (0..)
+            .map(CoreId)
+            .zip(followers)
+            .map(|(core, follower)| (self.job(core, epoch, follower), self.entropy.clone(), self.env.clock()))
+            .collect();
+        if many {
+            let jobs = jobs.into_iter().map(|(job, entropy, clock)| {
+                move |vfs: E::Vfs| async move { job.run(&vfs, &entropy, clock).await }
+            });
+            return parallel::for_each(&self.env, "highwater-checkpoint", jobs.collect()).await;
         }
-        let what = format!(
-            "the log of core {core} ends before epoch {epoch}, which was closed; restore this directory"
-        );
-        Err(Error::corrupt(&self.spec.log_dirs[core.index()], what))
+        let vfs = &self.vfs;
+        let jobs =
+            jobs.into_iter().map(|(job, entropy, clock)| async move { job.run(vfs, &entropy, clock).await });
+        parallel::beside(jobs.collect()).await.into_iter().collect()
     }
 
-    async fn reader(&self, core: CoreId) -> Result<WalReader<V>> {
+    fn job(&self, core: CoreId, epoch: Epoch, follower: Follower) -> Job {
         let manifest = &self.head.manifest;
-        let cut = manifest.newest_checkpoint().map(|newest| newest.cuts[core.index()]);
+        let Manifest { database, token, cores, .. } = *manifest;
+        let newest = manifest.newest_checkpoint();
+        let cut = newest.map(|newest| newest.cuts[core.index()]);
         let lives = manifest.lives.iter().filter(|life| cut.is_none_or(|cut| life.token >= cut.token));
         let lives = lives.map(|life| {
-            let log = &life.cores[core.index()];
+            let of_core = &life.cores[core.index()];
             wal::Life {
                 token: life.token,
-                first_segment: log.first_segment,
-                identity: log.identity,
-                first_lsn: log.first_lsn,
-                ceiling: log.ceiling,
+                first_segment: of_core.first_segment,
+                identity: of_core.identity,
+                first_lsn: of_core.first_lsn,
+                ceiling: of_core.ceiling,
             }
         });
-        let log = LogId { database: manifest.database, core };
-        let cut = cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn });
-        let dir = &self.spec.log_dirs[core.index()];
-        WalReader::open(self.vfs.clone(), dir, log, lives.collect(), cut, READ_AHEAD_BYTES).await
-    }
-
-    /// Writes what `delta` holds: as a base, if it is the whole state of the core.
-    async fn write(
-        &self,
-        core: CoreId,
-        epoch: Epoch,
-        chain: &[CheckpointFile],
-        delta: &mut DeltaBuilder,
-        whole: bool,
-    ) -> Result<Written> {
-        let kind = if whole { FileKind::Base } else { FileKind::Delta };
-        let from = chain.last().map_or(Epoch(0), |file| file.through_epoch);
-        let header = self.header(kind, core, from, epoch);
-        let grouping = (kind == FileKind::Base).then(|| self.grouping());
-        delta.write(FileWriter::create(&self.vfs, &self.spec.root, header, grouping).await?).await
-    }
-
-    /// A new base from the files of one core, read back before anything relies on it.
-    async fn rewrite(&self, core: CoreId, chain: &[CheckpointFile]) -> Result<CheckpointFile> {
-        let (root, database) = (&self.spec.root, self.head.manifest.database);
-        let through = chain.last().map_or(Epoch(0), |file| file.through_epoch);
-        let target = self.header(FileKind::Base, core, Epoch(0), through);
-        let base = merge::merge(&self.vfs, root, &[chain], target, self.grouping(), |_| true).await?;
-        let base = seal(&self.vfs, root, vec![base]).await?[0];
-        verify(&self.vfs, root, database, &base, Some(&self.grouping())).await?;
-        tracing::debug!(
-            target: "highwater::checkpoint", core = core.0, files = chain.len(), bytes = base.bytes, "base rewritten"
-        );
-        Ok(base)
-    }
-
-    /// A file with a name that no other file has had.
-    fn header(&self, kind: FileKind, core: CoreId, from_epoch: Epoch, through_epoch: Epoch) -> Header {
-        let Manifest { database, token, cores, .. } = self.head.manifest;
-        let name = FileName { token, attempt: self.attempt, uuid: self.entropy.nonce(), kind };
-        Header { database, name, core, cores, from_epoch, through_epoch }
-    }
-
-    fn grouping(&self) -> Grouping {
-        let CheckpointSpec { hash_seed, route, key_groups, .. } = self.spec;
-        Grouping {
-            groups: key_groups,
-            group_of: Rc::new(move |key| key_group(key_hash(hash_seed, route.of(key)), key_groups)),
+        Job {
+            spec: Arc::clone(&self.spec),
+            names: Names { database, token, cores, attempt: self.attempt },
+            log: LogId { database, core },
+            epoch,
+            chain: newest.into_iter().flat_map(|newest| newest.files_of(core)).copied().collect(),
+            lives: lives.collect(),
+            cut: cut.map_or((SegmentNo(0), Lsn(0)), |cut| (cut.segment, cut.lsn)),
+            follower,
         }
     }
 
     /// The manifest of the checkpoint: what it adds, and what stays of the older ones.
-    async fn manifest(&self, epoch: Epoch, parts: Vec<Part>) -> Result<Manifest> {
+    async fn manifest(&self, epoch: Epoch, done: &[Done]) -> Result<Manifest> {
         let mut next = self.head.manifest.successor(self.head.crc, self.entropy.nonce(), Author::Checkpoint);
         next.seq = self.next_seq;
         next.attempt_floor = u64::from(self.attempt) + 1;
@@ -303,11 +245,14 @@ impl<V: Vfs, N: Entropy> Checkpointer<V, N> {
             watermarks: Vec::new(),
             sinks: Vec::new(),
         };
-        for (core, part) in (0..).map(CoreId).zip(parts) {
-            checkpoint.files.extend(part.chain);
-            checkpoint.cuts.push(part.cut);
-            checkpoint.offsets.extend(part.offsets.into_iter().map(|(name, offset)| (core, name, offset)));
-            checkpoint.watermarks.push(part.watermark);
+        for (core, done) in (0..).map(CoreId).zip(done) {
+            checkpoint.files.extend(&done.chain);
+            checkpoint.cuts.push(done.cut);
+            let offsets = &done.follower.offsets;
+            checkpoint
+                .offsets
+                .extend(offsets.iter().map(|(name, offset)| (core, name.clone(), offset.clone())));
+            checkpoint.watermarks.push(done.follower.watermark);
         }
         next.checkpoints.push(checkpoint);
         self.apply_retention(&mut next).await?;
@@ -366,8 +311,10 @@ impl<V: Vfs, N: Entropy> Checkpointer<V, N> {
         }
     }
 
-    /// Step 4: best effort, because what stays is removed by the next checkpoint or open.
-    async fn give_up(&self, before: &Manifest) -> Vec<Vec<SegmentNo>> {
+    /// Step 4: best effort, because what stays is removed by the next checkpoint or open. Returns, per core, the
+    /// segments that nothing needs any more, oldest first.
+    pub(crate) async fn give_up(&self, taken: &Taken) -> Vec<Vec<SegmentNo>> {
+        let before = &taken.before;
         let root = &self.spec.root;
         let outcome = async {
             let listing = gc::listing(&self.vfs, root).await?;
@@ -389,9 +336,4 @@ impl<V: Vfs, N: Entropy> Checkpointer<V, N> {
         }
         retired
     }
-}
-
-fn decode_end(record: &Record<'_>, dir: &std::path::Path) -> Result<EpochEnd> {
-    EpochEnd::decode(record.value)
-        .ok_or_else(|| Error::corrupt(dir, "the end of an epoch cannot be decoded; restore this directory"))
 }

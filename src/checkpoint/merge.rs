@@ -17,10 +17,11 @@ use crate::vfs::{File, Vfs};
 use super::Grouping;
 use super::block::{Block, Entry};
 use super::file::Header;
+use super::pace::Pace;
 use super::reader::{FileReader, FileStream};
 use super::writer::{FileWriter, Written};
 
-/// Merges `chains` into the new base `target`, leaving out the keys that `keeps` refuses.
+/// Merges `chains` into the new base `target`, leaving out the keys that `keeps` refuses, at `pace`.
 ///
 /// # Errors
 ///
@@ -34,7 +35,7 @@ pub(crate) async fn merge<V: Vfs>(
     root: &Path,
     chains: &[&[CheckpointFile]],
     target: Header,
-    grouping: Grouping,
+    (grouping, pace): (Grouping, Pace),
     keeps: impl Fn(&[u8]) -> bool,
 ) -> Result<Written> {
     assert_eq!(target.name.kind, FileKind::Base, "a merge makes a base");
@@ -43,7 +44,7 @@ pub(crate) async fn merge<V: Vfs>(
         open_chain(vfs, root, target, chain, &mut readers).await?;
     }
     let mut merge = Merge::begin(&readers).await?;
-    let mut writer = FileWriter::create(vfs, root, target, Some(grouping)).await?;
+    let mut writer = FileWriter::create(vfs, root, target, Some(grouping)).await?.at(pace);
     match merge.write(&mut writer, keeps).await {
         Ok(written) => Ok(written),
         Err(error) => {

@@ -17,22 +17,28 @@
 
 pub(crate) mod block;
 mod checkpointer;
+mod chunk;
 pub(crate) mod delta;
 pub(crate) mod file;
+mod follower;
 pub(crate) mod footer;
+mod job;
 pub(crate) mod merge;
+mod pace;
 pub(crate) mod policy;
 mod queue;
 pub(crate) mod reader;
 mod retention;
+mod tap;
 pub(crate) mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use checkpointer::{CheckpointSpec, Checkpointer};
+pub(crate) use checkpointer::{CheckpointSpec, Checkpointer, Taken};
 pub(crate) use reader::load_file;
 pub(crate) use retention::Bounds;
+pub(crate) use tap::Tap;
 
 use std::fmt;
 use std::rc::Rc;

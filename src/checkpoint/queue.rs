@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Bytes of one operation: big enough to keep a disk streaming.
+/// Bytes of one read: big enough to keep a disk streaming.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Most operations in flight, however deep the device is: they hold memory.

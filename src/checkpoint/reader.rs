@@ -15,16 +15,17 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::codec::{Digest, Record, RecordKind, crc};
+use crate::codec::{Digest, crc};
 use crate::error::{Error, Result};
 use crate::ids::DatabaseId;
 use crate::manifest::{CheckpointFile, FileKind};
 use crate::vfs::{File, OpenMode, Vfs, read_exact_at, retry};
 
 use super::Grouping;
-use super::block::{BLOCK_HEADER_BYTES, Block, BlockHeader};
+use super::block::{BLOCK_HEADER_BYTES, Block, BlockHeader, Counts};
 #[cfg(test)]
 use super::block::{BlockIndex, INDEX_BYTES_MAX, IndexEntry};
+use super::chunk::aligned;
 use super::file::{HEADER_BYTES, Header, TRAILER_BYTES, Trailer, file_path};
 use super::footer::{FOOTER_BYTES_MAX, Footer, GroupDigest};
 use super::queue::{CHUNK_BYTES, Queue};
@@ -160,7 +161,7 @@ impl<F: File> FileReader<F> {
         if BlockHeader::decode(&bytes, self.salt, offset, end) != Some(listed) {
             return Err(self.corrupt(offset, "the block's header is damaged"));
         }
-        self.check_block(payload, listed, offset, place == 0, None)
+        self.check_block(payload, listed, offset, place == 0, None).map(|(block, _)| block)
     }
 
     fn check_block(
@@ -170,7 +171,7 @@ impl<F: File> FileReader<F> {
         offset: u64,
         is_first: bool,
         last_key: Option<&[u8]>,
-    ) -> Result<Block> {
+    ) -> Result<(Block, Counts)> {
         if crc(self.salt, &payload) != header.payload_crc {
             return Err(self.corrupt(offset, "the block is damaged"));
         }
@@ -254,32 +255,23 @@ impl<F: File> FileStream<'_, F> {
             .ok_or_else(|| self.reader.corrupt(offset, "the block's header is damaged"))?;
         let payload = self.take(header.payload_bytes as usize).await?;
         let last_key = self.last_key.as_deref();
-        let block = self.reader.check_block(payload, header, offset, self.blocks == 0, last_key)?;
-        self.count(&block, header, offset);
+        let (block, counts) = self.reader.check_block(payload, header, offset, self.blocks == 0, last_key)?;
+        self.count(&block, &counts, header, offset);
         self.ended = false;
         Ok(Some(block))
     }
 
     /// Adds the block to the totals.
-    fn count(&mut self, block: &Block, header: BlockHeader, offset: u64) {
-        let mut first_key: Option<&[u8]> = None;
-        let mut last_key: &[u8] = &[];
-        for entry in block.entries() {
-            first_key.get_or_insert(entry.record.key);
-            last_key = entry.record.key;
-            match entry.record.kind {
-                RecordKind::Put => {
-                    self.totals.entries += 1;
-                    self.totals.live_bytes += entry.encoded.len() as u64;
-                    self.totals.digest.add(entry.encoded);
-                }
-                RecordKind::Delete => self.totals.tombstones += 1,
-                RecordKind::Clear => self.totals.clears = true,
-                RecordKind::EpochEnd => panic!("a checked block holds no epoch's end"),
-            }
-        }
+    fn count(&mut self, block: &Block, counts: &Counts, header: BlockHeader, offset: u64) {
+        let Footer { entries, tombstones, live_bytes, digest, clears, .. } = &mut self.totals;
+        *entries += counts.entries;
+        *tombstones += counts.tombstones;
+        *live_bytes += counts.live_bytes;
+        digest.merge(counts.digest);
+        *clears |= counts.clears;
+        let (first_key, last_key) = block.bounds(counts);
         let mut entry = Vec::new();
-        header.index(&mut entry, offset, first_key.unwrap_or_default());
+        header.index(&mut entry, offset, first_key);
         self.index_crc = crc(self.index_crc, &entry);
         self.index_bytes += entry.len() as u64;
         self.blocks += 1;
@@ -314,21 +306,23 @@ impl<F: File> FileStream<'_, F> {
         Err(self.reader.corrupt(0, "the file's checksum is not the manifest's"))
     }
 
-    /// The next `bytes` of the file.
+    /// The next `bytes` of the file. Only what lies in two chunks is copied.
     async fn take(&mut self, bytes: usize) -> Result<Bytes> {
-        while self.buffer.len() < bytes {
-            let chunk = self.read_chunk().await?;
-            self.crc = crc(self.crc, &chunk);
-            if self.buffer.is_empty() {
-                self.buffer = chunk;
-            } else {
-                let missing = bytes.saturating_sub(self.buffer.len()).max(chunk.len());
-                self.buffer.reserve(missing);
-                self.buffer.extend_from_slice(&chunk);
-            }
+        if self.buffer.is_empty() && bytes > 0 {
+            self.buffer = self.read_chunk().await?;
         }
         self.at += bytes as u64;
-        Ok(self.buffer.split_to(bytes).freeze())
+        if self.buffer.len() >= bytes {
+            return Ok(self.buffer.split_to(bytes).freeze());
+        }
+        let mut whole = BytesMut::with_capacity(bytes);
+        whole.extend_from_slice(&self.buffer.split());
+        while whole.len() < bytes {
+            self.buffer = self.read_chunk().await?;
+            let missing = (bytes - whole.len()).min(self.buffer.len());
+            whole.extend_from_slice(&self.buffer.split_to(missing));
+        }
+        Ok(whole.freeze())
     }
 
     /// The next chunk, with more of them on their way.
@@ -338,20 +332,21 @@ impl<F: File> FileStream<'_, F> {
             let offset = self.next_read;
             let length = usize::try_from(end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
             let file = Rc::clone(&self.reader.file);
-            self.reads
-                .begin(async move { read_exact_at(&*file, offset, BytesMut::zeroed(length)).await })
-                .await;
+            self.reads.begin(async move { read_exact_at(&*file, offset, aligned(length)).await }).await;
             self.next_read += length as u64;
         }
         match self.reads.oldest().await {
-            Some(Ok(chunk)) => Ok(chunk),
+            Some(Ok(chunk)) => {
+                self.crc = crc(self.crc, &chunk);
+                Ok(chunk)
+            }
             Some(Err(error)) => Err(read_error(&self.reader.path, error)),
             None => Err(self.reader.corrupt(end, "the file ends early")),
         }
     }
 }
 
-/// Gives every record of the listed file to `apply`, in key order; after an error some have been given that do not
+/// Gives every block of the listed file to `apply`, in key order; after an error some have been given that do not
 /// count.
 ///
 /// # Errors
@@ -362,12 +357,12 @@ pub(crate) async fn load_file<V: Vfs>(
     root: &Path,
     database: DatabaseId,
     listed: &CheckpointFile,
-    mut apply: impl FnMut(&Record<'_>),
+    mut apply: impl FnMut(&Block),
 ) -> Result<()> {
     let reader = FileReader::open(vfs, root, database, listed).await?;
     let mut stream = reader.stream();
     while let Some(block) = stream.next().await? {
-        block.entries().for_each(|entry| apply(&entry.record));
+        apply(&block);
     }
     Ok(())
 }

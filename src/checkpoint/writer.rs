@@ -1,5 +1,9 @@
 //! Writing a checkpoint file: records in key order in, one synced file out.
+//!
+//! Records are encoded where the disk takes them from: into chunks whose memory is aligned, so that they go past the
+//! page cache, and a few of which are in flight while the next one fills. Only the file's end, less than a page, does not.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -12,14 +16,23 @@ use crate::vfs::{File, Vfs, retry, write_all_at};
 
 use super::Grouping;
 use super::block::{BLOCK_BYTES_TARGET, BLOCK_HEADER_BYTES, BlockHeader, INDEX_BYTES_MAX};
+use super::chunk::{Chunk, PAGE_BYTES};
 use super::file::{Header, Trailer, file_path};
 use super::footer::{Footer, GroupDigest};
-use super::queue::{CHUNK_BYTES, Queue};
+use super::pace::Pace;
+use super::queue::Queue;
 
 /// A file whose bytes are durable and whose name is not: [`seal`] makes it so.
 #[derive(Debug)]
 #[must_use = "no manifest may name the file before its folder is synced"]
 pub(crate) struct Written(CheckpointFile);
+
+impl Written {
+    /// As a manifest will list it.
+    pub(super) fn file(&self) -> &CheckpointFile {
+        &self.0
+    }
+}
 
 /// Makes the names of `files` durable: now a manifest may name them. One sync for all of them.
 ///
@@ -46,15 +59,21 @@ pub(crate) struct FileWriter<V: Vfs> {
     header: Header,
     salt: u32,
     writes: Queue<()>,
-    /// What was not given to the disk yet.
-    chunk: Vec<u8>,
+    pace: Pace,
+    /// What is in flight, oldest first: its memory comes back.
+    lent: VecDeque<Bytes>,
+    spare: Vec<Chunk>,
+    /// What was not given to the disk yet, from `chunk_offset` of the file.
+    chunk: Chunk,
     chunk_offset: u64,
-    /// Of everything before the end of `chunk`.
+    /// Of everything before the open block.
     file_crc: u32,
-    block: Vec<u8>,
+    /// The open block: where in `chunk` its header goes, and where its last record begins.
+    block_at: usize,
     block_records: u32,
-    block_first_key: Vec<u8>,
-    last_key: Vec<u8>,
+    last_at: usize,
+    /// The last key before the open block.
+    last_key: Option<Vec<u8>>,
     index: Vec<u8>,
     blocks: u64,
     footer: Footer,
@@ -87,24 +106,32 @@ impl<V: Vfs> FileWriter<V> {
             vfs: vfs.clone(),
             path,
             writes: Queue::new(file.depth_max()),
+            pace: Pace::default(),
+            lent: VecDeque::new(),
+            spare: Vec::new(),
             file: Rc::new(file),
             header,
             salt,
-            chunk: Vec::with_capacity(CHUNK_BYTES + BLOCK_BYTES_TARGET),
+            chunk: Chunk::default(),
             chunk_offset: 0,
             file_crc: 0,
-            block: Vec::with_capacity(BLOCK_BYTES_TARGET),
+            block_at: 0,
             block_records: 0,
-            block_first_key: Vec::new(),
-            last_key: Vec::new(),
+            last_at: 0,
+            last_key: None,
             index: Vec::new(),
             blocks: 0,
             footer: Footer::default(),
             grouping,
             groups: vec![(0, Digest::default()); groups],
         };
-        writer.append(&header_bytes).await?;
+        writer.append(&header_bytes);
         Ok(writer)
+    }
+
+    /// The same, written at `pace`.
+    pub(crate) fn at(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     /// Whether the file is a base: it holds puts only.
@@ -122,8 +149,21 @@ impl<V: Vfs> FileWriter<V> {
     ///
     /// When the record is out of order or of a kind that the file cannot hold.
     pub(crate) async fn push(&mut self, record: &Record<'_>) -> Result<()> {
+        let bytes = record.encoded_bytes();
+        if self.block_records > 0 && self.block_bytes() + bytes > BLOCK_BYTES_TARGET {
+            self.end_block()?;
+            if self.chunk.bytes().len() >= self.pace.chunk_bytes() {
+                self.submit().await?;
+            }
+        }
+        self.add(record, bytes);
+        Ok(())
+    }
+
+    /// Adds `record`, which takes `bytes`, to the open block.
+    fn add(&mut self, record: &Record<'_>, bytes: usize) {
+        let is_delta = !self.is_base();
         let is_first = self.blocks == 0 && self.block_records == 0;
-        let is_delta = self.header.name.kind == FileKind::Delta;
         match record.kind {
             RecordKind::Put => self.footer.entries += 1,
             RecordKind::Delete => {
@@ -136,33 +176,36 @@ impl<V: Vfs> FileWriter<V> {
             }
             RecordKind::EpochEnd => panic!("a checkpoint file holds no epoch's end"),
         }
-        let has_key_before = !is_first && (self.footer.entries + self.footer.tombstones > 1);
-        if record.kind != RecordKind::Clear {
-            assert!(!has_key_before || self.last_key.as_slice() < record.key, "keys ascend");
-            self.last_key.clear();
-            self.last_key.extend_from_slice(record.key);
+        assert!(record.kind == RecordKind::Clear || self.last_key() < Some(record.key), "keys ascend");
+        if self.block_records == 0 {
+            self.block_at = self.chunk.bytes().len();
+            self.chunk.extend(&[0; BLOCK_HEADER_BYTES]);
         }
-        let bytes = record.encoded_bytes();
-        if !self.block.is_empty() && self.block.len() + bytes > BLOCK_BYTES_TARGET {
-            self.end_block().await?;
-        }
-        if self.block.is_empty() {
-            self.block_first_key.clear();
-            self.block_first_key.extend_from_slice(record.key);
-        }
-        let at = self.block.len();
-        self.block.resize(at + bytes, 0);
-        record.encode(&mut self.block[at..]);
+        self.last_at = self.chunk.bytes().len();
+        record.encode(self.chunk.extend_by(bytes));
         self.block_records += 1;
         if record.kind == RecordKind::Put {
-            self.count_put(record.key, at);
+            self.count_put(record.key);
         }
-        Ok(())
     }
 
-    /// Counts the put whose encoding is at `at` of the block.
-    fn count_put(&mut self, key: &[u8], at: usize) {
-        let encoded = &self.block[at..];
+    /// The key before the next record; a `Clear` has none.
+    fn last_key(&self) -> Option<&[u8]> {
+        if self.block_records == 0 {
+            return self.last_key.as_deref();
+        }
+        let record = record_at(self.chunk.bytes(), self.last_at);
+        (record.kind != RecordKind::Clear).then_some(record.key)
+    }
+
+    /// Bytes of the records of the open block.
+    fn block_bytes(&self) -> usize {
+        self.chunk.bytes().len() - self.block_at - BLOCK_HEADER_BYTES
+    }
+
+    /// Counts the put that was added last.
+    fn count_put(&mut self, key: &[u8]) {
+        let encoded = &self.chunk.bytes()[self.last_at..];
         self.footer.live_bytes += encoded.len() as u64;
         let mut digest = Digest::default();
         digest.add(encoded);
@@ -175,51 +218,65 @@ impl<V: Vfs> FileWriter<V> {
         }
     }
 
-    async fn end_block(&mut self) -> Result<()> {
-        if self.block.is_empty() {
+    /// Writes the header of the open block, if there is one.
+    fn end_block(&mut self) -> Result<()> {
+        if self.block_records == 0 {
             return Ok(());
         }
-        let offset = self.chunk_offset + self.chunk.len() as u64;
-        let header = BlockHeader::of(&self.block, self.block_records, self.salt);
-        header.index(&mut self.index, offset, &self.block_first_key);
+        let offset = self.chunk_offset + self.block_at as u64;
+        let payload = &self.chunk.bytes()[self.block_at + BLOCK_HEADER_BYTES..];
+        let header = BlockHeader::of(payload, self.block_records, self.salt);
+        header.index(&mut self.index, offset, record_at(payload, 0).key);
         if self.index.len() as u64 > INDEX_BYTES_MAX {
             let message = "the checkpoint file is too large for one index: use more cores";
             return Err(Error::invalid(message).at(&self.path));
         }
+        let last = record_at(self.chunk.bytes(), self.last_at);
+        self.last_key = (last.kind != RecordKind::Clear).then(|| last.key.to_vec());
         let header_bytes = header.encode(self.salt, offset);
-        debug_assert_eq!(header_bytes.len(), BLOCK_HEADER_BYTES);
-        self.append(&header_bytes).await?;
-        let mut block = std::mem::take(&mut self.block);
-        let appended = self.append(&block).await;
-        block.clear();
-        self.block = block;
+        let block = &mut self.chunk.bytes_mut()[self.block_at..];
+        block[..BLOCK_HEADER_BYTES].copy_from_slice(&header_bytes);
+        self.file_crc = crc(self.file_crc, block);
         self.block_records = 0;
         self.blocks += 1;
-        appended
+        Ok(())
     }
 
-    /// Adds bytes to the file, and gives the disk what makes a whole chunk.
-    async fn append(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Adds bytes behind the last block.
+    fn append(&mut self, bytes: &[u8]) {
+        assert_eq!(self.block_records, 0, "bytes inside a block");
         self.file_crc = crc(self.file_crc, bytes);
-        self.chunk.extend_from_slice(bytes);
-        if self.chunk.len() >= CHUNK_BYTES { self.submit().await } else { Ok(()) }
+        self.chunk.extend(bytes);
     }
 
+    /// Gives the disk what makes whole pages.
     async fn submit(&mut self) -> Result<()> {
-        let next = Vec::with_capacity(CHUNK_BYTES + BLOCK_BYTES_TARGET);
-        let chunk = Bytes::from(std::mem::replace(&mut self.chunk, next));
+        assert_eq!(self.block_records, 0, "the open block has no header yet");
+        let whole = self.chunk.bytes().len() / PAGE_BYTES * PAGE_BYTES;
+        let mut next = self.spare.pop().unwrap_or_default();
+        next.extend(&self.chunk.bytes()[whole..]);
+        let pages = std::mem::replace(&mut self.chunk, next).into_bytes(whole);
+        self.write(pages).await?;
+        self.pace.keep(whole as u64).await;
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
         let offset = self.chunk_offset;
-        self.chunk_offset += chunk.len() as u64;
+        self.chunk_offset += bytes.len() as u64;
         while self.writes.is_full() {
             self.settle_oldest().await?;
         }
         let file = Rc::clone(&self.file);
-        self.writes.begin(async move { write_all_at(&*file, offset, chunk).await }).await;
+        self.lent.push_back(bytes.clone());
+        self.writes.begin(async move { write_all_at(&*file, offset, bytes).await }).await;
         Ok(())
     }
 
     async fn settle_oldest(&mut self) -> Result<()> {
-        match self.writes.oldest().await {
+        let written = self.writes.oldest().await;
+        self.spare.extend(self.lent.pop_front().and_then(Chunk::reuse));
+        match written {
             Some(Err(error)) => Err(Error::io("writing a checkpoint file", &self.path, error)),
             Some(Ok(())) | None => Ok(()),
         }
@@ -231,10 +288,10 @@ impl<V: Vfs> FileWriter<V> {
     ///
     /// `Full` or `Failed`. The file's content is then unknown for good: give it up, whatever a later sync says.
     pub(crate) async fn finish(&mut self) -> Result<Written> {
-        self.end_block().await?;
-        let index_offset = self.chunk_offset + self.chunk.len() as u64;
+        self.end_block()?;
+        let index_offset = self.chunk_offset + self.chunk.bytes().len() as u64;
         let index = std::mem::take(&mut self.index);
-        self.append(&index).await?;
+        self.append(&index);
         self.footer.key_groups = self.grouping.as_ref().map_or(0, |grouping| grouping.groups);
         for (group, &(entries, digest)) in (0_u16..).zip(&self.groups) {
             if entries > 0 {
@@ -252,9 +309,12 @@ impl<V: Vfs> FileWriter<V> {
             footer_bytes,
             footer_crc: crc(self.salt, &footer),
         };
-        self.append(&footer).await?;
-        self.append(&trailer.encode(self.salt)).await?;
+        self.append(&footer);
+        self.append(&trailer.encode(self.salt));
         self.submit().await?;
+        let rest = Bytes::copy_from_slice(self.chunk.bytes());
+        self.pace.keep(rest.len() as u64).await;
+        self.write(rest).await?;
         while !self.writes.is_empty() {
             self.settle_oldest().await?;
         }
@@ -286,4 +346,11 @@ impl<V: Vfs> FileWriter<V> {
         while self.writes.oldest().await.is_some() {}
         let _ = retry(|| self.vfs.remove(&self.path)).await;
     }
+}
+
+fn record_at(bytes: &[u8], at: usize) -> Record<'_> {
+    let Some((record, _)) = Record::decode(&bytes[at..]) else {
+        panic!("no record at {at} of an open block")
+    };
+    record
 }

@@ -79,6 +79,16 @@ impl<'a> Record<'a> {
         record_bytes(self.key.len(), self.value.len())
     }
 
+    #[inline]
+    fn header(&self) -> [u8; RECORD_HEADER_BYTES] {
+        assert!(self.key.len() <= KEY_BYTES_MAX && self.value.len() <= VALUE_BYTES_MAX);
+        #[expect(clippy::cast_possible_truncation, reason = "asserted above; limits.rs ties the widths")]
+        let (key_bytes, value_bytes) = (self.key.len() as u16, self.value.len() as u32);
+        let [v0, v1, v2, v3] = value_bytes.to_le_bytes();
+        let [k0, k1] = key_bytes.to_le_bytes();
+        [v0, v1, v2, v3, k0, k1, self.kind as u8, 0]
+    }
+
     /// Writes the record to the front of `out`, which must be at least [`Record::encoded_bytes`] long.
     ///
     /// # Panics
@@ -86,17 +96,23 @@ impl<'a> Record<'a> {
     /// When `out` is too short or the record breaks a limit: callers check both before.
     #[inline]
     pub(crate) fn encode(&self, out: &mut [u8]) {
-        assert!(self.key.len() <= KEY_BYTES_MAX && self.value.len() <= VALUE_BYTES_MAX);
         let (header, body) = out[..self.encoded_bytes()].split_at_mut(RECORD_HEADER_BYTES);
-        #[expect(clippy::cast_possible_truncation, reason = "asserted above; limits.rs ties the widths")]
-        let (key_bytes, value_bytes) = (self.key.len() as u16, self.value.len() as u32);
-        header[..4].copy_from_slice(&value_bytes.to_le_bytes());
-        header[4..6].copy_from_slice(&key_bytes.to_le_bytes());
-        header[6] = self.kind as u8;
-        header[7] = 0;
+        header.copy_from_slice(&self.header());
         let (key, value) = body.split_at_mut(self.key.len());
         copy_key(key, self.key);
         value.copy_from_slice(self.value);
+    }
+
+    /// Adds the encoded record to the end of `out`.
+    ///
+    /// # Panics
+    ///
+    /// When the record breaks a limit.
+    #[inline]
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.header());
+        out.extend_from_slice(self.key);
+        out.extend_from_slice(self.value);
     }
 
     /// The record at the front of `bytes` and what follows it; `None` when there is no valid one.

@@ -8,13 +8,12 @@ use event_listener::Event;
 
 use super::segments::Supply;
 use super::shared::{Shared, lock};
-use crate::checkpoint::{CheckpointSpec, Checkpointer};
-use crate::env::{Clock, Entropy, Env, Tick};
+use crate::checkpoint::{CheckpointSpec, Checkpointer, Taken};
+use crate::env::{Clock, Env, Tick};
 use crate::error::{Error, Result};
 use crate::ids::{CoreId, Epoch, ManifestSeq};
 use crate::manifest::store::Head;
 use crate::race::race;
-use crate::vfs::Vfs;
 
 /// Lives that a recovery may have to read before a checkpoint spares it that.
 const LIVES_MAX: usize = 8;
@@ -151,8 +150,8 @@ impl<E: Env> Maintenance<E> {
         let Self { env, shared, supply, requests, spec, head, triggers } = self;
         match env.vfs() {
             Ok(vfs) => {
-                let checkpointer = Checkpointer::new(vfs, env.entropy(), spec, head);
                 let clock = env.clock();
+                let checkpointer = Checkpointer::new(env, vfs, spec, head);
                 let last = clock.now();
                 Work { clock, checkpointer, shared: &shared, supply, requests: &requests, triggers, last }
                     .run()
@@ -166,9 +165,9 @@ impl<E: Env> Maintenance<E> {
     }
 }
 
-struct Work<'a, C, V, N> {
-    clock: C,
-    checkpointer: Checkpointer<V, N>,
+struct Work<'a, E: Env> {
+    clock: E::Clock,
+    checkpointer: Checkpointer<E>,
     shared: &'a Shared,
     supply: Arc<Supply>,
     requests: &'a Requests,
@@ -177,21 +176,16 @@ struct Work<'a, C, V, N> {
     last: Tick,
 }
 
-impl<C: Clock, V: Vfs, N: Entropy> Work<'_, C, V, N> {
+impl<E: Env> Work<'_, E> {
     async fn run(mut self) {
         while !self.shared.stopping() {
             let wanted = self.requests.wanted.listen();
             let asked = self.requests.pending();
             if asked.is_some() || self.due() {
-                let answer = self.checkpoint().await;
-                if let Err(error) = &answer {
-                    tracing::warn!(target: "highwater::engine", %error, "checkpoint failed");
-                }
-                if let Some(ticket) = asked {
-                    self.requests.answer_all(ticket, answer, self.shared);
-                }
+                self.checkpoint(asked).await;
                 continue;
             }
+            self.checkpointer.follow(self.shared.closed());
             if self.shared.stopping() {
                 return;
             }
@@ -218,29 +212,46 @@ impl<C: Clock, V: Vfs, N: Entropy> Work<'_, C, V, N> {
         by_time || ((by_log || by_lives) && (self.last == Tick(0) || since >= PATIENCE_MIN))
     }
 
-    async fn checkpoint(&mut self) -> Result<CheckpointInfo> {
+    /// Takes a checkpoint, answers those who asked up to the ticket `asked`, and gives up what it made needless.
+    async fn checkpoint(&mut self, asked: Option<u64>) {
         let epoch = self.shared.closed();
         let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
         let taken = self.checkpointer.take(epoch).await;
         self.last = self.clock.now();
-        let Some(taken) = taken? else {
-            return Ok(CheckpointInfo {
-                epoch,
-                manifest: self.checkpointer.head(),
-                ..CheckpointInfo::default()
-            });
+        let (answer, taken) = match taken {
+            Ok(taken) => {
+                let log_bytes = if taken.is_some() { log_bytes } else { 0 };
+                self.requests.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
+                (Ok(self.info(epoch, taken.as_ref())), taken)
+            }
+            Err(error) => {
+                tracing::warn!(target: "highwater::engine", %error, "checkpoint failed");
+                (Err(error), None)
+            }
         };
-        self.requests.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
-        for (core, retired) in (0..).map(CoreId).zip(taken.retired_segments) {
+        if let Some(ticket) = asked {
+            self.requests.answer_all(ticket, answer, self.shared);
+        }
+        let Some(taken) = taken else { return };
+        let retired = self.checkpointer.give_up(&taken).await;
+        for (core, retired) in (0..).map(CoreId).zip(retired) {
             self.supply.retire(core, retired);
         }
-        Ok(CheckpointInfo {
+    }
+
+    /// What is told about a checkpoint of `epoch`; `None` was taken if the newest one is of that epoch already.
+    fn info(&self, epoch: Epoch, taken: Option<&Taken>) -> CheckpointInfo {
+        let manifest = self.checkpointer.head();
+        let Some(taken) = taken else {
+            return CheckpointInfo { epoch, manifest, ..CheckpointInfo::default() };
+        };
+        CheckpointInfo {
             epoch,
             manifest: taken.manifest,
             bytes_written: taken.bytes_written,
             files_written: taken.files_written,
             bases_written: taken.bases_written,
             records_read: taken.records_read,
-        })
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
 use super::writer::{self, WriterParts};
 use super::{Engine, Identity};
-use crate::checkpoint::{Bounds, CheckpointSpec};
+use crate::checkpoint::{Bounds, CheckpointSpec, Tap};
 use crate::codec::{HASH_ID_XXH3_64, groups_of};
 use crate::env::{Clock, Entropy, Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +24,9 @@ use crate::options::Options;
 use crate::recovery::{Recovered, RecoveredCore, RecoveryReport, log_dir, recover};
 use crate::vfs::{Vfs, retry};
 use crate::wal::{Batch, Pool};
+
+/// The part of a checkpoint's memory that holds records whose epoch is not closed yet.
+const TAP_PART: usize = 8;
 
 /// What `open` returns: the engine, a handle per core in their order, and the report.
 #[derive(Debug)]
@@ -166,14 +169,17 @@ fn check_fixed(options: &Options, ident: &Ident, head: &Manifest) -> Result<()> 
 }
 
 fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> CheckpointSpec {
+    let tap_bytes = options.checkpoint_memory_bytes / TAP_PART;
     CheckpointSpec {
         root: options.path.clone(),
+        taps: log_dirs.iter().map(|_| Arc::new(Tap::new(tap_bytes))).collect(),
         log_dirs,
         hash_seed: ident.hash_seed,
         route: ident.route,
         key_groups: ident.key_groups,
         segment_bytes: options.segment_bytes,
-        memory_bytes: options.checkpoint_memory_bytes,
+        // A tap is held twice: as it is filled, and as it is followed.
+        memory_bytes: options.checkpoint_memory_bytes - 2 * tap_bytes,
         retention: Bounds {
             newest: options.retain_checkpoints,
             fallback_log_bytes: options.fallback_bytes_max,
@@ -220,12 +226,14 @@ async fn start<E: Env>(
         supply: Arc::clone(&supply),
         logs: log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect(),
     };
+    let spec = checkpoint_spec(&options, ident, log_dirs.clone());
+    let taps = spec.taps.clone();
     let maintenance = Maintenance {
         env: env.clone(),
         shared: Arc::clone(&shared),
         supply: Arc::clone(&supply),
         requests: Arc::clone(&requests),
-        spec: checkpoint_spec(&options, ident, log_dirs.clone()),
+        spec,
         head,
         triggers: Triggers { interval: options.checkpoint_interval, wal_bytes: options.checkpoint_wal_bytes },
     };
@@ -242,6 +250,7 @@ async fn start<E: Env>(
             core,
             shared: Arc::clone(&shared),
             requests: Arc::clone(&requests),
+            tap: Arc::clone(&taps[core.index()]),
             queue: consumer,
             segments: WriterSegments::new(Arc::clone(&supply), env.entropy(), core, current),
             dir: log_dirs[core.index()].clone(),

@@ -21,6 +21,7 @@ use super::drive::InlineLog;
 use super::maintenance::Requests;
 use super::segments::WriterSegments;
 use super::shared::{CoreShared, Shared};
+use crate::checkpoint::Tap;
 use crate::env::{Clock, Env};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{CoreId, Epoch, Lsn};
@@ -36,6 +37,7 @@ pub(crate) struct WriterParts<E: Env> {
     pub(crate) core: CoreId,
     pub(crate) shared: Arc<Shared>,
     pub(crate) requests: Arc<Requests>,
+    pub(crate) tap: Arc<Tap>,
     pub(crate) queue: rtrb::Consumer<Batch>,
     pub(crate) segments: WriterSegments<E::Entropy>,
     pub(crate) dir: PathBuf,
@@ -49,6 +51,7 @@ struct QueueFeed<P> {
     core: CoreId,
     shared: Arc<Shared>,
     requests: Arc<Requests>,
+    tap: Arc<Tap>,
     queue: rtrb::Consumer<Batch>,
     patience: P,
 }
@@ -106,6 +109,9 @@ impl<P: Patience> QueueFeed<P> {
     fn pop(&mut self) -> Option<Batch> {
         let batch = self.queue.pop().ok()?;
         self.requests.log_grew(batch.payload().len() as u64);
+        if self.tap.offer(batch.first_lsn(), batch.next_lsn(), batch.payload()) {
+            self.requests.wake();
+        }
         if self.of_core().hungry.load(Ordering::Relaxed) {
             self.of_core().hungry.store(false, Ordering::Relaxed);
         }
@@ -178,9 +184,9 @@ struct Writer<V: Vfs, E: Env, P> {
 
 impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
     async fn open(vfs: V, parts: WriterParts<E>, patience: P) -> crate::Result<Self> {
-        let WriterParts { core, shared, requests, queue, segments, dir, life, depth, .. } = parts;
+        let WriterParts { core, shared, requests, tap, queue, segments, dir, life, depth, .. } = parts;
         let log = CoreLog::resume(vfs, &dir, &life, depth).await?;
-        Ok(Self { log, feed: QueueFeed { core, shared, requests, queue, patience }, segments })
+        Ok(Self { log, feed: QueueFeed { core, shared, requests, tap, queue, patience }, segments })
     }
 
     /// One drive: until the feed has nothing more.
@@ -241,6 +247,8 @@ async fn work<E: Env>(mut writer: Writer<E::Vfs, E, impl Patience>, env: &E) {
         if writer.feed.shared.stopping() && writer.feed.queue.is_empty() {
             break;
         }
+        // Nobody is in a hurry: the next checkpoint may take in what was written.
+        writer.feed.requests.wake();
         writer.feed.asleep().await;
     }
 }

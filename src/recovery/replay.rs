@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn};
 use crate::manifest::CheckpointFile;
 use crate::offset::Offset;
-use crate::state::{CoreState, KeyHasher, StateConfig};
+use crate::state::{CoreState, KeyHasher, Load, StateConfig};
 use crate::vfs::Vfs;
 use crate::wal::{self, Front, LogId, WalReader};
 
@@ -83,8 +83,12 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
     for file in &order.files {
         let state = &mut rebuilt.state;
         let mut fits = true;
-        load_file(&vfs, &order.root, order.database, file, |record| fits = fits && apply(state, record))
-            .await?;
+        load_file(&vfs, &order.root, order.database, file, |block| {
+            let mut load = Load::new();
+            let pushed = block.entries().all(|entry| load.push(state, entry.record));
+            fits = fits && pushed && load.apply(state);
+        })
+        .await?;
         if !fits {
             return Err(too_large(order.core));
         }
@@ -96,11 +100,18 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
     while reader.advance().await? {
         let mut frame = reader.frame();
         let carries = frame.token() == order.token;
+        let mut load = Load::new();
         while let Some((lsn, record)) = frame.next_record() {
             if carries && lsn > order.plan.keep {
                 rebuilt.carry(&record);
             }
             rebuilt.replay(&order, lsn, &record)?;
+            if record.kind != RecordKind::EpochEnd && !load.push(&mut rebuilt.state, record) {
+                return Err(too_large(order.core));
+            }
+        }
+        if !load.apply(&mut rebuilt.state) {
+            return Err(too_large(order.core));
         }
     }
     rebuilt.state.settle();
@@ -108,11 +119,12 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
 }
 
 impl Rebuilt {
+    /// Counts a record, and keeps what the end of an epoch says.
     fn replay(&mut self, order: &Order, lsn: Lsn, record: &Record<'_>) -> Result<()> {
         self.replayed += 1;
         self.replayed_bytes += record.encoded_bytes() as u64;
         if record.kind != RecordKind::EpochEnd {
-            return if apply(&mut self.state, record) { Ok(()) } else { Err(too_large(order.core)) };
+            return Ok(());
         }
         let end =
             EpochEnd::decode(record.value).ok_or_else(|| unreadable(&order.log_dir, order.core, lsn))?;
@@ -144,20 +156,4 @@ fn unreadable(dir: &Path, core: CoreId, lsn: Lsn) -> Error {
 fn too_large(core: CoreId) -> Error {
     let what = format!("core {core} has more records than its state can hold: open with more cores");
     Error::new(ErrorKind::Full, what)
-}
-
-/// Applies a change to the state, if it has room for it.
-#[must_use]
-fn apply(state: &mut CoreState, record: &Record<'_>) -> bool {
-    let hash = state.hash(record.key);
-    match record.kind {
-        RecordKind::Put if !state.has_room_for(hash, record) => return false,
-        RecordKind::Put => state.put(hash, record),
-        RecordKind::Delete => {
-            state.delete(hash, record.key);
-        }
-        RecordKind::Clear => state.clear(),
-        RecordKind::EpochEnd => {}
-    }
-    true
 }

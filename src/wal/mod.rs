@@ -30,6 +30,7 @@ mod frame_view;
 mod inflight;
 pub(crate) mod life;
 mod lives;
+mod locate;
 pub(crate) mod log;
 mod marks;
 mod merged;
@@ -63,6 +64,7 @@ pub(crate) use batch::{Batch, Pool};
 pub(crate) use evidence::{Evidence, evidence_in};
 pub(crate) use frame::Predecessor;
 pub(crate) use life::{LifeBuilder, LifeSpec, LifeStart, OwnSegments};
+pub(crate) use locate::segment_of;
 pub(crate) use log::{CoreLog, Feed, Segments};
 pub(crate) use segment::{
     Front, LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, read_first_frame,

@@ -7,7 +7,7 @@ use super::*;
 use crate::checkpoint::reader::verify;
 use crate::error::ErrorKind;
 
-/// Records of a base that take several blocks and more than one write.
+/// Records of a base that take several blocks and more than one read.
 fn many() -> Vec<(Vec<u8>, Vec<u8>)> {
     (0..5000_u32).map(|i| (format!("key-{i:06}").into_bytes(), vec![b'v'; 80 + i as usize % 90])).collect()
 }
@@ -73,6 +73,21 @@ fn a_large_record_has_a_block_of_its_own() {
         let reader = FileReader::open(&vfs, root(), DATABASE, &file).await.unwrap();
         assert_eq!(reader.index().await.unwrap().len(), 4);
     });
+}
+
+/// What fills several writes, with records that no write is meant for among them.
+#[test]
+fn a_file_of_many_writes_reads_back() {
+    let vfs = disk();
+    let value = |i: usize| {
+        vec![u8::try_from(i % 251).unwrap(); if i % 1000 == 999 { 1_500_000 } else { 50 + i % 900 }]
+    };
+    let many: Vec<_> = (0..6000).map(|i| (format!("key-{i:06}").into_bytes(), value(i))).collect();
+    let records: Vec<_> = many.iter().map(|(key, value)| put(key, value)).collect();
+    let file = write(&vfs, header(FileKind::Base, 1, 0, 5), &records);
+    assert!(file.bytes > 10_000_000, "{} bytes", file.bytes);
+    let read: Vec<_> = read(&vfs, &file).unwrap().into_iter().map(|(_, key, value)| (key, value)).collect();
+    assert!(read == many);
 }
 
 #[test]

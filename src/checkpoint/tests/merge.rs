@@ -35,7 +35,8 @@ fn write_delta(vfs: &MemoryVfs, attempt: u32, from: u64, (clears, changes): &Del
 fn merged(vfs: &MemoryVfs, chain: &[CheckpointFile]) -> crate::Result<CheckpointFile> {
     let through = chain.last().unwrap().through_epoch.0;
     let target = header(FileKind::Base, 99, 0, through);
-    block_on(merge(vfs, root(), &[chain], target, grouping(), |_| true)).map(|written| sealed(vfs, written))
+    block_on(merge(vfs, root(), &[chain], target, (grouping(), Pace::default()), |_| true))
+        .map(|written| sealed(vfs, written))
 }
 
 proptest! {
@@ -149,7 +150,8 @@ fn a_new_count_of_cores_divides_the_chains_anew() {
         .map(|core| {
             let target = of_core(core, 3, header(FileKind::Base, 10 + u32::from(core), 0, 2));
             let chains = [&old[..2], &old[2..]];
-            let merged = merge(&vfs, root(), &chains, target, grouping(), |key| owner(key) == core);
+            let merged =
+                merge(&vfs, root(), &chains, target, (grouping(), Pace::default()), |key| owner(key) == core);
             sealed(&vfs, block_on(merged).unwrap())
         })
         .collect();

@@ -3,6 +3,7 @@
 mod backends;
 mod delta;
 mod file;
+mod follower;
 mod merge;
 mod policy;
 
@@ -12,6 +13,7 @@ use std::rc::Rc;
 
 use super::Grouping;
 use super::file::{Header, file_path};
+use super::pace::Pace;
 use super::reader::FileReader;
 use super::writer::{FileWriter, Written, seal};
 use crate::codec::{Record, RecordKind, key_group, key_hash};
