@@ -3,6 +3,7 @@
 //! ```text
 //! load 1,000,000 keys ─► full checkpoint ─► change 1 % ─► checkpoint ─► close ─► reopen
 //!      ─► change 100,000 more, no checkpoint ─► close ─► reopen, which replays them
+//!      ─► commit and commit, now beside checkpoints, now without ─► 1 % again and again, with a checkpoint each
 //! ```
 //!
 //! 1. The checkpoint after a change of 1 % writes at most 1.5 % of the bytes of the full one, or the program fails.
@@ -25,6 +26,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use highwater::{
@@ -153,20 +155,12 @@ impl Database {
             patiently(&mut self.cores[owner], |core| core.put(&key, &value))?;
             in_epoch += 1;
             if in_epoch == epoch_keys {
-                self.end_epoch()?;
+                end_epoch(&mut self.cores)?;
                 in_epoch = 0;
             }
         }
-        let last = self.end_epoch()?;
+        let last = end_epoch(&mut self.cores)?;
         self.engine.wait_durable(last)
-    }
-
-    fn end_epoch(&mut self) -> Result<Epoch> {
-        let mut ended = Epoch::default();
-        for core in &mut self.cores {
-            ended = patiently(core, |core| core.close_epoch(EpochMark::new()))?;
-        }
-        Ok(ended)
     }
 
     fn close(self) -> Result<()> {
@@ -185,6 +179,113 @@ impl Database {
         }
         Ok(looked_up)
     }
+}
+
+/// Times of single puts and single commits.
+#[derive(Default)]
+struct Latencies {
+    puts: Vec<Duration>,
+    commits: Vec<Duration>,
+}
+
+impl Latencies {
+    /// Commits `commits` times 100 keys, which `from` chooses.
+    fn measure(
+        &mut self,
+        database: (&Engine, &mut [CoreHandle]),
+        keys: u64,
+        from: u64,
+        commits: u64,
+    ) -> Result<()> {
+        let (engine, cores) = database;
+        for commit in 0..commits {
+            for step in 0..100 {
+                let number = mix(from + commit * 100 + step) % keys;
+                let (key, value) = (key(number), value(number, UNCHECKED));
+                let owner = engine.core_of(&key).index();
+                let start = Instant::now();
+                patiently(&mut cores[owner], |core| core.put(&key, &value))?;
+                self.puts.push(start.elapsed());
+            }
+            let start = Instant::now();
+            let ended = end_epoch(cores)?;
+            engine.wait_durable(ended)?;
+            self.commits.push(start.elapsed());
+        }
+        Ok(())
+    }
+}
+
+/// The time, in microseconds, that all but one in `one_in` of `times` stay below.
+fn percentile(times: &mut [Duration], one_in: usize) -> f64 {
+    times.sort_unstable();
+    times[times.len() - 1 - times.len() / one_in].as_secs_f64() * 1e6
+}
+
+/// What commits and puts feel of checkpoints: slices with one checkpoint after the other and without, in turn.
+fn beside(database: &mut Database, scale: Scale) -> Result<()> {
+    let (mut with, mut without) = (Latencies::default(), Latencies::default());
+    let (commits, mut checkpoints) = (scale.keys / 1_000, 0);
+    let Database { engine, cores } = database;
+    for slice in 0..4 {
+        without.measure((engine, cores), scale.keys, 2 * slice * commits * 100, commits)?;
+        let ended = AtomicBool::new(false);
+        let (taken, measured) = std::thread::scope(|scope| {
+            let taken = scope.spawn(|| -> Result<u64> {
+                let mut taken = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    taken += u64::from(engine.checkpoint()?.files_written > 0);
+                }
+                Ok(taken)
+            });
+            let measured =
+                with.measure((engine, cores), scale.keys, (2 * slice + 1) * commits * 100, commits);
+            ended.store(true, Ordering::Relaxed);
+            (taken.join(), measured)
+        });
+        measured?;
+        checkpoints += taken.expect("no checkpoint panics")?;
+    }
+    let print = |what: &str, one_in, with: &mut [Duration], without: &mut [Duration]| {
+        let (with, without) = (percentile(with, one_in), percentile(without, one_in));
+        let times = with / without;
+        println!(
+            "{what:<26}{with:>10.1} µs beside {checkpoints} checkpoints, {without:.1} µs without: {times:.2} ×"
+        );
+    };
+    print("p99 of commits", 100, &mut with.commits, &mut without.commits);
+    print("p99.9 of puts", 1000, &mut with.puts, &mut without.puts);
+    Ok(())
+}
+
+/// What is written for a change: 1 % again and again, with a checkpoint each, until bases were rewritten.
+fn amplification(database: &mut Database, scale: Scale) -> Result<()> {
+    let (mut changed, mut deltas, mut bases) = (0, 0, 0);
+    for round in 0..120 {
+        let numbers = (0..scale.keys).filter(|number| mix(*number ^ (round << 40)) % CHANGED_ONE_IN == 0);
+        let numbers: Vec<_> = numbers.collect();
+        changed += numbers.len() as u64 * RECORD_BYTES;
+        database.put(numbers.into_iter(), UNCHECKED, scale.epoch_keys)?;
+        let info = database.engine.checkpoint()?;
+        if info.bases_written == 0 { deltas += info.bytes_written } else { bases += info.bytes_written }
+    }
+    let times = |bytes: u64| bytes as f64 / changed as f64;
+    println!(
+        "{:<26}{:>10.2} × in deltas, {:.2} × in checkpoints that rewrite a base, per changed byte",
+        "checkpoints of 1 %",
+        times(deltas),
+        times(bases)
+    );
+    Ok(())
+}
+
+/// Ends the epoch of every core.
+fn end_epoch(cores: &mut [CoreHandle]) -> Result<Epoch> {
+    let mut ended = Epoch::default();
+    for core in cores {
+        ended = patiently(core, |core| core.close_epoch(EpochMark::new()))?;
+    }
+    Ok(ended)
 }
 
 struct Baseline {
@@ -266,7 +367,7 @@ fn run(dir: &Path, scale: Scale, plain: &Baseline) -> Result<f64> {
     let unchecked = |number: &u64| number % stride == 1;
     database.put((0..scale.keys).filter(unchecked), UNCHECKED, scale.epoch_keys)?;
     database.close()?;
-    let (database, took, report) = Database::open(&data)?;
+    let (mut database, took, report) = Database::open(&data)?;
     let replayed = report.replayed_records;
     // Ends of epochs are records, too: one per core.
     let epochs = scale.unchecked_keys / scale.epoch_keys + 1;
@@ -276,6 +377,8 @@ fn run(dir: &Path, scale: Scale, plain: &Baseline) -> Result<f64> {
     let more_ms = (took.as_secs_f64() - restored.as_secs_f64()) * 1e3;
     let note = format!("{replayed} replayed: {rate:.0} k records/s, {more_ms:+.0} ms against reopen");
     print("reopen with replay", took, None, note);
+    beside(&mut database, scale)?;
+    amplification(&mut database, scale)?;
     database.close()?;
     Ok(percent)
 }
