@@ -41,6 +41,8 @@ pub(crate) struct Follower {
     pub(super) watermark: Option<i64>,
     /// Records followed.
     pub(super) records: u64,
+    /// The delta takes no more until it is written. Trying again would have it look for superseded records again.
+    full: bool,
     /// The last epoch whose end was followed.
     through: Epoch,
     /// The record to come; unknown where the next one is of another life than the last.
@@ -76,7 +78,16 @@ impl Follower {
     pub(super) fn new(beginning: Beginning, memory_bytes: usize) -> Self {
         let Beginning { through, next, offsets, watermark } = beginning;
         let delta = DeltaBuilder::new(memory_bytes);
-        Self { delta, offsets, watermark, records: 0, through, next, pending: Pending::default() }
+        Self {
+            delta,
+            offsets,
+            watermark,
+            records: 0,
+            full: false,
+            through,
+            next,
+            pending: Pending::default(),
+        }
     }
 
     /// The last epoch whose end was followed.
@@ -96,6 +107,10 @@ impl Follower {
     /// `Corrupt` when the end of an epoch cannot be decoded.
     pub(super) fn follow(&mut self, tap: &Tap, through: Epoch, dir: &Path) -> Result<Stop> {
         assert!(self.through <= through, "followed through {} when {through} is closed", self.through);
+        self.full &= !self.delta.is_empty();
+        if self.full {
+            return Ok(Stop::Full);
+        }
         let Some(next) = self.next.filter(|_| self.through < through) else {
             return Ok(if self.through == through { Stop::AtEnd } else { Stop::Short });
         };
@@ -112,6 +127,7 @@ impl Follower {
                 self.watermark = mark.watermark.or(self.watermark);
                 self.through = mark.epoch;
             } else if self.delta.push(&record) == Pushed::Full {
+                self.full = true;
                 return Ok(Stop::Full);
             }
             self.pending.step(behind);
