@@ -262,7 +262,8 @@ fn beside(database: &mut Database, scale: Scale) -> Result<()> {
 fn amplification(database: &mut Database, scale: Scale) -> Result<()> {
     let (mut changed, mut deltas, mut bases) = (0, 0, 0);
     for round in 0..120 {
-        let numbers = (0..scale.keys).filter(|number| mix(*number ^ (round << 40)) % CHANGED_ONE_IN == 0);
+        let numbers =
+            (0..scale.keys).filter(|number| mix(*number ^ (round << 40)).is_multiple_of(CHANGED_ONE_IN));
         let numbers: Vec<_> = numbers.collect();
         changed += numbers.len() as u64 * RECORD_BYTES;
         database.put(numbers.into_iter(), UNCHECKED, scale.epoch_keys)?;

@@ -116,7 +116,7 @@ impl DeltaBuilder {
     /// Drops every record that a later one supersedes. The survivors keep their order in the arena.
     fn squeeze(&mut self) {
         self.keep_last_of_each_key();
-        self.to_log_order();
+        self.order_as_logged();
         let mut end = 0;
         for slot in &mut self.slots {
             let at = slot.at as usize;
@@ -129,7 +129,7 @@ impl DeltaBuilder {
         self.arena.truncate(end);
     }
 
-    fn to_log_order(&mut self) {
+    fn order_as_logged(&mut self) {
         self.slots.sort_unstable_by_key(|slot| slot.at);
         self.in_runs = 0;
     }
@@ -195,7 +195,7 @@ impl DeltaBuilder {
             }
             Err(error) => {
                 // Back to log order: a later push relies on nothing else.
-                self.to_log_order();
+                self.order_as_logged();
                 writer.abandon().await;
                 Err(error)
             }
@@ -263,7 +263,7 @@ fn has_long_front(slots: &[Slot]) -> bool {
 /// The first eight bytes of a key as a number that orders as they do; a shorter key counts as followed by zeroes.
 fn prefix(key: &[u8]) -> u64 {
     if let Some(bytes) = key.first_chunk() {
-        return u64::from_be_bytes(*bytes);
+        return u64::from_le_bytes(*bytes).swap_bytes();
     }
     key.iter()
         .take(8)

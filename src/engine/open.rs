@@ -226,14 +226,12 @@ async fn start<E: Env>(
         supply: Arc::clone(&supply),
         logs: log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect(),
     };
-    let spec = checkpoint_spec(&options, ident, log_dirs.clone());
-    let taps = spec.taps.clone();
     let maintenance = Maintenance {
         env: env.clone(),
         shared: Arc::clone(&shared),
         supply: Arc::clone(&supply),
         requests: Arc::clone(&requests),
-        spec,
+        spec: checkpoint_spec(&options, ident, log_dirs.clone()),
         head,
         triggers: Triggers { interval: options.checkpoint_interval, wal_bytes: options.checkpoint_wal_bytes },
     };
@@ -250,7 +248,7 @@ async fn start<E: Env>(
             core,
             shared: Arc::clone(&shared),
             requests: Arc::clone(&requests),
-            tap: Arc::clone(&taps[core.index()]),
+            tap: Arc::clone(&maintenance.spec.taps[core.index()]),
             queue: consumer,
             segments: WriterSegments::new(Arc::clone(&supply), env.entropy(), core, current),
             dir: log_dirs[core.index()].clone(),
@@ -281,11 +279,10 @@ async fn start<E: Env>(
                 offset_names: recovered.offset_names,
             })
         };
-    let handles = parts.into_iter().map(handle).collect();
+    let cores = parts.into_iter().map(handle).collect();
     let identity =
         Identity { database: ident.database, token, cores: options.cores, ownership: ownership(CoreId(0)) };
-    let engine = Engine { env, shared, drive, requests, supply, identity };
-    Ok(Opened { engine, cores: handles, report })
+    Ok(Opened { engine: Engine { env, shared, drive, requests, supply, identity }, cores, report })
 }
 
 /// A part of the background while it runs. If it panics, those who wait for it must not wait for ever.
