@@ -13,20 +13,22 @@
 //!    The epoch ends found are kept, a few words for each.
 //! 5. Reading changes nothing on disk.
 
+mod way;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::crc;
 use crate::error::{Error, Result};
-use crate::ids::{Epoch, FencingToken, Lsn, SegmentNo};
+use crate::ids::{Epoch, Lsn, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
-use crate::vfs::{OpenMode, Vfs, retry};
+use crate::vfs::Vfs;
 use crate::wal::diagnosis::{Refusal, Stand};
 use crate::wal::evidence::{self, Evidence, evidence_in, scan_evidence};
 use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
-use crate::wal::segment::{self, FRAMES_START, Front, Links, LogSpec, segment_path};
+use crate::wal::segment::{self, Front, Links};
 use crate::wal::tail::{Next, Place, Reach, Verdict, judge};
 use crate::wal::window::Window;
 
@@ -249,178 +251,6 @@ impl<V: Vfs> WalReader<V> {
         self.cut = Some(cut);
         let at = self.lives.iter().rposition(|life| life.first_segment <= cut.segment).unwrap_or(0);
         self.start_life(at);
-    }
-
-    /// Opens the first segment of `life`, or the one that the cut names.
-    async fn enter_life(&mut self, life: &Life) -> Result<()> {
-        let cut_here = self.cut.filter(|cut| {
-            let next = self.lives.get(self.life + 1);
-            cut.segment >= life.first_segment && next.is_none_or(|next| cut.segment < next.first_segment)
-        });
-        let number = cut_here.map_or(life.first_segment, |cut| cut.segment);
-        let reading = self.open_segment(number, life, None).await?;
-        if number == life.first_segment && reading.at.identity != life.identity {
-            return Err(Error::corrupt(
-                &reading.at.path,
-                format!(
-                    "the segment header at offset 0 has identity {}, the log of token {} began with {}: the file was \
-                     exchanged; restore it from a backup",
-                    reading.at.identity, life.token, life.identity
-                ),
-            ));
-        }
-        self.reading = Some(reading);
-        Ok(())
-    }
-
-    /// Opens the segment that says it follows the current one.
-    async fn enter_next(&mut self, stopped_at: Next) -> Result<()> {
-        let before = self.at();
-        let (number, last_lsn) = before.next.expect("only a sealed segment has a next one");
-        let life = self.lives[self.life];
-        let predecessor = Predecessor { segment: before.number, last_lsn, token: life.token };
-        let behind = Some((before.path.clone(), before.offset, stopped_at));
-        let mut reading = self.open_segment(number, &life, Some(predecessor)).await?;
-        reading.at.behind = behind;
-        self.reading = Some(reading);
-        Ok(())
-    }
-
-    async fn open_segment(
-        &mut self,
-        number: SegmentNo,
-        life: &Life,
-        predecessor: Option<Predecessor>,
-    ) -> Result<Reading<V::File>> {
-        let path = segment_path(&self.dir, number);
-        if self.catalog.binary_search(&number).is_err() {
-            return Err(Error::corrupt(
-                &path,
-                format!("segment {number} of token {} is missing; restore it from a backup", life.token),
-            ));
-        }
-        let opened = retry(|| self.vfs.open(&path, OpenMode::Read)).await;
-        let file = opened.map_err(|e| Error::io("opening a segment", &path, e))?;
-        let (header, salt) = match self.front(number) {
-            Some(front) => (front.header, front.salt),
-            None => segment::read_header(&file, &path, number).await?,
-        };
-        self.check_owner(&header.log, life.token, &path)?;
-        let (next, unlinked) = self.find_next(number, life.token).await?;
-        self.window.reset();
-        let at = Stand {
-            number,
-            path,
-            spec: header.log,
-            identity: header.identity,
-            limit: header.log.segment_bytes,
-            offset: FRAMES_START,
-            started: false,
-            next,
-            cut_off: None,
-            silent: None,
-            behind: None,
-        };
-        Ok(Reading { file, salt, at, predecessor, unlinked })
-    }
-
-    /// What was read of a segment before.
-    fn front(&self, number: SegmentNo) -> Option<&Front> {
-        let place = self.fronts.binary_search_by_key(&number, |front| front.header.number).ok()?;
-        Some(&self.fronts[place])
-    }
-
-    fn check_owner(&self, spec: &LogSpec, token: FencingToken, path: &Path) -> Result<()> {
-        let expected = (self.log.database, self.log.core, token);
-        let found = (spec.database, spec.core, spec.token);
-        if expected == found {
-            return Ok(());
-        }
-        Err(Error::corrupt(
-            path,
-            format!(
-                "the segment header at offset 0 belongs to database {}, core {}, token {}; the log being read is \
-                 database {}, core {}, token {}: a file of another log was put here",
-                found.0, found.1, found.2, expected.0, expected.1, expected.2
-            ),
-        ))
-    }
-
-    /// The segment of `token` that says it follows `number`, with the last LSN that it states; and the segments of
-    /// that token which say nothing.
-    async fn find_next(
-        &mut self,
-        number: SegmentNo,
-        token: FencingToken,
-    ) -> Result<(Option<(SegmentNo, Lsn)>, Vec<SegmentNo>)> {
-        loop {
-            let error = match self.find_next_listed(number, token).await {
-                Ok(found) => return Ok(found),
-                Err(error) => error,
-            };
-            // A log that is being written gains segments after it was listed, not in the order of their numbers, and
-            // loses some that were prepared and never used. Only what a fresh list repeats is true.
-            let listed = segment::list(&self.vfs, &self.dir).await?;
-            if listed == self.catalog {
-                return Err(error);
-            }
-            self.catalog = listed;
-        }
-    }
-
-    async fn find_next_listed(
-        &mut self,
-        number: SegmentNo,
-        token: FencingToken,
-    ) -> Result<(Option<(SegmentNo, Lsn)>, Vec<SegmentNo>)> {
-        let mut unlinked = Vec::new();
-        for &later in self.catalog.iter().filter(|later| **later > number) {
-            let link = if let Some(link) = self.links.get(&later) {
-                *link
-            } else if let Some(front) = self.front(later) {
-                if front.header.log.token != token {
-                    continue;
-                }
-                self.check_owner(&front.header.log, token, &segment_path(&self.dir, later))?;
-                let Some(link) = front.link else {
-                    unlinked.push(later);
-                    continue;
-                };
-                link
-            } else {
-                let first = segment::read_first_frame(&self.vfs, &self.dir, later).await?;
-                if first.header.log.token == token {
-                    self.check_owner(&first.header.log, token, &first.path)?;
-                }
-                let Some(link) = first.link() else {
-                    if first.header.log.token == token {
-                        unlinked.push(later);
-                    }
-                    continue;
-                };
-                self.links.insert(later, link);
-                link
-            };
-            if link.token != token {
-                continue;
-            }
-            let start = link.predecessor;
-            if start.segment == number {
-                return Ok((Some((later, start.last_lsn)), unlinked));
-            }
-            if start.segment != SegmentNo(0) {
-                let path = segment_path(&self.dir, start.segment);
-                return Err(Error::corrupt(
-                    &path,
-                    format!(
-                        "segment {later} says at offset {FRAMES_START} that it follows segment {} up to LSN {}, but \
-                         behind segment {number} that one is missing; restore it from a backup",
-                        start.segment, start.last_lsn
-                    ),
-                ));
-            }
-        }
-        Ok((None, unlinked))
     }
 
     /// What stands at the current place.
