@@ -240,7 +240,7 @@ impl File for SystemFile {
         self.cached.file.write_unit()
     }
 
-    /// Past the cache each write has its own; through it no two syncs run at a time ([`Form::in_flight`]), unless every
+    /// Past the cache each write has its own; through it no two syncs run at a time (`Form::in_flight`), unless every
     /// call goes through the ring.
     fn failures_are_own(&self) -> bool {
         self.vfs.pipelined_from > 0
