@@ -21,6 +21,9 @@ use super::pace::Pace;
 use super::reader::{FileReader, FileStream};
 use super::writer::{FileWriter, Written};
 
+/// Reads ahead over all files of a merge, as long as each has one: they hold memory.
+const READS_AHEAD: usize = 32;
+
 /// Merges `chains` into the new base `target`, leaving out the keys that `keeps` refuses, at `pace`.
 ///
 /// # Errors
@@ -85,9 +88,9 @@ struct Cursor<'a, F: File> {
 }
 
 impl<'a, F: File> Cursor<'a, F> {
-    /// A cursor at the first record with a key; `None` when there is none.
-    async fn begin(reader: &'a FileReader<F>) -> Result<Option<Self>> {
-        let mut stream = reader.stream();
+    /// A cursor at the first record with a key, which reads `reads` chunks ahead; `None` when there is none.
+    async fn begin(reader: &'a FileReader<F>, reads: usize) -> Result<Option<Self>> {
+        let mut stream = reader.stream_ahead(reads);
         let Some(block) = stream.next().await? else { return Ok(None) };
         let mut cursor = Self { stream, block, at: 0, next: 0 };
         // A Clear has done its work: the files before it are left out.
@@ -133,8 +136,9 @@ impl<'a, F: File> Merge<'a, F> {
     /// Opens a cursor for each of `readers`, oldest first.
     async fn begin(readers: &'a [FileReader<F>]) -> Result<Self> {
         let mut cursors = Vec::with_capacity(readers.len());
+        let reads = READS_AHEAD / readers.len().max(1);
         for reader in readers {
-            cursors.extend(Cursor::begin(reader).await?);
+            cursors.extend(Cursor::begin(reader, reads).await?);
         }
         let mut merge = Self { heap: (0..cursors.len()).collect(), cursors };
         for place in (0..merge.heap.len()).rev() {

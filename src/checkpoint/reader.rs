@@ -97,9 +97,14 @@ impl<F: File> FileReader<F> {
 
     /// The file's blocks in order, read ahead, checked.
     pub(crate) fn stream(&self) -> FileStream<'_, F> {
+        self.stream_ahead(usize::MAX)
+    }
+
+    /// The same with at most `reads` reads ahead, for who reads many files at a time.
+    pub(super) fn stream_ahead(&self, reads: usize) -> FileStream<'_, F> {
         FileStream {
             reader: self,
-            reads: Queue::new(self.file.depth_max()),
+            reads: Queue::new(self.file.depth_max().min(reads)),
             next_read: 0,
             buffer: BytesMut::new(),
             at: 0,

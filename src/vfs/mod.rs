@@ -18,6 +18,8 @@
 //!    [`File::failures_are_own`] does not hold, an `Ok` counts only once each sync that ran beside it has said `Ok` too.
 //!    (Linux reports an error of the page cache once per open file, to whoever asks first.)
 //! 6. A crash tears a write between sectors: of each sector, the old bytes, the new ones or neither may be found.
+//! 7. An operation completes although others that were begun before it are not polled any more: a caller may leave
+//!    some alone until one has completed.
 //!
 //! Offsets and lengths are in bytes. Futures need not be `Send`: a backend belongs to the thread that made it.
 //! Dropping a future never cancels what it has begun, and never frees memory that the device still uses.

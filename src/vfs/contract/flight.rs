@@ -13,9 +13,13 @@ use crate::vfs::{File, OpenMode, Vfs, read_full_at, retry, write_all_at};
 /// Bytes of each of the writes that are in flight together.
 const PIECE_BYTES: usize = 4096;
 
+/// Operations that are begun and not polled again for a while: more than any backend has in flight.
+const LEFT_ALONE: usize = 200;
+
 pub(super) async fn check<V: Vfs>(vfs: &V, root: &Path) {
     writes_in_flight_together(vfs, root).await;
     reads_and_syncs_in_flight_together(vfs, root).await;
+    operations_left_alone_hold_up_no_other(vfs, root).await;
     names_in_flight_together(vfs, root).await;
     dropped_futures_harm_nothing(vfs, root).await;
 }
@@ -57,6 +61,34 @@ async fn reads_and_syncs_in_flight_together<V: Vfs>(vfs: &V, root: &Path) {
     for (index, result) in join(operations.collect()).await.into_iter().enumerate() {
         let (buffer, count) = case.ok("read_at", result);
         assert_eq!((&buffer[..], count), (&piece(index)[..], PIECE_BYTES), "each read has its own bytes");
+    }
+}
+
+/// Promise 7: many are begun, and while nobody polls them others are awaited; then they are.
+async fn operations_left_alone_hold_up_no_other<V: Vfs>(vfs: &V, root: &Path) {
+    let case = Case::new(vfs, root, "operations_left_alone_hold_up_no_other").await;
+    let (file, other) = (case.file("file", b"").await, case.file("other", b"").await);
+    let mut syncs: Vec<_> = (0..LEFT_ALONE)
+        .map(|_| {
+            let file = &file;
+            Box::pin(async move { retry(|| file.sync_data()).await })
+        })
+        .collect();
+    let mut done: Vec<_> = (0..LEFT_ALONE).map(|_| None).collect();
+    poll_fn(|context| {
+        for (sync, done) in syncs.iter_mut().zip(&mut done) {
+            if let Poll::Ready(result) = sync.as_mut().poll(context) {
+                *done = Some(result);
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+    case.write(&other, 0, b"not held up").await;
+    case.ok("sync_data", retry(|| other.sync_data()).await);
+    assert_eq!(case.read(&other, 0, 11).await, *b"not held up");
+    for (sync, done) in syncs.into_iter().zip(done) {
+        case.ok("sync_data", if let Some(result) = done { result } else { sync.await });
     }
 }
 

@@ -17,8 +17,9 @@
 //! R3. Dropping the future of a write or sync in flight waits for the kernel to be done with it, as long as the
 //!     same call would have blocked a thread: whoever gives up a file, or the lock of a directory, knows that nothing
 //!     of it lands later. Of a read nothing is waited for; its slot comes free when it completes.
-//! R4. Operations in flight are bounded by the slots, and the completion queue has room for all of them. Should it
-//!     overflow nevertheless, the kernel keeps the completions ([`probe`] requires that) and the ring fetches them.
+//! R4. Operations in flight are bounded, and the completion queue has room for all of them. Should it overflow
+//!     nevertheless, the kernel keeps the completions ([`probe`] requires that) and the ring fetches them. What has
+//!     completed makes room, whether its future is polled or not (promise 7 of [`crate::vfs`]).
 //! R5. Only a thread inside `StdEnv`'s `block_on` uses its ring: nobody else would wait in it. Everywhere else the
 //!     callers of this module get no ring, and use plain calls. (Another executor
 //!     that runs *inside* such a `block_on` must not wait for an operation, as it must not for a sleep.)

@@ -4,6 +4,9 @@
 //! slot   free ──start──► in flight ──all completions──► done ──take──► free
 //!                            └──abandon──► in flight, nobody waits ──all completions──► free
 //! ```
+//!
+//! The bound is on what is in flight. What is done makes room, also while nobody takes it: its future may be polled
+//! again only after another one, which found no room, has completed.
 
 use std::cell::RefCell;
 use std::io;
@@ -20,11 +23,11 @@ use super::operation::Durability;
 use super::setup;
 use super::table::{Handle, Table};
 
-/// The length of the submission queue: every slot in flight with its sync linked behind.
+/// The length of the submission queue: every operation in flight with its sync linked behind.
 const ENTRIES: u32 = 64;
 
-/// Operations in flight.
-pub(super) const SLOTS: u32 = ENTRIES / 2;
+/// Most operations in flight.
+pub(super) const IN_FLIGHT_MAX: u32 = ENTRIES / 2;
 
 /// The name of the poll that a [`Bell`](super::Bell) completes.
 const BELL: u64 = u64::MAX;
@@ -74,6 +77,19 @@ struct Slot {
     abandoned: bool,
 }
 
+impl Slot {
+    const FREE: Self = Self {
+        held: Held::Nothing,
+        handle: None,
+        due: 0,
+        result: 0,
+        synced: 0,
+        ticket: 0,
+        waker: None,
+        abandoned: false,
+    };
+}
+
 /// One thread's ring.
 pub(in crate::vfs) struct Ring {
     inner: RefCell<Inner>,
@@ -81,9 +97,12 @@ pub(in crate::vfs) struct Ring {
 
 struct Inner {
     ring: IoUring,
+    /// One for each operation that is in flight, or done and not taken.
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Those that found no slot.
+    in_flight: u32,
+    in_flight_max: u32,
+    /// Those that found no room.
     waiting: Vec<Waker>,
     chunks: Chunks,
     table: Table,
@@ -96,26 +115,18 @@ impl Ring {
     /// A ring for the calling thread, with the flags that this kernel has.
     pub(super) fn new() -> io::Result<Self> {
         let ring = setup::build(ENTRIES)?;
-        Ok(Self::over(ring, SLOTS))
+        Ok(Self::over(ring, IN_FLIGHT_MAX))
     }
 
-    /// A ring over `ring` with `slots` operations in flight.
-    pub(super) fn over(ring: IoUring, slots: u32) -> Self {
-        let slot = |_| Slot {
-            held: Held::Nothing,
-            handle: None,
-            due: 0,
-            result: 0,
-            synced: 0,
-            ticket: 0,
-            waker: None,
-            abandoned: false,
-        };
+    /// A ring over `ring` with at most `in_flight_max` operations in flight.
+    pub(super) fn over(ring: IoUring, in_flight_max: u32) -> Self {
         let table = Table::new(&ring.submitter());
         let inner = Inner {
             ring,
-            slots: (0..slots).map(slot).collect(),
-            free: (0..slots).rev().collect(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            in_flight: 0,
+            in_flight_max,
             waiting: Vec::new(),
             chunks: Chunks::default(),
             table,
@@ -127,8 +138,7 @@ impl Ring {
 
     /// Whether no operation is in flight.
     pub(in crate::vfs) fn is_idle(&self) -> bool {
-        let inner = self.inner.borrow();
-        inner.free.len() == inner.slots.len()
+        self.inner.borrow().in_flight == 0
     }
 
     /// Begins an operation on `handle`, or gives the request back: then `waker` is woken when it may be tried again.
@@ -295,11 +305,21 @@ impl Drop for Ring {
 impl Inner {
     fn has_room(&mut self) -> bool {
         let queue = self.ring.submission();
-        !self.free.is_empty() && queue.capacity() - queue.len() >= 2
+        self.in_flight < self.in_flight_max && queue.capacity() - queue.len() >= 2
+    }
+
+    /// A free slot's index.
+    fn free_slot(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::FREE);
+            u32::try_from(self.slots.len() - 1).expect("fewer operations than a u32 counts")
+        })
     }
 
     fn start(&mut self, handle: &Arc<Handle>, request: Request, waker: &Waker) -> SlotId {
-        let index = self.free.pop().expect("there is room");
+        let index = self.free_slot();
+        self.in_flight += 1;
+        assert!(self.in_flight <= self.in_flight_max, "{} operations in flight", self.in_flight);
         let place = match &request {
             Request::Write { .. } => self.table.place(&self.ring.submitter(), handle),
             _ => None,
@@ -430,12 +450,13 @@ impl Inner {
         if slot.due > 0 {
             return;
         }
-        if slot.abandoned {
-            if let Held::Chunk(chunk) = self.release(SlotId(index)).held {
-                self.chunks.put(chunk);
-            }
-        } else if let Some(waker) = slot.waker.take() {
-            self.woken.push(waker);
+        let abandoned = slot.abandoned;
+        self.woken.extend(slot.waker.take().filter(|_| !abandoned));
+        self.in_flight -= 1;
+        // All of them: one that is woken may not want it any more.
+        self.woken.append(&mut self.waiting);
+        if abandoned && let Held::Chunk(chunk) = self.release(SlotId(index)).held {
+            self.chunks.put(chunk);
         }
     }
 
@@ -449,8 +470,6 @@ impl Inner {
         let completion = Completion { held, result: slot.result, synced: slot.synced, ticket: slot.ticket };
         self.free.push(id.0);
         self.table.clear_returned(&self.ring.submitter());
-        // All of them: one that is woken may not want it any more.
-        self.woken.append(&mut self.waiting);
         completion
     }
 }

@@ -18,7 +18,7 @@ use bytes::{Bytes, BytesMut};
 use io_uring::IoUring;
 use rustix::fs::OFlags;
 
-use super::ring::SLOTS;
+use super::ring::IN_FLIGHT_MAX;
 use super::shared_sync::SharedSync;
 use super::{Durability, Handle, Ring, current, probe, thread as of_thread};
 use crate::env::{Blocking, Clock, StdClock, StdEnv};
@@ -78,7 +78,7 @@ fn piece(index: usize) -> Vec<u8> {
 
 /// More operations than slots: those that find none wait, and all are done.
 async fn many_writes_and_reads(ring: Rc<Ring>, dir: &Path) {
-    let count = 4 * SLOTS as usize;
+    let count = 4 * IN_FLIGHT_MAX as usize;
     let handle = create(&dir.join("file"), count * PIECE_BYTES);
     for durable in [None].into_iter().chain(ALL.map(Some)) {
         let writes = (0..count).map(|index| {
@@ -114,7 +114,7 @@ fn operations_beyond_the_slots_wait_their_turn() {
 fn completions_that_overflow_are_fetched() {
     with_ring(async |_, dir| {
         let small = IoUring::builder().setup_cqsize(4).build(4).unwrap();
-        of_thread::replace(Ring::over(small, SLOTS));
+        of_thread::replace(Ring::over(small, IN_FLIGHT_MAX));
         many_writes_and_reads(current().unwrap(), dir).await;
     });
 }
@@ -154,7 +154,7 @@ fn a_dropped_write_has_landed() {
 fn abandoned_reads_free_their_slots() {
     with_ring(async |ring, dir| {
         let handle = create(&dir.join("file"), 64 * PIECE_BYTES);
-        for round in 0..20 * SLOTS as usize {
+        for round in 0..20 * IN_FLIGHT_MAX as usize {
             // Cold now and then, so that the read is in flight when it is given up.
             if round % 8 == 0 {
                 handle.file.forget_cache();
