@@ -1,21 +1,23 @@
 //! I7 for single bytes: every byte of a small closed database is damaged in turn. The database opens with exactly its
 //! state, or refuses with a typed error that names a file, and then nothing on disk has changed. Wrong data and panics
 //! are never among the outcomes; nor is loss, because a closed database has proven all that it holds.
+//!
+//! `verify` names the file whenever an open is refused, and whenever it is one of a checkpoint; it blames no other.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use highwater::sim::{
     Disk, Executor, FaultPlan, Handle, Personality, SimDisk, SimEnv, Simulator, Streams, Trace,
 };
-use highwater::{Engine, EpochMark, Error, ErrorKind, Opened, Options};
+use highwater::{Engine, EpochMark, Error, ErrorKind, Opened, Options, VerifyOptions};
 
-use crate::Test;
 use crate::fanout::words_of;
+use crate::{Test, audit};
 
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![no_damaged_byte_is_ever_believed,];
@@ -134,7 +136,7 @@ fn no_damaged_byte_is_ever_believed() {
                     let mut damaged = disk.clone();
                     let bit = 1 << (at % 8);
                     damaged.scribble(path, *at as u64, &[byte ^ bit]).expect("the file is there");
-                    match judge(&damaged, &whole) {
+                    match judge(&damaged, &whole).and_then(|refused| verified(&damaged, path, refused)) {
                         Ok(was_refused) => drop(refused.fetch_add(u64::from(was_refused), Ordering::Relaxed)),
                         Err(why) => {
                             let story = format!("{} at {at}, bit {bit:#04x}: {why}", path.display());
@@ -169,5 +171,20 @@ fn judge(damaged: &Disk, whole: &Shown) -> Result<bool, String> {
             ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Invalid => Ok(true),
             kind => Err(format!("refused as {kind}: {error}")),
         },
+    }
+}
+
+/// `refused` again, if verification says the same about a byte of `path`; else why not.
+fn verified(damaged: &Disk, path: &Path, refused: bool) -> Result<bool, String> {
+    let verify = || audit::verify(damaged.clone(), "/data", VerifyOptions::new());
+    let report = catch_unwind(AssertUnwindSafe(verify)).map_err(|panic| words_of(panic.as_ref()))?;
+    let report = report.map_err(|error| format!("verify says: {error}"))?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let other = report.damage.iter().find(|damage| !damage.to_string().contains(&*name));
+    let must_be_found = refused || path.starts_with("/data/f");
+    match other {
+        Some(damage) => Err(format!("verify blames another file: {damage}")),
+        None if must_be_found && report.is_sound() => Err("verify finds nothing".to_owned()),
+        None => Ok(refused),
     }
 }

@@ -128,18 +128,35 @@ pub(crate) fn excuses_checkpoint(run: &Run, error: &Error) -> bool {
     excused
 }
 
+/// Whether a fault out of contract explains that something is wrong with a path, of which `text` says more. An open needs
+/// only the newest checkpoint and the log behind it, and derives its manifest from whatever it found: what an older one
+/// still retains, and a later one had given up, stays missing after opens that succeeded.
+pub(crate) fn excused_at(run: &Run, (path, kind): (&Path, ErrorKind), text: &str) -> bool {
+    let disk: Option<SimDisk> = lock(&run.disk).clone();
+    disk.is_some_and(|disk| place_is_excused(&disk.disk(), (&disk.ledger(), 0), (path, kind), text))
+}
+
 /// Whether a fault out of contract hit the place that `error` names, under its name of now or an earlier one, or one
 /// that came after the first `since` of them put an older manifest there, which the place contradicts.
 fn excused(disk: &Disk, (ledger, since): (&Ledger, usize), error: &Error) -> bool {
     let Some(path) = error.path() else { return false };
+    place_is_excused(disk, (ledger, since), (path, error.kind()), &error.to_string())
+}
+
+fn place_is_excused(
+    disk: &Disk,
+    (ledger, since): (&Ledger, usize),
+    (path, kind): (&Path, ErrorKind),
+    text: &str,
+) -> bool {
     if path == Path::new(DIRECTORY) {
         // All of it is to blame only where it contradicts what the caller asks for.
-        return error.kind() == ErrorKind::Invalid && ledger.touching(&path.join("IDENT")).next().is_some();
+        return kind == ErrorKind::Invalid && ledger.touching(&path.join("IDENT")).next().is_some();
     }
     let number = disk.file_number(path);
     let hit_as_number = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
     ledger.touching(path).next().is_some()
-        || ledger.out_of_contract().any(|hit| hit_as_number(hit) || is_named(hit, error))
+        || ledger.out_of_contract().any(|hit| hit_as_number(hit) || is_named(hit, text))
         || (contradicts_older_manifests(disk, path)
             && ledger.out_of_contract().skip(since).any(makes_older_manifest))
 }
@@ -159,10 +176,10 @@ fn contradicts_older_manifests(disk: &Disk, path: &Path) -> bool {
     path.starts_with(root.join("wal")) || (path.starts_with(root.join("f")) && gone)
 }
 
-/// Whether the text of `error` names the file that was hit beside its place: two files contradict each other.
-fn is_named(hit: &Injected, error: &Error) -> bool {
+/// Whether `text` names the file that was hit beside its place: two files contradict each other.
+fn is_named(hit: &Injected, text: &str) -> bool {
     let name = hit.path.file_name().map(|name| name.to_string_lossy().into_owned());
-    hit.class != FaultClass::LostLock && name.is_some_and(|name| error.to_string().contains(&name))
+    hit.class != FaultClass::LostLock && name.is_some_and(|name| text.contains(&name))
 }
 
 fn broken(ledger: &Ledger) -> usize {

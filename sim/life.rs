@@ -6,6 +6,7 @@ use std::time::Duration;
 use highwater::sim::{Executor, Streams};
 use highwater::{Engine, ErrorKind, Health, Opened};
 
+use crate::audit;
 use crate::check;
 use crate::explain::record::{self, Event};
 use crate::lattice;
@@ -34,6 +35,9 @@ const SMALL_DRAINS: u32 = 20;
 
 /// Checkpoints after which the logs have to be small: two generations of bases, so that the fallback is young too.
 const DRAINS_MAX: u32 = 30;
+
+/// The story of a life that ended as it should.
+pub(crate) const CLOSED: &str = "closed";
 
 /// What the story of an open begins with that was refused because of damage.
 const REFUSED: &str = "refused for damage";
@@ -107,6 +111,7 @@ async fn open(
                     let allowed = Some((oracle.floor(), oracle.ceiling()));
                     Event::Opened(record::Opened::of(&opened.report, allowed))
                 });
+                audit::opened(run, &opened);
                 match before {
                     Some(before) => before.judge_opened(run, &opened),
                     None => check_recovery(run, &opened),
@@ -124,6 +129,7 @@ async fn open(
                 );
                 run.count(|tally| tally.refused += 1);
                 record::note(|| Event::Refused(error.to_string()));
+                audit::open_refused(run, &error);
                 if let Some(before) = before {
                     let damage = before.judge_refused(run, &error);
                     return Err(format!("{}: {error}", if damage { REFUSED } else { "not opened" }));
@@ -167,7 +173,7 @@ async fn close(user: &mut User) -> String {
             let durable = user.engine.durable_epoch().0;
             assert_eq!(durable, ceiling, "I1: close returned, and epoch {ceiling} is not durable");
             lock(&user.run.oracle).acknowledge(durable);
-            "closed".to_owned()
+            CLOSED.to_owned()
         }
         Err(error) => {
             assert!(matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full), "close: {error}");

@@ -32,6 +32,7 @@ macro_rules! tests {
     };
 }
 
+mod audit;
 mod check;
 mod cli;
 mod coverage;

@@ -123,8 +123,13 @@ pub(crate) fn missed(total: &Totals, profile: Profile, must_hit: &[&str]) -> Vec
 
 /// [`missed`] of damage: marks, and outcomes of the lattice.
 fn missed_outcomes(total: &Totals) -> Vec<String> {
-    let Tally { exact, typed, tail_lost, .. } = total.tally;
-    let outcomes = [("exact", exact), ("typed error", typed), ("unproven tail lost", tail_lost)];
+    let Tally { exact, typed, tail_lost, verified_damage, .. } = total.tally;
+    let outcomes = [
+        ("exact", exact),
+        ("typed error", typed),
+        ("unproven tail lost", tail_lost),
+        ("verify names damage", verified_damage),
+    ];
     let mut missed = Vec::new();
     if total.seeds >= MARKS_SEEDS_MIN {
         let marks = DAMAGE_MUST_HIT.iter().filter(|mark| total.marks.count(mark) == 0);

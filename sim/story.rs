@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use highwater::sim::{Crash, Disk, SimClock, SimDisk, SimEnv, Streams};
 
+use crate::audit;
 use crate::coverage::Work;
 use crate::damage;
 use crate::explain::record::{self, Event};
@@ -118,6 +119,8 @@ impl Machine {
             self.crash(number, fate);
             damage::between_lives(&self.run, &self.disk, number);
         }
+        let settled = crash.is_some() || news == News::Over(life::CLOSED.to_owned());
+        audit::perhaps(&self.run, &self.disk, number, settled);
     }
 
     /// Ends the process, with or without the power, and starts the next one.
@@ -149,6 +152,7 @@ impl Machine {
         if let Some(fate) = without::crash(fate) {
             self.crash(number, fate);
             damage::between_lives(&self.run, &self.disk, number);
+            audit::perhaps(&self.run, &self.disk, number, true);
         }
         record::note(|| Event::Life {
             number: self.run.plan.lives.last().map_or(0, |life| life.number + 1),

@@ -134,5 +134,7 @@ impl Tally {
         self.refused_for_good += other.refused_for_good;
         self.restored += other.restored;
         self.damaged += other.damaged;
+        self.verified += other.verified;
+        self.verified_damage += other.verified_damage;
     }
 }

@@ -7,6 +7,7 @@ use event_listener::Event;
 use highwater::env::Tick;
 use highwater::sim::{BoundaryInfo, SimDisk, SimEnv, SimVfs, Trace};
 
+use crate::audit::Audits;
 use crate::coverage::{Coverage, Work};
 use crate::damage::Images;
 use crate::explain::record;
@@ -68,6 +69,10 @@ pub(crate) struct Tally {
     pub(crate) restored: u64,
     /// Files damaged at rest.
     pub(crate) damaged: u64,
+    /// Disks that were verified after a life, and those of them on which damage was found.
+    pub(crate) verified: u64,
+    /// See [`Tally::verified`].
+    pub(crate) verified_damage: u64,
 }
 
 /// A run as seen by everybody.
@@ -92,6 +97,8 @@ pub(crate) struct Run {
     pub(crate) disk: Mutex<Option<SimDisk>>,
     /// Earlier images of the disk, of which parts may come back.
     pub(crate) images: Mutex<Images>,
+    /// What verifications found.
+    pub(crate) audits: Mutex<Audits>,
     news: Mutex<Option<News>>,
     changed: Event,
     aim: Mutex<Aim>,
@@ -127,6 +134,7 @@ impl Run {
             step: Mutex::new("before the first life".to_owned()),
             disk: Mutex::default(),
             images: Mutex::default(),
+            audits: Mutex::default(),
             news: Mutex::default(),
             changed: Event::new(),
             aim: Mutex::default(),

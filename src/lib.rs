@@ -24,6 +24,8 @@
 //! [`wal`] is the log as a product of its own. [`env`](mod@env) and [`vfs`] are the seams through which everything
 //! passes; with feature `sim`, `sim` implements them with a model of what disks, clocks and schedulers may do.
 
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod env;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -44,6 +46,7 @@ mod race;
 mod recovery;
 mod route;
 mod state;
+mod verify;
 
 pub use engine::{
     CheckpointInfo, CoreHandle, Engine, EpochMark, Health, Key, Opened, PutManyError, Ready, Value,
@@ -56,6 +59,10 @@ pub use offset::Offset;
 pub use options::{Backend, DurableWrite, Options};
 pub use recovery::{RecoveryReport, SkippedCheckpoint, Tail};
 pub use route::Route;
+pub use verify::{
+    Damage, DamageKind, Proof, StateDigest, VerifiedEpoch, VerifiedLog, VerifyOptions, VerifyProgress,
+    VerifyReport, verify, verify_in,
+};
 
 /// The example of the README compiles.
 #[cfg(doctest)]

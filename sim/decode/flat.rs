@@ -8,8 +8,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::bytes::{slice, u8_at, u32_at, u64_at};
-use super::state::{CoreState, Offset};
+use super::format::bytes::{slice, u8_at, u32_at, u64_at};
+use super::format::record::Offset;
+use super::state::CoreState;
 
 /// See the module. The watermark is no part of it: what an open reports has one for all cores.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::sync::{Arc, OnceLock};
 use highwater::sim::Disk;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::bytes::crc;
 use super::flat::Flat;
-use super::manifest::Manifest;
+use super::format::bytes::crc;
+use super::format::manifest::{CoreLife, Manifest, StateFile};
 use super::state::Values;
 use super::wal::CoreLog;
 
@@ -100,6 +100,36 @@ impl Key {
 
     pub(super) fn end(&self) -> u128 {
         self.0.digest128()
+    }
+}
+
+impl StateFile {
+    /// Adds what a file is read by.
+    pub(super) fn key(&self, key: Key) -> Key {
+        let Self { uuid, token, attempt, is_base, digest, bytes, puts, deletes, put_bytes, .. } = *self;
+        let Self { from_epoch, through_epoch, crc, core, .. } = *self;
+        let key = key.with(uuid).with(digest).with(is_base.into()).with(core.into());
+        let counts = [token, attempt.into(), bytes, puts, deletes, put_bytes];
+        let epochs = [from_epoch, through_epoch, crc.into()];
+        counts.into_iter().chain(epochs).fold(key, |key, number| key.with(number.into()))
+    }
+}
+
+impl Manifest {
+    /// Names what the log of `core` is read by, beside its files.
+    pub(super) fn key_of_log(&self, core: u16, unit: u32) -> Key {
+        let index = usize::from(core);
+        let key = Key::new("log").with(self.database).with(self.token.into()).with(unit.into());
+        let mut key = key.with(core.into()).with(self.floors[index].into());
+        for life in &self.lives {
+            let CoreLife { identity, first_segment, first_lsn, carried_through, ceiling } = life.cores[index];
+            key =
+                key.with(life.token.into()).with(identity).with(ceiling.map_or(0, |lsn| u128::from(lsn) + 1));
+            for number in [first_segment, first_lsn, carried_through] {
+                key = key.with(number.into());
+            }
+        }
+        key
     }
 }
 

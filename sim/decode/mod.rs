@@ -1,5 +1,7 @@
-//! An independent decoder of a database's directory, written from `docs/format.md` alone: it calls no engine code, so
-//! that a mistake of the engine's readers and writers together is still seen.
+//! A database's directory, decoded as a whole and in memory: of what a simulation leaves behind there is little, again
+//! and again. The formats are those of the decoder that `highwater::verify` rests on, compiled here once more: it was
+//! written from `docs/format.md` alone and calls no engine code, so that a mistake of the engine's readers and
+//! writers together is still seen.
 //!
 //! It checks what it reads against every rule of the format that does not need a crash to be explained:
 //!
@@ -8,10 +10,11 @@
 //! D3. Every retained checkpoint with the log on top gives the same state as any other, and as the full log from its
 //!     beginning where that still exists (I4).
 
-mod bytes;
 mod checkpoint;
 mod flat;
-mod manifest;
+#[path = "../../src/verify/decode/mod.rs"]
+#[expect(dead_code, reason = "the library reads more of a database than its records")]
+mod format;
 mod memo;
 mod state;
 mod wal;
@@ -19,14 +22,15 @@ mod wal;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::{crc, u32_at, u64_at, u128_at};
 pub(crate) use flat::{Flat, Flattener};
+use format::ident::Ident;
+use format::manifest::{Checkpoint, Manifest};
+pub(crate) use format::record::Offset;
 use highwater::sim::Disk;
-use manifest::{Checkpoint, Manifest};
 use memo::{Content, Key};
 pub(crate) use memo::{FileCache, Files, Memo};
 use state::Values;
-pub(crate) use state::{CoreState, Offset, State};
+pub(crate) use state::{CoreState, State};
 use wal::CoreLog;
 pub(crate) use wal::{Marked, marks};
 
@@ -100,19 +104,13 @@ impl Database {
     /// Decodes `files`; the error says which rule of the format they break, and where.
     pub(crate) fn read(files: &Files, memo: &mut Memo) -> Result<Self, String> {
         let ident = files.get("IDENT").ok_or("IDENT is missing")?;
-        if ident.len() != 96 || &ident[..8] != b"HWIDENT\0" || crc(0, &ident[..92]) != u32_at(ident, 92)? {
-            return Err("IDENT is damaged".into());
-        }
-        if u32_at(ident, 8)? != 1 {
-            return Err(format!("IDENT is of format {}", u32_at(ident, 8)?));
-        }
-        let (id, timeline, unit) = (u128_at(ident, 16)?, u128_at(ident, 32)?, u32_at(ident, 12)?);
+        let Ident { database: id, timeline, unit, .. } = Ident::read(ident)?;
         let mut key = Key::new("head").with(ident.digest);
         for (path, manifest) in within(files, "m/") {
             key = key.file(path, manifest);
         }
         let key = key.end();
-        let head = memo.heads.get(key, || Manifest::head(files, id, timeline).map(Arc::new))?;
+        let head = memo.heads.get(key, || head(files, id, timeline).map(Arc::new))?;
         let mut logs = Vec::new();
         for core in 0..head.cores {
             let mut key = head.key_of_log(core, unit);
@@ -315,7 +313,25 @@ fn within<'a>(files: &'a Files, folder: &str) -> impl Iterator<Item = (&'a str, 
         .map(|(path, content)| (path.as_str(), &**content))
 }
 
-/// `u64` at `at` as an index into bytes that are there.
-fn index_at(bytes: &[u8], at: usize) -> Result<usize, String> {
-    usize::try_from(u64_at(bytes, at)?).map_err(|_| "a length beyond memory".to_owned())
+/// The greatest manifest.
+fn head(files: &Files, database: u128, timeline: u128) -> Result<Manifest, String> {
+    let numbers = files.keys().filter_map(|path| {
+        let name = path.strip_prefix("m/")?;
+        let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+        if digits { name.parse::<u64>().ok() } else { None }
+    });
+    let number = numbers.max().ok_or("there is no manifest")?;
+    let path_of = |number: u64| format!("m/{number:020}");
+    let read = || {
+        let manifest = Manifest::read(&files[&path_of(number)], number, database, timeline)?;
+        if let Some((previous, crc)) = manifest.previous {
+            // It may have been collected; if it is there, it must be the one that is meant.
+            let found = files.get(&path_of(previous)).map(|file| Manifest::header_crc(file)).transpose()?;
+            if found.is_some_and(|found| found != crc) {
+                return Err(format!("the previous manifest {previous} is another one"));
+            }
+        }
+        Ok(manifest)
+    };
+    read().map_err(|why| format!("{}: {why}", path_of(number)))
 }

@@ -2,17 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::bytes::{i64_at, slice, u8_at, u16_at, u64_at};
-use super::wal::{Kind, Record};
-
-/// A source offset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Offset {
-    /// A number.
-    Number(u64),
-    /// Bytes.
-    Opaque(Vec<u8>),
-}
+use super::format::record::{Kind, Mark, Offset};
+use super::wal::Record;
 
 /// Values by key.
 pub(super) type Values = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -75,43 +66,5 @@ impl CoreState {
             }
         }
         Ok(epoch)
-    }
-}
-
-/// What an `EpochEnd` holds.
-pub(super) struct Mark {
-    pub(super) epoch: u64,
-    pub(super) token: u64,
-    offsets: Vec<(String, Offset)>,
-    watermark: Option<i64>,
-}
-
-impl Mark {
-    pub(super) fn read(value: &[u8]) -> Result<Self, String> {
-        let flags = u8_at(value, 16)?;
-        if flags > 3 || u8_at(value, 17)? != 0 {
-            return Err("a mark with unknown flags".into());
-        }
-        let mut at = 28;
-        let mut offsets = Vec::new();
-        for _ in 0..u16_at(value, 18)? {
-            let (name_bytes, kind) = (usize::from(u8_at(value, at)?), u8_at(value, at + 1)?);
-            let value_bytes = usize::from(u16_at(value, at + 2)?);
-            let name =
-                String::from_utf8(slice(value, at + 4, name_bytes)?.to_vec()).map_err(|e| e.to_string())?;
-            let found = slice(value, at + 4 + name_bytes, value_bytes)?;
-            let offset = match kind {
-                0 if value_bytes == 8 => Offset::Number(u64_at(found, 0)?),
-                1 => Offset::Opaque(found.to_vec()),
-                _ => return Err(format!("an offset of kind {kind} with {value_bytes} bytes")),
-            };
-            offsets.push((name, offset));
-            at += 4 + name_bytes + value_bytes;
-        }
-        if flags & 2 == 0 && at != value.len() {
-            return Err(format!("a mark of {} bytes ends at {at}", value.len()));
-        }
-        let watermark = (flags & 1 == 1).then_some(i64_at(value, 20)?);
-        Ok(Self { epoch: u64_at(value, 0)?, token: u64_at(value, 8)?, offsets, watermark })
     }
 }

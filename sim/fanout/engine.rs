@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,11 +11,14 @@ use highwater::sim::{
     Disk, Executor, FaultClass, FaultPlan, Handle, Node, Personality, SimDisk, SimEnv, SimVfs, Simulator,
     Streams, Trace,
 };
-use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorKind, Offset, Opened, Options, RecoveryReport};
+use highwater::{
+    CoreHandle, Engine, EpochMark, Error, ErrorKind, Offset, Opened, Options, RecoveryReport, VerifyOptions,
+};
 
 use super::course::{self, Course, OPENS_MAX, Stage, lock};
 use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign};
 use crate::Test;
+use crate::audit;
 use crate::decode::{self, CoreState, Database, Flat, FlatState, Flattener, Memo};
 use crate::explain::record::{self, Event};
 use crate::plan::Fate;
@@ -72,7 +76,8 @@ pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
 
 fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(), String>) {
     let (moments, outcome) = run(seed, shape);
-    let subject = Whole { options: shape.options.clone(), cores: shape.cores, memo: Mutex::default() };
+    let (memo, images) = (Mutex::default(), AtomicU64::new(0));
+    let subject = Whole { options: shape.options.clone(), cores: shape.cores, memo, images };
     let mut explorer = Explorer::new(&subject, effort, seed);
     let outcome = outcome.and_then(|()| explorer.all(&moments));
     (explorer.tally, outcome.map_err(|why| format!("{why}\n  {shape}")))
@@ -194,11 +199,16 @@ impl Promise {
     }
 }
 
+/// Images from one to the next that is verified too.
+const VERIFIED_EVERY: u64 = 8;
+
 /// The subject: a database under these options.
 struct Whole {
     options: Options,
     cores: u16,
     memo: Mutex<Memo>,
+    /// How many images there were.
+    images: AtomicU64,
 }
 
 impl Subject for Whole {
@@ -207,6 +217,7 @@ impl Subject for Whole {
 
     fn recover(&self, image: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
         let decoded = decoded(&image, &mut lock(&self.memo))?;
+        let verified = self.perhaps_verified(&image)?;
         let shots = Shots::default();
         let (of_run, options) = (shots.clone(), self.options.clone());
         let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
@@ -225,6 +236,9 @@ impl Subject for Whole {
         let mut recovery = recovered
             .map_err(|stuck| format!("the recovery is stuck: {stuck}"))?
             .map_err(|error| error.to_string())?;
+        if let Some(epoch) = verified.filter(|epoch| *epoch != recovery.found.epoch) {
+            return Err(format!("verify says epoch {epoch}, recovered {:?}", recovery.found));
+        }
         compare(decoded.as_ref(), &mut recovery.found, self.cores, &mut lock(&self.memo))?;
         Ok(recovery)
     }
@@ -235,6 +249,22 @@ impl Subject for Whole {
 
     fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
         earlier == later
+    }
+}
+
+impl Whole {
+    /// What `highwater::verify` says is recovered, of some images: it finds nothing wrong where disks keep their word.
+    fn perhaps_verified(&self, image: &Disk) -> Result<Option<u64>, String> {
+        if !self.images.fetch_add(1, Ordering::Relaxed).is_multiple_of(VERIFIED_EVERY) {
+            return Ok(None);
+        }
+        match audit::verify(image.clone(), ROOT, VerifyOptions::new()) {
+            Ok(report) if report.is_sound() => Ok(report.recoverable_epoch.map(|epoch| epoch.0)),
+            Ok(report) => Err(format!("verify: {report}")),
+            // Its creation was interrupted.
+            Err(error) if error.kind() == ErrorKind::Invalid => Ok(None),
+            Err(error) => Err(format!("verify: {error}")),
+        }
     }
 }
 

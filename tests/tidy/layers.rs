@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::{assert_none, code, files, read};
 
 /// The layers, lowest first. The modules of the first two may use each other; above them, only [`PEERS`] may.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["ids", "limits", "options", "offset", "route", "error", "codec", "race"],
     &["vfs", "env", "parallel", "remote"],
     &["state", "changelog", "wal"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 7] = [
     &["checkpoint", "sink"],
     &["recovery", "verify"],
     &["engine"],
+    &["cli"],
 ];
 
 /// Who may use a module of its own layer, and which.

@@ -1,91 +1,91 @@
-//! The head manifest, by the byte tables of the format.
+//! A manifest, by the byte tables of the format.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::bytes::{crc, i32_at, i64_at, slice, u8_at, u16_at, u32_at, u64_at, u128_at};
-use super::memo::{Files, Key};
-use super::state::Offset;
+use super::record::Offset;
+
+/// The longest manifest: its header, and the longest body.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 48 + (64 << 20);
 
 #[derive(Debug)]
-pub(super) struct Manifest {
-    pub(super) database: u128,
-    pub(super) token: u64,
-    pub(super) recovered_epoch: u64,
-    pub(super) cores: u16,
-    pub(super) beginning: bool,
-    pub(super) lives: Vec<Life>,
-    pub(super) checkpoints: Vec<Checkpoint>,
-    pub(super) floors: Vec<u64>,
+pub(crate) struct Manifest {
+    pub(crate) database: u128,
+    pub(crate) token: u64,
+    pub(crate) recovered_epoch: u64,
+    pub(crate) cores: u16,
+    pub(crate) beginning: bool,
+    pub(crate) lives: Vec<Life>,
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    pub(crate) floors: Vec<u64>,
+    /// The manifest that this one was derived from, and its header's crc.
+    pub(crate) previous: Option<(u64, u32)>,
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the command-line tool shows it"))]
+    pub(crate) author: u8,
 }
 
 #[derive(Debug)]
-pub(super) struct Life {
-    pub(super) token: u64,
-    pub(super) recovered_epoch: u64,
-    pub(super) cores: Vec<CoreLife>,
+pub(crate) struct Life {
+    pub(crate) token: u64,
+    pub(crate) recovered_epoch: u64,
+    pub(crate) cores: Vec<CoreLife>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct CoreLife {
-    pub(super) identity: u128,
-    pub(super) first_segment: u64,
-    pub(super) first_lsn: u64,
-    pub(super) carried_through: u64,
-    pub(super) ceiling: Option<u64>,
+pub(crate) struct CoreLife {
+    pub(crate) identity: u128,
+    pub(crate) first_segment: u64,
+    pub(crate) first_lsn: u64,
+    pub(crate) carried_through: u64,
+    pub(crate) ceiling: Option<u64>,
 }
 
 #[derive(Debug)]
-pub(super) struct Checkpoint {
-    pub(super) epoch: u64,
-    pub(super) files: Vec<StateFile>,
-    pub(super) cuts: Vec<Cut>,
-    pub(super) watermarks: Vec<Option<i64>>,
-    offsets: Vec<(u16, String, Offset)>,
+pub(crate) struct Checkpoint {
+    pub(crate) epoch: u64,
+    pub(crate) token: u64,
+    pub(crate) files: Vec<StateFile>,
+    pub(crate) cuts: Vec<Cut>,
+    pub(crate) watermarks: Vec<Option<i64>>,
+    pub(crate) offsets: Vec<(u16, String, Offset)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cut {
-    pub(super) token: u64,
-    pub(super) segment: u64,
-    pub(super) lsn: u64,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) token: u64,
+    pub(crate) segment: u64,
+    pub(crate) lsn: u64,
 }
 
-#[derive(Debug)]
-pub(super) struct StateFile {
-    pub(super) uuid: u128,
-    pub(super) token: u64,
-    pub(super) attempt: u32,
-    pub(super) is_base: bool,
-    pub(super) digest: u128,
-    pub(super) bytes: u64,
-    pub(super) puts: u64,
-    pub(super) deletes: u64,
-    pub(super) put_bytes: u64,
-    pub(super) from_epoch: u64,
-    pub(super) through_epoch: u64,
-    pub(super) crc: u32,
-    pub(super) core: u16,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StateFile {
+    pub(crate) uuid: u128,
+    pub(crate) token: u64,
+    pub(crate) attempt: u32,
+    pub(crate) is_base: bool,
+    pub(crate) digest: u128,
+    pub(crate) bytes: u64,
+    pub(crate) puts: u64,
+    pub(crate) deletes: u64,
+    pub(crate) put_bytes: u64,
+    pub(crate) from_epoch: u64,
+    pub(crate) through_epoch: u64,
+    pub(crate) crc: u32,
+    pub(crate) core: u16,
 }
 
 impl StateFile {
-    /// Adds what a file is read by.
-    pub(super) fn key(&self, key: Key) -> Key {
-        let Self { uuid, token, attempt, is_base, digest, bytes, puts, deletes, put_bytes, .. } = *self;
-        let Self { from_epoch, through_epoch, crc, core, .. } = *self;
-        let key = key.with(uuid).with(digest).with(is_base.into()).with(core.into());
-        let counts = [token, attempt.into(), bytes, puts, deletes, put_bytes];
-        let epochs = [from_epoch, through_epoch, crc.into()];
-        counts.into_iter().chain(epochs).fold(key, |key, number| key.with(number.into()))
-    }
-
-    pub(super) fn path(&self) -> String {
+    /// Its path in the directory.
+    pub(crate) fn path(&self) -> String {
         let kind = if self.is_base { "base" } else { "delta" };
         format!("f/{:016x}-{:08x}-{:032x}.{kind}", self.token, self.attempt, self.uuid)
     }
 }
 
 impl Checkpoint {
-    pub(super) fn offsets_of(&self, core: u16) -> BTreeMap<String, Offset> {
+    /// The offsets of a core, by source.
+    pub(crate) fn offsets_of(&self, core: u16) -> BTreeMap<String, Offset> {
         let of_core = self.offsets.iter().filter(|(of, ..)| *of == core);
         of_core.map(|(_, name, offset)| (name.clone(), offset.clone())).collect()
     }
@@ -95,46 +95,56 @@ impl Checkpoint {
 #[derive(Clone, Copy)]
 struct At<'a> {
     body: &'a [u8],
-    at: usize,
+    /// What lists may still take: together they are within the body, so that a bad one cannot name them again and again.
+    left: &'a Cell<usize>,
+    begins: usize,
 }
 
 impl<'a> At<'a> {
     fn u8(self, field: usize) -> Result<u8, String> {
-        u8_at(self.body, self.at + field)
+        u8_at(self.body, self.begins + field)
     }
 
     fn u16(self, field: usize) -> Result<u16, String> {
-        u16_at(self.body, self.at + field)
+        u16_at(self.body, self.begins + field)
     }
 
     fn u32(self, field: usize) -> Result<u32, String> {
-        u32_at(self.body, self.at + field)
+        u32_at(self.body, self.begins + field)
     }
 
     fn u64(self, field: usize) -> Result<u64, String> {
-        u64_at(self.body, self.at + field)
+        u64_at(self.body, self.begins + field)
     }
 
     fn u128(self, field: usize) -> Result<u128, String> {
-        u128_at(self.body, self.at + field)
+        u128_at(self.body, self.begins + field)
+    }
+
+    /// Where the list at `field` begins, and its length in items of `item_bytes`.
+    fn place(self, field: usize, item_bytes: usize) -> Result<(usize, usize), String> {
+        let stands = self.begins + field;
+        let (place, length) = (i32_at(self.body, stands)?, u32_at(self.body, stands + 4)? as usize);
+        if length == 0 {
+            return Ok((0, 0));
+        }
+        let begins = i64::try_from(stands).ok().and_then(|at| at.checked_add(place.into()));
+        let begins = begins.and_then(|at| usize::try_from(at).ok()).ok_or("a list before its body")?;
+        let bytes = length.checked_mul(item_bytes).ok_or("a list beyond memory")?;
+        slice(self.body, begins, bytes)?;
+        self.left.set(self.left.get().checked_sub(bytes).ok_or("lists that overlap")?);
+        Ok((begins, length))
     }
 
     /// The items of the list at `field`, each of `item_bytes`.
     fn list(self, field: usize, item_bytes: usize) -> Result<impl Iterator<Item = Self>, String> {
-        let stands = self.at + field;
-        let (place, length) = (i32_at(self.body, stands)?, u32_at(self.body, stands + 4)? as usize);
-        let begins = isize::try_from(stands).ok().and_then(|at| at.checked_add(place as isize)).unwrap_or(-1);
-        let begins =
-            if length == 0 { 0 } else { usize::try_from(begins).map_err(|_| "a list before its body")? };
-        slice(self.body, begins, length * item_bytes)?;
-        let body = self.body;
-        Ok((0..length).map(move |index| Self { body, at: begins + index * item_bytes }))
+        let (begins, length) = self.place(field, item_bytes)?;
+        Ok((0..length).map(move |index| Self { begins: begins + index * item_bytes, ..self }))
     }
 
     fn bytes(self, field: usize) -> Result<&'a [u8], String> {
-        let length = u32_at(self.body, self.at + field + 4)? as usize;
-        let first = self.list(field, 1)?.next().map_or(0, |first| first.at);
-        slice(self.body, first, length)
+        let (begins, length) = self.place(field, 1)?;
+        slice(self.body, begins, length)
     }
 
     fn text(self, field: usize) -> Result<String, String> {
@@ -143,50 +153,20 @@ impl<'a> At<'a> {
 }
 
 impl Manifest {
-    /// Names what the log of `core` is read by, beside its files.
-    pub(super) fn key_of_log(&self, core: u16, unit: u32) -> Key {
-        let index = usize::from(core);
-        let key = Key::new("log").with(self.database).with(self.token.into()).with(unit.into());
-        let mut key = key.with(core.into()).with(self.floors[index].into());
-        for life in &self.lives {
-            let CoreLife { identity, first_segment, first_lsn, carried_through, ceiling } = life.cores[index];
-            key =
-                key.with(life.token.into()).with(identity).with(ceiling.map_or(0, |lsn| u128::from(lsn) + 1));
-            for number in [first_segment, first_lsn, carried_through] {
-                key = key.with(number.into());
-            }
-        }
-        key
-    }
-
-    /// The greatest manifest.
-    pub(super) fn head(files: &Files, database: u128, timeline: u128) -> Result<Self, String> {
-        let numbers = files.keys().filter_map(|path| {
-            let name = path.strip_prefix("m/")?;
-            let digits = name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
-            if digits { name.parse::<u64>().ok() } else { None }
-        });
-        let number = numbers.max().ok_or("there is no manifest")?;
-        let path = path_of(number);
-        Self::read(files, number, database, timeline).map_err(|why| format!("{path}: {why}"))
-    }
-
-    fn read(files: &Files, number: u64, database: u128, timeline: u128) -> Result<Self, String> {
-        let file = files.get(&path_of(number)).ok_or("missing")?;
+    /// Reads the whole file `m/{number}`.
+    pub(crate) fn read(file: &[u8], number: u64, database: u128, timeline: u128) -> Result<Self, String> {
         check_header(file, number)?;
         let body = &file[48..];
-        let root = At { body, at: body.len().checked_sub(104).ok_or("a body without a root")? };
+        let left = Cell::new(body.len());
+        let root =
+            At { body, left: &left, begins: body.len().checked_sub(104).ok_or("a body without a root")? };
         if root.u128(0)? != database || root.u128(16)? != timeline {
-            return Err("is of another database or timeline".into());
+            return Err("is of another database or timeline than IDENT".into());
         }
         let flags = root.u8(103)?;
-        if flags & 1 == 1 {
-            let previous = root.u64(56)?;
-            // It may have been collected; if it is there, it must be the one that is meant.
-            let found = files.get(&path_of(previous)).map(|file| u32_at(file, 44)).transpose()?;
-            if previous >= number || found.is_some_and(|found| Ok(found) != root.u32(96)) {
-                return Err(format!("the previous manifest {previous} is another one"));
-            }
+        let previous = if flags & 1 == 1 { Some((root.u64(56)?, root.u32(96)?)) } else { None };
+        if previous.is_some_and(|(previous, _)| previous >= number) {
+            return Err("derived from a later manifest".into());
         }
         let manifest = Self {
             database,
@@ -197,9 +177,16 @@ impl Manifest {
             lives: root.list(64, 24)?.map(life).collect::<Result<_, _>>()?,
             checkpoints: root.list(72, 56)?.map(checkpoint).collect::<Result<_, _>>()?,
             floors: root.list(80, 8)?.map(|floor| floor.u64(0)).collect::<Result<_, _>>()?,
+            previous,
+            author: root.u8(102)?,
         };
         manifest.check()?;
         Ok(manifest)
+    }
+
+    /// The crc of a manifest file's header, by which the next one names it.
+    pub(crate) fn header_crc(file: &[u8]) -> Result<u32, String> {
+        u32_at(file, 44)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -219,7 +206,7 @@ impl Manifest {
             for (old, new) in before.cores.iter().zip(&after.cores) {
                 let ceiling = old.ceiling.ok_or("an old life without a ceiling")?;
                 let ordered = before.token < after.token && ceiling < new.first_lsn;
-                if !ordered || new.carried_through + 1 < new.first_lsn {
+                if !ordered || new.carried_through.saturating_add(1) < new.first_lsn {
                     return Err(format!("life {} does not follow life {}", after.token, before.token));
                 }
             }
@@ -241,10 +228,6 @@ impl Manifest {
         let ascending = self.checkpoints.windows(2).all(|pair| pair[0].epoch <= pair[1].epoch);
         if ascending { Ok(()) } else { Err("checkpoints do not ascend".into()) }
     }
-}
-
-fn path_of(number: u64) -> String {
-    format!("m/{number:020}")
 }
 
 fn check_header(file: &[u8], number: u64) -> Result<(), String> {
@@ -308,10 +291,11 @@ fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {
         Ok((at.u16(24)?, at.text(8)?, offset))
     };
     let watermark = |at: At<'_>| -> Result<Option<i64>, String> {
-        Ok((at.u64(8)? == 1).then_some(i64_at(at.body, at.at)?))
+        Ok((at.u64(8)? == 1).then_some(i64_at(at.body, at.begins)?))
     };
     Ok(Checkpoint {
         epoch: at.u64(0)?,
+        token: at.u64(8)?,
         files: at.list(16, 104)?.map(state_file).collect::<Result<_, _>>()?,
         cuts: at.list(24, 24)?.map(cut).collect::<Result<_, _>>()?,
         offsets: at.list(32, 32)?.map(offset).collect::<Result<_, _>>()?,

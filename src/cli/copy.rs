@@ -1,0 +1,323 @@
+//! `highwater backup` and `highwater restore`: an epoch of a database as a database of its own.
+//!
+//! ```text
+//! target.{nonce}.tmp/   folders · IDENT · manifest 1 (create)
+//!                       f/   a base for each core that has keys
+//!                       wal/ one segment for each core, whose only record is the end of the epoch
+//!                       manifest 2: the checkpoint, cut behind that record
+//! verified, then renamed to target: there never is half a copy under the name that was asked for
+//! ```
+//!
+//! The copy has the epoch, offsets and watermarks of the original, and the same routing of keys. A backup keeps its
+//! identity; a restore begins a new timeline, so that neither history can be taken for the other.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use indicatif::ProgressBar;
+
+use super::console::Console;
+use super::snapshot::{CoreState, Snapshot};
+use super::{Database, Exit, Failure, Outcome};
+use crate::checkpoint::Grouping;
+use crate::checkpoint::file::Header;
+use crate::checkpoint::writer::{FileWriter, Written, seal};
+use crate::codec::{EpochEnd, Record, RecordKind, key_group, key_hash};
+use crate::env::{Blocking, Entropy, Env, StdEnv};
+use crate::error::Error;
+use crate::ids::{CoreId, Epoch, FencingToken, Lsn, Nonce, SegmentNo};
+use crate::manifest::gc::Listing;
+use crate::manifest::ident::{self, Ident};
+use crate::manifest::store::{self, Landing};
+use crate::manifest::{Author, Checkpoint, CoreLife, Cut, FileKind, FileName, Life, Manifest};
+use crate::offset::Offset;
+use crate::verify::decode::record;
+use crate::verify::{VerifyOptions, verify_in};
+use crate::vfs::{StdVfs, Vfs};
+use crate::wal::segment::LogSpec;
+use crate::wal::{LifeBuilder, LifeSpec, OwnSegments, Predecessor};
+
+/// Copy an epoch into a new folder: a database of its own, which can be moved, verified and opened.
+///
+/// The folder appears only when the copy is complete, durable and verified.
+#[derive(clap::Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    database: Database,
+    /// The folder to make; its parent must exist.
+    #[arg(value_name = "TARGET")]
+    target: PathBuf,
+    /// The epoch: any that a retained checkpoint and the log lead to [default: the newest closed one].
+    #[arg(long)]
+    epoch: Option<u64>,
+}
+
+/// Bring an earlier epoch back, into a new folder and as a new timeline; the database stays as it is.
+#[derive(clap::Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    database: Database,
+    /// The folder to make; its parent must exist.
+    #[arg(value_name = "TARGET")]
+    target: PathBuf,
+    /// The epoch: any that a retained checkpoint and the log lead to.
+    #[arg(long, value_name = "EPOCH")]
+    to_epoch: u64,
+}
+
+pub(super) fn backup(args: &BackupArgs, console: &mut Console) -> Outcome {
+    let copied = copy(&args.database.path, &args.target, args.epoch, None, console)?;
+    let target = args.target.display();
+    console.line(format!("epoch {}: {} keys copied to {target}, and verified", copied.epoch, copied.keys))?;
+    Ok(Exit::Fine)
+}
+
+pub(super) fn restore(args: &RestoreArgs, console: &mut Console) -> Outcome {
+    let timeline = StdEnv.entropy().nonce();
+    let copied = copy(&args.database.path, &args.target, Some(args.to_epoch), Some(timeline), console)?;
+    let (target, Copied { epoch, keys }) = (args.target.display(), copied);
+    console.line(format!(
+        "epoch {epoch}: {keys} keys restored to {target}, timeline {timeline}, and verified"
+    ))?;
+    Ok(Exit::Fine)
+}
+
+/// What was copied.
+pub(super) struct Copied {
+    pub(super) epoch: u64,
+    pub(super) keys: u64,
+}
+
+/// The only token of a copy, the number of its segments, the LSN of its only record.
+const TOKEN: FencingToken = FencingToken(1);
+const SEGMENT: SegmentNo = SegmentNo(1);
+const LSN: Lsn = Lsn(1);
+
+/// The attempt that wrote its files.
+const ATTEMPT: u32 = 1;
+
+fn unwritten(error: Error) -> Failure {
+    Failure { exit: Exit::Unwritten, ..Failure::from(error) }
+}
+
+fn copy(
+    source: &Path,
+    target: &Path,
+    epoch: Option<u64>,
+    timeline: Option<Nonce>,
+    console: &Console,
+) -> Outcome<Copied> {
+    let bar = console.bar("copying");
+    let copied = StdEnv.block_on(async {
+        let snapshot = Snapshot::open(source).await?;
+        let epoch = snapshot.epoch(epoch).await?;
+        if epoch == 0 {
+            return Err(Failure::new(Exit::Unreadable, "no epoch has closed yet: there is nothing to copy"));
+        }
+        write(&snapshot, (source, target), epoch, timeline, &bar).await
+    });
+    bar.finish_and_clear();
+    copied
+}
+
+/// Writes `epoch` of `snapshot`, which is the database at the first path, to the second one.
+pub(super) async fn write(
+    snapshot: &Snapshot,
+    (source, target): (&Path, &Path),
+    epoch: u64,
+    timeline: Option<Nonce>,
+    bar: &ProgressBar,
+) -> Outcome<Copied> {
+    let temp = temp_of(target).await?;
+    let ident = target_ident(source, timeline).await?;
+    let mut copy = Copy { snapshot, temp: &temp, ident, epoch, keys: 0, bar };
+    copy.write().await?;
+    let keys = copy.keys;
+    let report = verify_in(&StdEnv, &temp, VerifyOptions::new()).await?;
+    if !report.is_sound() || report.recoverable_epoch != Some(Epoch(epoch)) {
+        let what = format!("the copy is not what was written; it stays as {}: {report}", temp.display());
+        return Err(Failure::new(Exit::Unwritten, what));
+    }
+    finish(&temp, target).await?;
+    Ok(Copied { epoch, keys })
+}
+
+/// A name beside `target`, which must not exist.
+async fn temp_of(target: &Path) -> Outcome<PathBuf> {
+    let refuse = |what: &str| Failure::new(Exit::Unwritten, format!("{}: {what}", target.display()));
+    let name = target.file_name().ok_or_else(|| refuse("is no name for a folder"))?;
+    let parent = parent_of(target);
+    let entries = StdVfs.list(parent).await.map_err(|error| refuse(&format!("in its parent: {error}")))?;
+    if entries.iter().any(|entry| *entry.name == *name) {
+        return Err(refuse("exists already: choose another name"));
+    }
+    let mut temp = name.to_owned();
+    temp.push(format!(".{}.tmp", StdEnv.entropy().nonce()));
+    Ok(parent.join(temp))
+}
+
+fn parent_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+async fn target_ident(source: &Path, timeline: Option<Nonce>) -> Outcome<Ident> {
+    let ident = ident::read(&StdVfs, source).await?;
+    let ident = ident.ok_or_else(|| Failure::new(Exit::Unreadable, "IDENT has vanished"))?;
+    Ok(Ident { timeline: timeline.unwrap_or(ident.timeline), ..ident })
+}
+
+/// Gives the copy its name, durably.
+async fn finish(temp: &Path, target: &Path) -> Outcome<()> {
+    let failed = |doing: &str, error| unwritten(Error::io(doing, target, error));
+    // A rename replaces no folder, even one that came there meanwhile.
+    StdVfs.rename(temp, target).await.map_err(|error| failed("naming the copy", error))?;
+    StdVfs.sync_dir(parent_of(target)).await.map_err(|error| failed("making the copy's name durable", error))
+}
+
+/// A copy that is being written.
+struct Copy<'a> {
+    snapshot: &'a Snapshot,
+    temp: &'a Path,
+    ident: Ident,
+    epoch: u64,
+    keys: u64,
+    bar: &'a ProgressBar,
+}
+
+impl Copy<'_> {
+    async fn write(&mut self) -> Outcome<()> {
+        let (cores, nonce) = (self.snapshot.cores(), || StdEnv.entropy().nonce());
+        ident::make_folders(&StdVfs, self.temp, cores, &Listing::default()).await.map_err(unwritten)?;
+        ident::land(&StdVfs, self.temp, &self.ident, nonce()).await.map_err(unwritten)?;
+        let created = Manifest::create(self.ident.database, self.ident.timeline, nonce());
+        let crc = self.land(&created).await?;
+        let (mut files, mut lives) = (Vec::new(), Vec::new());
+        let mut checkpoint = Checkpoint {
+            epoch: Epoch(self.epoch),
+            token: TOKEN,
+            files: Vec::new(),
+            cuts: Vec::new(),
+            offsets: Vec::new(),
+            watermarks: Vec::new(),
+            sinks: Vec::new(),
+        };
+        for core in (0..cores).map(CoreId) {
+            let mut state = self.snapshot.state(core.0, self.epoch).await?;
+            files.extend(self.base(core, &mut state).await?);
+            let offsets: Vec<(String, Offset)> =
+                state.marks.offsets.iter().map(|(name, offset)| (name.clone(), known(offset))).collect();
+            lives.push(self.life(core, &offsets, state.marks.watermark).await?);
+            checkpoint.cuts.push(Cut { token: TOKEN, segment: SEGMENT, lsn: LSN });
+            checkpoint.offsets.extend(offsets.into_iter().map(|(name, offset)| (core, name, offset)));
+            checkpoint.watermarks.push(state.marks.watermark);
+        }
+        checkpoint.files = seal(&StdVfs, self.temp, files).await.map_err(unwritten)?;
+        let mut manifest = created.successor(crc, nonce(), Author::Checkpoint);
+        manifest.token = TOKEN;
+        manifest.cores = cores;
+        manifest.recovered_epoch = Epoch(self.epoch);
+        manifest.beginning = false;
+        manifest.attempt_floor = u64::from(ATTEMPT) + 1;
+        manifest.lives.push(Life { token: TOKEN, recovered_epoch: Epoch(self.epoch), cores: lives });
+        manifest.checkpoints.push(checkpoint);
+        manifest.trim();
+        self.land(&manifest).await.map(|_| ())
+    }
+
+    async fn land(&self, manifest: &Manifest) -> Outcome<u32> {
+        match store::land(&StdVfs, self.temp, manifest).await.map_err(unwritten)? {
+            Landing::Landed { crc } => Ok(crc),
+            Landing::Unknown(error) => Err(unwritten(error)),
+            Landing::Conflict(_) => Err(Failure::new(Exit::Unwritten, "somebody else writes to the copy")),
+        }
+    }
+
+    /// The base of `core`; none without a key.
+    async fn base(&mut self, core: CoreId, state: &mut CoreState) -> Outcome<Option<Written>> {
+        let Some(mut next) = state.next().await? else { return Ok(None) };
+        let Ident { database, hash_seed, route, key_groups, .. } = self.ident;
+        let uuid = StdEnv.entropy().nonce();
+        let header = Header {
+            database,
+            name: FileName { token: TOKEN, attempt: ATTEMPT, uuid, kind: FileKind::Base },
+            core,
+            cores: self.snapshot.cores(),
+            from_epoch: Epoch(0),
+            through_epoch: Epoch(self.epoch),
+        };
+        let group_of = Rc::new(move |key: &[u8]| key_group(key_hash(hash_seed, route.of(key)), key_groups));
+        let grouping = Grouping { groups: key_groups, group_of };
+        let mut writer =
+            FileWriter::create(&StdVfs, self.temp, header, Some(grouping)).await.map_err(unwritten)?;
+        loop {
+            let (key, value) = &next;
+            writer.push(&Record { kind: RecordKind::Put, key, value }).await.map_err(unwritten)?;
+            self.keys += 1;
+            self.bar.inc((key.len() + value.len()) as u64);
+            match state.next().await? {
+                Some(following) => next = following,
+                None => return writer.finish().await.map(Some).map_err(unwritten),
+            }
+        }
+    }
+
+    /// The log of `core`, in which nothing but the epoch has ended.
+    async fn life(
+        &self,
+        core: CoreId,
+        offsets: &[(String, Offset)],
+        watermark: Option<i64>,
+    ) -> Outcome<CoreLife> {
+        let end = EpochEnd {
+            epoch: Epoch(self.epoch),
+            token: TOKEN,
+            watermark,
+            offsets: offsets.to_vec(),
+            sinks: Vec::new(),
+        };
+        let mut value = Vec::new();
+        end.encode(&mut value);
+        // Twice the record, and some frames.
+        let segment_bytes = (2 * value.len() as u64 + (64 << 10)).next_multiple_of(4096);
+        let spec = LifeSpec {
+            log: LogSpec {
+                database: self.ident.database,
+                core,
+                token: TOKEN,
+                write_unit: self.ident.write_unit,
+                segment_bytes,
+            },
+            segment: SEGMENT,
+            identity: StdEnv.entropy().nonce(),
+            first_lsn: LSN,
+            closed_through: Epoch(self.epoch),
+            floor: SegmentNo(0),
+            predecessor: Predecessor { segment: SegmentNo(0), last_lsn: Lsn(0), token: FencingToken(0) },
+        };
+        let folder = self.temp.join("wal").join(format!("{:05}", core.0));
+        let mut segments = OwnSegments::after(SEGMENT, || StdEnv.entropy().nonce());
+        let begun = LifeBuilder::begin(StdVfs, &folder, spec, value.len() + 64).await;
+        let mut builder = begun.map_err(unwritten)?;
+        let record = Record { kind: RecordKind::EpochEnd, key: &[], value: &value };
+        let lsn = builder.carry(&record, &mut segments).await.map_err(unwritten)?;
+        assert_eq!(lsn, LSN, "the only record of the copy");
+        let begun = builder.finish(&mut segments).await.map_err(unwritten)?;
+        Ok(CoreLife {
+            first_segment: begun.first_segment,
+            identity: begun.identity,
+            first_lsn: begun.first_lsn,
+            carried_through: Lsn(begun.next_lsn.0 - 1),
+            ceiling: None,
+        })
+    }
+}
+
+fn known(offset: &record::Offset) -> Offset {
+    match offset {
+        record::Offset::Number(number) => Offset::Number(*number),
+        record::Offset::Opaque(bytes) => Offset::Opaque(bytes.clone()),
+    }
+}

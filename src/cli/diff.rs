@@ -1,0 +1,144 @@
+//! `highwater diff`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::console::Console;
+use super::dump::{marks, shown};
+use super::snapshot::Snapshot;
+use super::{Database, Exit, Outcome};
+use crate::env::{Blocking, StdEnv};
+
+/// Compare two epochs: by key group, and the first keys that differ.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    database: Database,
+    /// The earlier epoch.
+    from: u64,
+    /// The later epoch.
+    to: u64,
+    /// How many keys to list.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    keys: usize,
+    /// Keys in hexadecimal digits.
+    #[arg(long)]
+    hex: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of keys.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    added: u64,
+    removed: u64,
+    changed: u64,
+}
+
+struct Difference {
+    groups: BTreeMap<u16, Counts>,
+    keys: Vec<(u16, u16, &'static str, String)>,
+    same: u64,
+    /// Of each core whose marks differ: before and after.
+    marks: Vec<(Value, Value)>,
+}
+
+pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
+    let found = StdEnv.block_on(compare(args))?;
+    let Difference { groups, keys, same, marks } = found;
+    if args.json {
+        let group = |(group, counts): (&u16, &Counts)| {
+            let Counts { added, removed, changed } = *counts;
+            json!({ "key_group": group, "added": added, "removed": removed, "changed": changed })
+        };
+        let key = |(core, group, what, key): &(u16, u16, &str, String)| json!({ "core": core, "key_group": group, "what": what, "key": key });
+        console.json(&json!({
+            "from": args.from,
+            "to": args.to,
+            "same": same,
+            "groups": groups.iter().map(group).collect::<Vec<_>>(),
+            "keys": keys.iter().map(key).collect::<Vec<_>>(),
+            "marks": marks.iter().map(|(from, to)| json!({ "from": from, "to": to })).collect::<Vec<_>>(),
+        }))?;
+        return Ok(Exit::Fine);
+    }
+    let total = groups.values().fold(Counts::default(), |sum, counts| Counts {
+        added: sum.added + counts.added,
+        removed: sum.removed + counts.removed,
+        changed: sum.changed + counts.changed,
+    });
+    let Counts { added, removed, changed } = total;
+    console.line(format!(
+        "epoch {} to {}: {added} keys added, {removed} removed, {changed} changed, {same} the same",
+        args.from, args.to
+    ))?;
+    for (from, to) in &marks {
+        console.line(format!(
+            "core {}: offsets {} to {}, watermark {} to {}",
+            from["core"], from["offsets"], to["offsets"], from["watermark"], to["watermark"]
+        ))?;
+    }
+    let rows: Vec<Vec<String>> = groups
+        .iter()
+        .map(|(group, counts)| [u64::from(*group), counts.added, counts.removed, counts.changed])
+        .map(|row| row.iter().map(ToString::to_string).collect())
+        .collect();
+    console.table(&["key group", "added", "removed", "changed"], &rows)?;
+    for (core, group, what, key) in keys {
+        console.line(format!("core {core}, key group {group}: {what} {key}"))?;
+    }
+    Ok(Exit::Fine)
+}
+
+async fn compare(args: &Args) -> Outcome<Difference> {
+    let snapshot = Snapshot::open(&args.database.path).await?;
+    let (from, to) = (snapshot.epoch(Some(args.from)).await?, snapshot.epoch(Some(args.to)).await?);
+    let mut found = Difference { groups: BTreeMap::new(), keys: Vec::new(), same: 0, marks: Vec::new() };
+    for core in 0..snapshot.cores() {
+        let (mut before, mut after) = (snapshot.state(core, from).await?, snapshot.state(core, to).await?);
+        if before.marks != after.marks {
+            found.marks.push((marks(core, &before.marks), marks(core, &after.marks)));
+        }
+        let (mut a, mut b) = (before.next().await?, after.next().await?);
+        loop {
+            let (what, key) = match (&a, &b) {
+                (None, None) => break,
+                (Some((key, old)), Some((other, new))) if key == other => {
+                    (if old == new { None } else { Some("changed") }, key.clone())
+                }
+                (Some((key, _)), Some((other, _))) if key < other => (Some("removed"), key.clone()),
+                (Some((key, _)), None) => (Some("removed"), key.clone()),
+                (_, Some((key, _))) => (Some("added"), key.clone()),
+            };
+            found.add(args, core, snapshot.ident.group_of(&key), what, &key);
+            if a.as_ref().is_some_and(|(of_a, _)| *of_a == key) {
+                a = before.next().await?;
+            }
+            if b.as_ref().is_some_and(|(of_b, _)| *of_b == key) {
+                b = after.next().await?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Difference {
+    fn add(&mut self, args: &Args, core: u16, group: u16, what: Option<&'static str>, key: &[u8]) {
+        let Some(what) = what else {
+            self.same += 1;
+            return;
+        };
+        let counts = self.groups.entry(group).or_default();
+        match what {
+            "added" => counts.added += 1,
+            "removed" => counts.removed += 1,
+            _ => counts.changed += 1,
+        }
+        if self.keys.len() < args.keys {
+            self.keys.push((core, group, what, shown(key, args.hex)));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The command-line tool `highwater`: looks into databases, proves, compares and copies them (docs/operations.md).
+//!
+//! ```text
+//! inspect, dump, diff      read by the independent decoder       inspect.rs, dump.rs, diff.rs over snapshot.rs
+//! verify                   highwater::verify                     verify.rs
+//! gc --dry-run             the engine's own plan, not executed   gc.rs
+//! backup, restore          a new database beside the old one     copy.rs
+//! salvage                  the same, of what damage has left     salvage.rs
+//! probe                    this machine's disk                   probe.rs
+//! ```
+//!
+//! 1. Nothing but `backup`, `restore` and `salvage` writes to a database, and these only to a new one; `probe` writes one file of its own.
+//! 2. No command locks a database: all of them work beside a running engine. What vanishes while it is read is told as that.
+//! 3. Results go to the standard output, everything else to the standard error; progress only if that is a terminal.
+
+mod console;
+mod copy;
+mod diff;
+mod dump;
+mod gc;
+mod inspect;
+mod probe;
+mod salvage;
+mod snapshot;
+mod verify;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::{Error, ErrorKind};
+use crate::verify::{DamageKind, Finding};
+use console::Console;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Nothing is wrong.
+    Fine = 0,
+    /// Damage was found; its place was told.
+    Damaged = 1,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// The database cannot be read: it is not there, of a newer format, or the device refuses.
+    Unreadable = 3,
+    /// What was to be written could not be; nothing half is left behind under the name that was asked for.
+    Unwritten = 4,
+}
+
+/// Why a command stopped, for people.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    what: String,
+}
+
+type Outcome<T = Exit> = Result<T, Failure>;
+
+impl Failure {
+    fn new(exit: Exit, what: impl Into<String>) -> Self {
+        Self { exit, what: what.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::Corrupt => Exit::Damaged,
+            ErrorKind::Full => Exit::Unwritten,
+            _ => Exit::Unreadable,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<Finding> for Failure {
+    fn from(damage: Finding) -> Self {
+        let exit = if damage.kind == DamageKind::Unreadable { Exit::Unreadable } else { Exit::Damaged };
+        let advice = "run `highwater verify`; if a writer is at work, try again";
+        Self::new(exit, format!("{} ({advice})", *damage))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // Whoever reads the output has seen enough.
+        let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Fine } else { Exit::Unwritten };
+        Self::new(exit, format!("writing the output: {error}"))
+    }
+}
+
+/// Look into highwater databases, prove, compare and copy them.
+///
+/// Exit codes: 0 fine, 1 damage found, 2 the command line cannot be understood, 3 the database cannot be read,
+/// 4 the copy or the output cannot be written.
+#[derive(Parser)]
+#[command(name = "highwater", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// No progress, also on a terminal.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Inspect(inspect::Args),
+    Verify(verify::Args),
+    Dump(dump::Args),
+    Diff(diff::Args),
+    Gc(gc::Args),
+    Probe(probe::Args),
+    Backup(copy::BackupArgs),
+    Restore(copy::RestoreArgs),
+    Salvage(salvage::Args),
+    /// Print the completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the database is.
+#[derive(clap::Args)]
+pub(crate) struct Database {
+    /// The database's folder.
+    #[arg(value_name = "DIR")]
+    path: PathBuf,
+}
+
+/// Runs the tool with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::from(run(std::env::args_os()) as u8)
+}
+
+fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version are what was asked for.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Fine };
+            let _ = error.print();
+            return exit;
+        }
+    };
+    let mut console = Console::new(cli.quiet);
+    let outcome = match &cli.command {
+        Command::Inspect(args) => inspect::run(args, &mut console),
+        Command::Verify(args) => verify::run(args, &mut console),
+        Command::Dump(args) => dump::run(args, &mut console),
+        Command::Diff(args) => diff::run(args, &mut console),
+        Command::Gc(args) => gc::run(args, &mut console),
+        Command::Probe(args) => probe::run(args, &mut console),
+        Command::Backup(args) => copy::backup(args, &mut console),
+        Command::Restore(args) => copy::restore(args, &mut console),
+        Command::Salvage(args) => salvage::run(args, &mut console),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "highwater", &mut console);
+            Ok(Exit::Fine)
+        }
+    };
+    outcome.and_then(|exit| console.end().map(|()| exit)).unwrap_or_else(|failure| {
+        if failure.exit != Exit::Fine {
+            console.complain(&failure.what);
+        }
+        failure.exit
+    })
+}

@@ -1,0 +1,192 @@
+//! A database as the tool reads it: the newest manifest, the logs, and the state of any epoch that they still lead to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Exit, Failure, Outcome};
+use crate::verify::decode::ident::Ident;
+use crate::verify::decode::manifest::{Checkpoint, Manifest, StateFile};
+use crate::verify::decode::record::{Kind, Offset};
+use crate::verify::head::Head;
+use crate::verify::log::{Log, LogReader, Position};
+use crate::verify::merge::Merge;
+use crate::verify::source::Directory;
+use crate::vfs::{StdFile, StdVfs};
+
+/// See the module.
+pub(super) struct Snapshot {
+    pub(super) directory: Directory<StdVfs>,
+    pub(super) ident: Ident,
+    pub(super) number: u64,
+    pub(super) manifest: Manifest,
+    /// Whether logs are followed as far as they lead, past what is damaged elsewhere.
+    pub(super) in_part: bool,
+}
+
+/// What a core's marks have said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Marks {
+    pub(super) offsets: BTreeMap<String, Offset>,
+    pub(super) watermark: Option<i64>,
+}
+
+/// The state of one core at the end of an epoch, key after key.
+pub(super) struct CoreState {
+    files: Merge<StdFile>,
+    /// What the log says behind the files.
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Whether the log voids all files.
+    cleared: bool,
+    pub(super) marks: Marks,
+}
+
+impl Snapshot {
+    pub(super) async fn open(path: &Path) -> Outcome<Self> {
+        let directory = Directory::new(StdVfs, path, None);
+        let mut found = Vec::new();
+        let head = Head::find(&directory, path, &mut |finding| found.push(finding)).await?;
+        match (head.ident, head.greatest, head.manifest) {
+            (Some(ident), Some(number), Some(manifest)) => {
+                Ok(Self { directory, ident, number, manifest, in_part: false })
+            }
+            _ => match found.into_iter().next() {
+                Some(finding) => Err(finding.into()),
+                None => Err(Failure::new(
+                    Exit::Unreadable,
+                    format!("{}: the creation of the database was interrupted; open it once", path.display()),
+                )),
+            },
+        }
+    }
+
+    pub(super) fn cores(&self) -> u16 {
+        self.manifest.cores
+    }
+
+    /// The log of `core`.
+    pub(super) async fn log(&self, core: u16) -> Outcome<Log> {
+        let which = (core, self.ident.unit);
+        if self.in_part {
+            return Ok(Log::open_in_part(&self.directory, &self.manifest, which, |_, _| {}).await?);
+        }
+        let mut found = Vec::new();
+        Ok(Log::open(&self.directory, &self.manifest, which, |finding| found.push(finding)).await?)
+    }
+
+    /// The epoch that an open recovers.
+    pub(super) async fn newest_epoch(&self) -> Outcome<u64> {
+        let newest = self.manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
+        let floor = newest.max(self.manifest.recovered_epoch);
+        let mut least = None;
+        for core in 0..self.cores() {
+            let log = self.log(core).await?;
+            let mut reader = LogReader::from(&self.directory, &log, Position::default());
+            while reader.next().await?.is_some() {}
+            let (last, _) = reader.epochs();
+            least = Some(least.map_or(last, |least: u64| least.min(last)));
+        }
+        Ok(least.unwrap_or(0).max(floor))
+    }
+
+    /// `asked`, or the newest epoch; a failure when nothing leads there.
+    pub(super) async fn epoch(&self, asked: Option<u64>) -> Outcome<u64> {
+        let newest = self.newest_epoch().await?;
+        let epoch = asked.unwrap_or(newest);
+        if epoch > newest || (self.base(epoch).is_none() && !self.manifest.beginning) {
+            let oldest = self
+                .manifest
+                .checkpoints
+                .first()
+                .map_or(0, |oldest| if self.manifest.beginning { 0 } else { oldest.epoch });
+            let what = format!("epoch {epoch} cannot be rebuilt: epochs {oldest} to {newest} can");
+            return Err(Failure::new(Exit::Unreadable, what));
+        }
+        Ok(epoch)
+    }
+
+    /// The newest retained checkpoint of `epoch` or before it.
+    pub(super) fn base(&self, epoch: u64) -> Option<&Checkpoint> {
+        self.manifest.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch <= epoch)
+    }
+
+    /// The state of `core` at the end of `epoch`.
+    pub(super) async fn state(&self, core: u16, epoch: u64) -> Outcome<CoreState> {
+        let base = self.base(epoch);
+        let files: Vec<&StateFile> =
+            base.iter().flat_map(|base| &base.files).filter(|file| file.core == core).collect();
+        let files = Merge::open(&self.directory, &files, &self.ident).await?;
+        let marks = base.map_or_else(Marks::default, |base| Marks {
+            offsets: base.offsets_of(core),
+            watermark: base.watermarks[usize::from(core)],
+        });
+        let mut state = CoreState { files, writes: BTreeMap::new(), cleared: false, marks };
+        if base.map_or(0, |base| base.epoch) < epoch {
+            let cut = base.map_or(0, |base| base.cuts[usize::from(core)].lsn);
+            self.replay(core, (cut, epoch), &mut state).await?;
+        }
+        Ok(state)
+    }
+
+    /// Applies the log behind `cut` up to the end of `epoch`.
+    async fn replay(&self, core: u16, (cut, epoch): (u64, u64), state: &mut CoreState) -> Outcome<()> {
+        let log = self.log(core).await?;
+        let mut reader = LogReader::from(&self.directory, &log, Position::default());
+        while let Some(record) = reader.next().await? {
+            if record.lsn <= cut {
+                continue;
+            }
+            match record.entry.kind {
+                Kind::Put => {
+                    state.writes.insert(record.entry.key.to_vec(), Some(record.entry.value.to_vec()));
+                }
+                Kind::Delete => {
+                    state.writes.insert(record.entry.key.to_vec(), None);
+                }
+                Kind::Clear => {
+                    state.writes.clear();
+                    state.cleared = true;
+                }
+                Kind::EpochEnd => {}
+            }
+            let Some(mark) = record.mark else { continue };
+            state.marks.offsets.extend(mark.offsets);
+            state.marks.watermark = mark.watermark.or(state.marks.watermark);
+            if mark.epoch == epoch {
+                return Ok(());
+            }
+        }
+        let what = format!("the log of core {core} ends before epoch {epoch}");
+        Err(Failure::new(Exit::Damaged, what))
+    }
+}
+
+impl CoreState {
+    /// The next key and its value.
+    pub(super) async fn next(&mut self) -> Outcome<Option<(Vec<u8>, Vec<u8>)>> {
+        loop {
+            let of_files = if self.cleared { None } else { self.files.latest() };
+            let of_files = of_files.map(|cursor| {
+                let value = cursor.put().map(|_| cursor.value().to_vec());
+                (cursor.key().to_vec(), value)
+            });
+            let of_log = self.writes.first_key_value().map(|(key, _)| key.clone());
+            let (key, value) = match (of_files, of_log) {
+                (None, None) => return Ok(None),
+                (Some((key, value)), of_log) if of_log.as_ref().is_none_or(|log| key < *log) => {
+                    self.files.pass(&key).await?;
+                    (key, value)
+                }
+                (of_files, _) => {
+                    let Some((key, value)) = self.writes.pop_first() else { return Ok(None) };
+                    if of_files.is_some_and(|(of_files, _)| of_files == key) {
+                        self.files.pass(&key).await?;
+                    }
+                    (key, value)
+                }
+            };
+            if let Some(value) = value {
+                return Ok(Some((key, value)));
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Proves a database offline, and changes nothing: every retained epoch is rebuilt twice, from its checkpoint files, and
+//! from its predecessor with the log on top, and the two are compared.
+//!
+//! ```text
+//! decode/       the formats, by docs/format.md alone           source.rs    files and folders, in chunks
+//! log.rs        a core's log, record after record              file.rs      a checkpoint file, key after key
+//! writes.rs     the last write of every key, by hash           merge.rs     several files, by key
+//! interval.rs   one epoch from both sides                      core.rs      one core, epoch after epoch
+//! tail.rs       what frames claim that nothing leads to        report.rs    what was found
+//! ```
+//!
+//! 1. Nothing of the engine's readers is used: `decode` is independent of them, and everything here rests on it.
+//! 2. Nothing is written, locked or removed. Beside a running engine a file may vanish meanwhile: when there is a newer
+//!    manifest, what was found counts for nothing, and the verification begins anew.
+//! 3. Values and keys are compared by XXH3-128: two that differ are taken for equal once in 2^128.
+//! 4. The memory is that of [`VerifyOptions::memory_bytes`], and besides of one block of each file of a core's chain (64 KiB,
+//!    or one record), of one frame, of the manifests and of 64 bytes for each segment, however large the database is. A range of
+//!    the log that writes to more keys than fit is read several times.
+//! 5. Damage never ends it: what does not depend on the damaged file is verified.
+
+mod core;
+pub(crate) mod decode;
+mod file;
+pub(crate) mod head;
+mod interval;
+pub(crate) mod log;
+pub(crate) mod merge;
+mod report;
+pub(crate) mod source;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+pub(crate) use report::Finding;
+pub use report::{Damage, DamageKind, Proof, StateDigest, VerifiedEpoch, VerifiedLog, VerifyReport};
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use self::core::{CoreProof, LogEnd, Proven};
+use crate::env::{Blocking, Env, StdEnv};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, Epoch, FencingToken, ManifestSeq, Nonce};
+use crate::vfs::Vfs;
+use head::Head;
+use source::Directory;
+
+/// Who is told how far a verification is.
+type Progress = Arc<dyn Fn(VerifyProgress) + Send + Sync>;
+
+/// How often a verification begins anew because a running engine has landed another manifest.
+const TRIES_MAX: u32 = 5;
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyProgress {
+    /// Bytes that were read.
+    pub bytes_read: u64,
+    /// Bytes that are known to be read by the end, those included. Files that must be read again are not.
+    pub bytes_known: u64,
+}
+
+/// How to verify.
+#[derive(Clone)]
+pub struct VerifyOptions {
+    memory_bytes: usize,
+    state_digests: bool,
+    progress: Option<Progress>,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { memory_bytes: 128 << 20, state_digests: false, progress: None }
+    }
+}
+
+impl fmt::Debug for VerifyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory_bytes, state_digests, progress: _ } = self;
+        f.debug_struct("VerifyOptions")
+            .field("memory_bytes", memory_bytes)
+            .field("state_digests", state_digests)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VerifyOptions {
+    /// 128 MiB of memory, no digests, no progress.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes for the last writes of a range of the log: 49 for each key, in tables that double. With less, ranges are
+    /// read in more parts.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// Also computes the digest of every retained epoch's state: two databases with equal digests hold the same. All
+    /// files of every epoch are read for that.
+    #[must_use]
+    pub fn state_digests(mut self, wanted: bool) -> Self {
+        self.state_digests = wanted;
+        self
+    }
+
+    /// Calls `progress` after every read.
+    #[must_use]
+    pub fn progress(mut self, progress: impl Fn(VerifyProgress) + Send + Sync + 'static) -> Self {
+        self.progress = Some(Arc::new(progress));
+        self
+    }
+}
+
+/// Verifies the database at `path`, without changing or locking anything. Damage is in the report.
+///
+/// # Errors
+///
+/// `Invalid` when there is no database at `path`; `Unsupported` when a newer program wrote it; `Failed` when the folder
+/// cannot be read at all.
+pub fn verify(path: impl AsRef<Path>, options: VerifyOptions) -> Result<VerifyReport> {
+    StdEnv.block_on(verify_in(&StdEnv, path, options))
+}
+
+/// [`verify`] over any environment.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub async fn verify_in<E: Env>(
+    env: &E,
+    path: impl AsRef<Path>,
+    options: VerifyOptions,
+) -> Result<VerifyReport> {
+    let path = path.as_ref();
+    let vfs = env.vfs().map_err(|error| Error::io("opening the file system", path, error))?;
+    for _ in 1..TRIES_MAX {
+        let report = once(&vfs, path, &options).await?;
+        if report.is_sound() || !head::is_newer(&vfs, path, report.manifest).await {
+            return Ok(report);
+        }
+    }
+    let report = once(&vfs, path, &options).await?;
+    if report.is_sound() || !head::is_newer(&vfs, path, report.manifest).await {
+        return Ok(report);
+    }
+    let what =
+        "checkpoints land faster than the database can be read: verify a backup of it, or pause the writer";
+    Err(Error::new(ErrorKind::Busy, what).at(path))
+}
+
+async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<VerifyReport> {
+    let directory = Directory::new(vfs.clone(), path, options.progress.clone());
+    let mut report = VerifyReport::default();
+    let head = Head::find(&directory, path, &mut |finding| report.add(finding)).await?;
+    report.database = head.ident.map_or(Nonce(0), |ident| Nonce(ident.database));
+    report.timeline = head.ident.map_or(Nonce(0), |ident| Nonce(ident.timeline));
+    report.manifest = head.greatest.map(ManifestSeq);
+    if let (Some(ident), Some(manifest)) = (&head.ident, &head.manifest) {
+        report.token = FencingToken(manifest.token);
+        report.cores = manifest.cores;
+        for checkpoint in &manifest.checkpoints {
+            let files = checkpoint.files.len() as u64;
+            let bytes = checkpoint.files.iter().map(|file| file.bytes).sum();
+            let (epoch, token) = (Epoch(checkpoint.epoch), FencingToken(checkpoint.token));
+            let states = options.state_digests.then(Vec::new);
+            // What no core takes away from it.
+            let proof = Proof::Rebuilt;
+            report.epochs.push(VerifiedEpoch { epoch, token, files, bytes, proof, states });
+        }
+        directory.expect_bytes(head.bytes());
+        let head_path = head.path();
+        let mut logs = Vec::new();
+        for core in 0..manifest.cores {
+            let mut findings = Vec::new();
+            let mut found = |finding| findings.push(finding);
+            let mut proof = CoreProof {
+                directory: &directory,
+                ident,
+                head: manifest,
+                head_path: &head_path,
+                core,
+                memory_bytes: options.memory_bytes,
+                state_digests: options.state_digests,
+                found: &mut found,
+            };
+            let Proven { epochs, log } = proof.run().await;
+            for finding in findings {
+                report.add(finding);
+            }
+            join(&mut report, &epochs);
+            logs.push(log);
+        }
+        for finding in tail::beyond(&directory, ident, manifest).await {
+            report.add(finding);
+        }
+        recoverable(&mut report, manifest, &logs);
+    }
+    report.bytes_read = directory.bytes_read();
+    Ok(report)
+}
+
+/// What is proven of an epoch is what is proven on all cores.
+fn join(report: &mut VerifyReport, of_core: &[(Proof, Option<StateDigest>)]) {
+    for (epoch, (proof, digest)) in report.epochs.iter_mut().zip(of_core) {
+        epoch.proof = epoch.proof.max(*proof);
+        match (&mut epoch.states, digest) {
+            (Some(states), Some(digest)) => states.push(*digest),
+            (states, _) => *states = None,
+        }
+    }
+}
+
+/// The greatest epoch that is closed on all cores; and no core claims another.
+fn recoverable(report: &mut VerifyReport, head: &decode::manifest::Manifest, logs: &[Option<LogEnd>]) {
+    let newest = head.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
+    let floor = newest.max(head.recovered_epoch);
+    let mut slowest: Option<(u16, &LogEnd)> = None;
+    for (core, log) in (0..head.cores).zip(logs) {
+        let Some(log) = log else { continue };
+        let (segments, records) = (log.segments, log.records);
+        let last_epoch = Epoch(log.last_epoch.max(floor));
+        report.logs.push(VerifiedLog { core: CoreId(core), segments, records, last_epoch });
+        if slowest.is_none_or(|(_, least)| log.last_epoch < least.last_epoch) {
+            slowest = Some((core, log));
+        }
+    }
+    if logs.iter().any(Option::is_none) {
+        return;
+    }
+    let epoch = slowest.map_or(head.recovered_epoch, |(_, log)| log.last_epoch.max(floor));
+    let claim = (0_u16..).zip(logs.iter().flatten()).find(|(_, log)| log.closed_through > epoch);
+    match (claim, slowest) {
+        (Some((claims, log)), Some((core, short))) => {
+            let (segment, at) = short.place.unwrap_or_default();
+            let what = format!(
+                "the log ends in epoch {epoch}, at offset {at} of segment {segment}; that of core {claims} says that \
+                 epoch {} was closed on all cores",
+                log.closed_through
+            );
+            let path = format!("wal/{core:05}");
+            report.add(Finding::new(DamageKind::Damaged, path.as_ref(), what).of_core(core));
+        }
+        _ => report.recoverable_epoch = Some(Epoch(epoch)),
+    }
+}
