@@ -56,7 +56,8 @@ pub(crate) fn one(scheduler: Scheduler, plan: Plan) -> Outcome {
 
 /// Runs what was prepared, on a fresh thread.
 pub(crate) fn prepared(scheduler: Scheduler, run: Arc<Run>) -> Outcome {
-    on_fresh_thread(move || tell(scheduler, run))
+    let name = format!("seed {:#x}", run.plan.seed);
+    on_fresh_thread(name, move || tell(scheduler, run))
 }
 
 /// Runs `plan` on this thread, which must be a fresh one.
@@ -66,7 +67,7 @@ pub(crate) fn here(scheduler: Scheduler, plan: Plan) -> Outcome {
 
 /// Does `body` on a fresh thread and records what happens.
 pub(crate) fn recorded<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> (T, Recording) {
-    on_fresh_thread(move || {
+    on_fresh_thread("recorded".to_owned(), move || {
         marks::install();
         record::begin();
         let done = body();
@@ -90,8 +91,9 @@ fn message(payload: &(dyn std::any::Any + Send)) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the harness is outside of the simulations that it starts")]
-fn on_fresh_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
-    let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(body);
+fn on_fresh_thread<T: Send + 'static>(name: String, body: impl FnOnce() -> T + Send + 'static) -> T {
+    // A panic is printed with the thread's name, long before a sweep ends.
+    let thread = thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(body);
     let thread = thread.unwrap_or_else(|error| panic!("no thread for a seed: {error}"));
     thread.join().unwrap_or_else(|_| panic!("a seed's thread died outside its run"))
 }

@@ -33,7 +33,8 @@ pub enum DurableWrite {
     Auto,
     /// Into the page cache, then `fdatasync`.
     Cached,
-    /// Into the page cache with the flag `RWF_DSYNC`: only what was written is made durable.
+    /// Into the page cache with the flag `RWF_DSYNC`: only what was written is made durable. In flight through io_uring it
+    /// is [`DurableWrite::Cached`]: of several syncs that run through the cache at a time, one may never hear of a failure.
     CachedDsync,
     /// Past the page cache (`O_DIRECT`), then `fdatasync`.
     Direct,

@@ -46,6 +46,7 @@ pub(crate) use aligned::aligned_zeroes;
 pub(crate) use renew::renew_dir;
 pub(crate) use transfer::{
     read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync, write_all_at,
+    write_all_durably,
 };
 
 // This module has a child called `std`, so the library's paths start with `::`.

@@ -108,15 +108,24 @@ pub(crate) async fn write_all_at<F: File>(file: &F, mut offset: u64, mut data: B
     Ok(())
 }
 
-/// Writes all of `data` and makes it durable: one operation, unless the device takes it in pieces.
-pub(crate) async fn write_all_and_sync<F: File>(file: &F, offset: u64, mut data: Bytes) -> io::Result<()> {
+/// Writes all of `data` by a durable write; whether that took all of it, which is durable then. The rest of one that
+/// was cut short waits, like the part before it, for a sync of the file.
+pub(crate) async fn write_all_durably<F: File>(file: &F, offset: u64, mut data: Bytes) -> io::Result<bool> {
     let count = retry(|| file.write_at_and_sync(offset, data.clone())).await?;
     assert!(count <= data.len(), "a backend wrote {count} bytes of {}", data.len());
     if count == data.len() {
-        return Ok(());
+        return Ok(true);
     }
     data.advance(count);
     write_all_at(file, offset + count as u64, data).await?;
+    Ok(false)
+}
+
+/// Writes all of `data` and makes it durable: one operation, unless the device takes it in pieces.
+pub(crate) async fn write_all_and_sync<F: File>(file: &F, offset: u64, data: Bytes) -> io::Result<()> {
+    if write_all_durably(file, offset, data).await? {
+        return Ok(());
+    }
     retry(|| file.sync_data()).await
 }
 

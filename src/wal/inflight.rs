@@ -28,7 +28,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn};
-use crate::vfs::{File, Vfs, retry, write_all_at};
+use crate::vfs::{File, Vfs, retry, write_all_at, write_all_durably};
 use crate::wal::log::{CoreLog, Desk, Feed, Segments, Submitted};
 
 /// Epoch ends that wait for a sync before one is begun that nobody demanded: memory is bounded.
@@ -262,17 +262,11 @@ impl<W: Future<Output = io::Result<bool>>, S: Future<Output = io::Result<()>>> F
 
 /// Writes a frame, durably if it is to; whether it is durable now.
 async fn write(file: &impl File, frame: (u64, Bytes, bool)) -> io::Result<bool> {
-    let (offset, mut bytes, durably) = frame;
+    let (offset, bytes, durably) = frame;
     if durably {
-        let count = retry(|| file.write_at_and_sync(offset, bytes.clone())).await?;
-        if count == bytes.len() {
-            return Ok(true);
-        }
-        let rest = bytes.split_off(count);
-        write_all_at(file, offset + count as u64, rest).await?;
-    } else {
-        write_all_at(file, offset, bytes).await?;
+        return write_all_durably(file, offset, bytes).await;
     }
+    write_all_at(file, offset, bytes).await?;
     Ok(false)
 }
 

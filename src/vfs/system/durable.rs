@@ -6,6 +6,9 @@
 //! past the cache      DirectDsync             Direct
 //! ```
 //!
+//! Both forms through the cache are one in a ring: the write without a flag, and one `fdatasync` at a time for all
+//! writes of the file that have completed.
+//!
 //! `Fitting` is `DirectDsync` by plain calls, and in flight on a device that makes one command of it. Without such a
 //! device the kernel finishes a `DirectDsync` in flight in a thread of its own, whose turn may be late; then one plain
 //! `fdatasync` makes durable all the direct writes that have completed.
