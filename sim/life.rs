@@ -92,7 +92,7 @@ async fn open(
     tuning: &Tuning,
 ) -> Result<Opened<World>, String> {
     for _ in 0..LOCK_TRIES_MAX {
-        let before = lattice::Before::look(run);
+        let (before, nothing_there) = (lattice::Before::look(run), check::nothing_there(run));
         run.opening(executor.now());
         let opened = Engine::open_in(env.clone(), tuning.options(&run.plan.shape)).await;
         run.opened(executor.now());
@@ -112,9 +112,11 @@ async fn open(
                     Event::Opened(record::Opened::of(&opened.report, allowed))
                 });
                 audit::opened(run, &opened);
-                match before {
-                    Some(before) => before.judge_opened(run, &opened),
-                    None => check_recovery(run, &opened),
+                if let Some(before) = before {
+                    before.judge_opened(run, &opened);
+                } else {
+                    check::i3_created_once(nothing_there, &opened.report);
+                    check_recovery(run, &opened);
                 }
                 return Ok(opened);
             }

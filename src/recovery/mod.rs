@@ -98,7 +98,7 @@ pub(crate) async fn recover<E: Env>(
     let head = work.land(manifest).await?;
     work.clean(&head.manifest, &findings).await;
     let mut report = report(&plan, base.as_ref(), &rebuilt, skipped, token);
-    report.created = head.manifest.lives.len() == 1 && work.old.lives.is_empty();
+    report.created = work.old.lives.is_empty();
     report.tails = findings.iter().map(|found| found.tail.clone()).collect();
     report.took = env.clock().now().since(started);
     let replayed_bytes = rebuilt.iter().map(|core| core.replayed_bytes).sum();
