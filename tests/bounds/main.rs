@@ -2,13 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod stall;
+#[path = "../watched/mod.rs"]
+mod watched;
 
 use std::path::Path;
 
 use highwater::env::Blocking;
 use highwater::{CoreHandle, Engine, Epoch, EpochMark, ErrorKind, Opened, Options, Result};
 
-use stall::StallEnv;
+use stall::Stall;
 
 /// Bytes of a record's header, which the state keeps with every key and value.
 const HEADER_BYTES: u64 = 8;
@@ -120,12 +122,13 @@ fn memory_stays_below_one_and_a_half_times_the_records_however_their_sizes_chang
 fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
     const QUEUE_BYTES: u64 = 128 << 10;
     let dir = tempfile::tempdir().unwrap();
-    let env = StallEnv::default();
+    let disk = Stall::default();
+    let env = disk.env();
     let options = options(dir.path()).queue_bytes(128 << 10).batch_bytes(16 << 10);
     let opened = env.block_on(Engine::open_in(env.clone(), options.clone())).unwrap();
     let Opened { engine, mut cores, .. } = opened;
 
-    env.stall();
+    disk.begin();
     let (refused, taken_bytes) = put_until_busy(&mut cores[0], 0, 100);
     assert!(taken_bytes <= QUEUE_BYTES, "{taken_bytes} bytes were taken into a queue of {QUEUE_BYTES}");
     assert!(
@@ -137,7 +140,7 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
     assert_eq!(engine.durable_epoch(), Epoch(0));
     engine.check().unwrap();
 
-    env.release();
+    disk.release();
     env.block_on(cores[0].ready().into_future()).unwrap();
     for number in refused..2 * refused {
         put(engine.env(), &mut cores[0], &key(number), &[b'v'; 100]);
@@ -157,18 +160,19 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
 #[test]
 fn records_larger_than_a_log_buffer_queue_one_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
-    let env = StallEnv::default();
+    let disk = Stall::default();
+    let env = disk.env();
     let options = options(dir.path()).queue_bytes(64 << 10).batch_bytes(16 << 10);
     let opened = env.block_on(Engine::open_in(env.clone(), options)).unwrap();
     let Opened { engine, mut cores, .. } = opened;
 
-    env.stall();
+    disk.begin();
     let (refused, _) = put_until_busy(&mut cores[0], 0, 200 << 10);
     assert_eq!(refused, 1, "large records in the queue");
     // Small ones still have the buffers of the pool.
     cores[0].put(b"small", b"1").unwrap();
 
-    env.release();
+    disk.release();
     put(engine.env(), &mut cores[0], &key(refused), &vec![b'v'; 200 << 10]);
     let epoch = end_epoch(engine.env(), &mut cores[0]);
     engine.wait_durable(epoch).unwrap();

@@ -10,6 +10,8 @@
 
 mod model;
 mod syncs;
+#[path = "../watched/mod.rs"]
+mod watched;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;

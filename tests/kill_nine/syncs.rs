@@ -1,14 +1,15 @@
 //! Syncs counted per acknowledgement: a build in which one was forgotten fails here, though no kill notices.
 
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use bytes::{Bytes, BytesMut};
-use highwater::env::{Blocking, Env, StdEnv, SystemEnv};
-use highwater::vfs::{Entry, File, OpenMode, SystemVfs, Vfs};
+use bytes::Bytes;
+use highwater::env::{Blocking, SystemEnv};
+use highwater::vfs::SystemVfs;
 use highwater::{Backend, DurableWrite, Engine, EpochMark, Opened, Options};
+
+use crate::watched::{Watch, WatchedEnv};
 
 /// A call that has completed.
 enum Event {
@@ -33,10 +34,6 @@ impl Events {
         self.0.lock().unwrap().push(event);
     }
 
-    fn count(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
-
     /// Whether the write that holds `marker` completed, and a sync of its file that began later completed too.
     fn is_durable(&self, marker: &[u8]) -> bool {
         let events = self.0.lock().unwrap();
@@ -53,163 +50,17 @@ impl Events {
     }
 }
 
-#[derive(Clone)]
-struct CountingEnv {
-    vfs: SystemVfs,
-    events: Events,
-}
-
-impl std::fmt::Debug for CountingEnv {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CountingEnv")
-    }
-}
-
-impl Env for CountingEnv {
-    type Vfs = CountingVfs;
-    type InlineVfs = CountingVfs;
-    type Clock = <StdEnv as Env>::Clock;
-    type Spawn = <StdEnv as Env>::Spawn;
-    type Entropy = <StdEnv as Env>::Entropy;
-
-    fn vfs(&self) -> io::Result<CountingVfs> {
-        Ok(CountingVfs(self.vfs, self.events.clone()))
+impl Watch for Events {
+    fn begins(&self) -> usize {
+        self.0.lock().unwrap().len()
     }
 
-    fn inline_vfs(&self) -> io::Result<CountingVfs> {
-        self.vfs()
+    fn wrote(&self, file: &Path, data: Bytes, durable: bool) {
+        self.push(Event::Write { file: file.to_owned(), data, durable });
     }
 
-    fn clock(&self) -> Self::Clock {
-        StdEnv.clock()
-    }
-
-    fn spawn(&self) -> Self::Spawn {
-        StdEnv.spawn()
-    }
-
-    fn entropy(&self) -> Self::Entropy {
-        StdEnv.entropy()
-    }
-}
-
-impl Blocking for CountingEnv {
-    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
-        StdEnv.block_on(future)
-    }
-}
-
-#[derive(Clone)]
-struct CountingVfs(SystemVfs, Events);
-
-struct CountingFile {
-    inner: <SystemVfs as Vfs>::File,
-    path: PathBuf,
-    events: Events,
-}
-
-impl CountingVfs {
-    fn wrap(&self, path: &Path, inner: <SystemVfs as Vfs>::File) -> CountingFile {
-        CountingFile { inner, path: path.to_owned(), events: self.1.clone() }
-    }
-}
-
-impl Vfs for CountingVfs {
-    type File = CountingFile;
-    type Lock = <SystemVfs as Vfs>::Lock;
-
-    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<CountingFile> {
-        Ok(self.wrap(path, self.0.open(path, mode).await?))
-    }
-
-    async fn create_new(&self, path: &Path) -> io::Result<CountingFile> {
-        Ok(self.wrap(path, self.0.create_new(path).await?))
-    }
-
-    async fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir(path).await
-    }
-
-    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.link(from, to).await
-    }
-
-    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to).await
-    }
-
-    async fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path).await
-    }
-
-    async fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
-        self.0.list(path).await
-    }
-
-    async fn lock(&self, path: &Path) -> io::Result<Self::Lock> {
-        self.0.lock(path).await
-    }
-
-    async fn free_space(&self, path: &Path) -> io::Result<u64> {
-        self.0.free_space(path).await
-    }
-
-    async fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.sync_dir(path).await
-    }
-}
-
-impl File for CountingFile {
-    async fn len(&self) -> io::Result<u64> {
-        self.inner.len().await
-    }
-
-    async fn link_count(&self) -> io::Result<u64> {
-        self.inner.link_count().await
-    }
-
-    async fn read_at(&self, offset: u64, buffer: BytesMut) -> io::Result<(BytesMut, usize)> {
-        self.inner.read_at(offset, buffer).await
-    }
-
-    async fn write_at(&self, offset: u64, data: Bytes) -> io::Result<usize> {
-        let count = self.inner.write_at(offset, data.clone()).await?;
-        self.events.push(Event::Write { file: self.path.clone(), data: data.slice(..count), durable: false });
-        Ok(count)
-    }
-
-    async fn write_at_and_sync(&self, offset: u64, data: Bytes) -> io::Result<usize> {
-        let count = self.inner.write_at_and_sync(offset, data.clone()).await?;
-        let durable = count == data.len();
-        self.events.push(Event::Write { file: self.path.clone(), data: data.slice(..count), durable });
-        Ok(count)
-    }
-
-    async fn sync_data(&self) -> io::Result<()> {
-        let covers = self.events.count();
-        self.inner.sync_data().await?;
-        self.events.push(Event::Sync { file: self.path.clone(), covers });
-        Ok(())
-    }
-
-    async fn allocate(&self, bytes: u64) -> io::Result<()> {
-        self.inner.allocate(bytes).await
-    }
-
-    async fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.inner.set_len(bytes).await
-    }
-
-    fn depth_max(&self) -> usize {
-        self.inner.depth_max()
-    }
-
-    fn failures_are_own(&self) -> bool {
-        self.inner.failures_are_own()
-    }
-
-    fn write_unit(&self) -> u32 {
-        self.inner.write_unit()
+    fn synced(&self, file: &Path, since: usize) {
+        self.push(Event::Sync { file: file.to_owned(), covers: since });
     }
 }
 
@@ -243,14 +94,14 @@ fn every_acknowledged_commit_is_behind_a_completed_sync() {
     let dir = tempfile::tempdir().unwrap();
     for (number, vfs) in means().into_iter().enumerate() {
         for inline in [false, true] {
-            let env = CountingEnv { vfs, events: Events::default() };
+            let env = WatchedEnv { vfs, watch: Events::default() };
             let path = dir.path().join(format!("{number}-inline-{inline}"));
             commits_behind_syncs(&env, options(&path).cores(2).inline(inline));
         }
     }
 }
 
-fn commits_behind_syncs(env: &CountingEnv, options: Options) {
+fn commits_behind_syncs(env: &WatchedEnv<Events>, options: Options) {
     let Opened { engine, mut cores, .. } = env.block_on(Engine::open_in(env.clone(), options)).unwrap();
     for number in 0..100_u64 {
         let mut markers = Vec::new();
@@ -265,7 +116,7 @@ fn commits_behind_syncs(env: &CountingEnv, options: Options) {
         }
         engine.wait_durable(epoch.unwrap()).unwrap();
         for marker in markers {
-            assert!(env.events.is_durable(marker.as_bytes()), "acknowledged without a sync: {marker}");
+            assert!(env.watch.is_durable(marker.as_bytes()), "acknowledged without a sync: {marker}");
         }
     }
     engine.close(cores).unwrap();
