@@ -46,6 +46,7 @@ mod race;
 mod recovery;
 mod route;
 mod state;
+mod turns;
 mod verify;
 
 pub use engine::{

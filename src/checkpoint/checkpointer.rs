@@ -30,6 +30,7 @@ use crate::manifest::store::{self, Head, Landing};
 use crate::manifest::{Author, Checkpoint, Manifest};
 use crate::parallel;
 use crate::route::Route;
+use crate::turns::Turns;
 use crate::wal::{self, LogId, segment_numbers};
 
 /// Cores get threads of their own once they hold this part of the memory that they may use.
@@ -185,11 +186,13 @@ impl<E: Env> Checkpointer<E> {
     async fn run_jobs(&mut self, epoch: Epoch) -> Result<Vec<Done>> {
         let threads_bytes = self.spec.memory_bytes / THREADS_PART;
         let many = self.followers.iter().any(|follower| follower.delta.held_bytes() >= threads_bytes);
-        let followers = std::mem::take(&mut self.followers);
+        let (followers, rewrites) = (std::mem::take(&mut self.followers), Arc::default());
         let jobs: Vec<_> = (0..)
             .map(CoreId)
             .zip(followers)
-            .map(|(core, follower)| (self.job(core, epoch, follower), self.entropy.clone(), self.env.clock()))
+            .map(|(core, follower)| {
+                (self.job(core, epoch, follower, &rewrites), self.entropy.clone(), self.env.clock())
+            })
             .collect();
         if many {
             let jobs = jobs.into_iter().map(|(job, entropy, clock)| {
@@ -203,7 +206,7 @@ impl<E: Env> Checkpointer<E> {
         parallel::beside(jobs.collect()).await.into_iter().collect()
     }
 
-    fn job(&self, core: CoreId, epoch: Epoch, follower: Follower) -> Job {
+    fn job(&self, core: CoreId, epoch: Epoch, follower: Follower, rewrites: &Arc<Turns>) -> Job {
         let manifest = &self.head.manifest;
         let Manifest { database, token, cores, .. } = *manifest;
         let newest = manifest.newest_checkpoint();
@@ -228,6 +231,7 @@ impl<E: Env> Checkpointer<E> {
             lives: lives.collect(),
             cut: cut.map_or((SegmentNo(0), Lsn(0)), |cut| (cut.segment, cut.lsn)),
             follower,
+            rewrites: Arc::clone(rewrites),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::env::{Clock, Entropy};
 use crate::error::{Error, Result};
 use crate::ids::{DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::{CheckpointFile, Cut, FileKind, FileName};
+use crate::turns::Turns;
 use crate::vfs::Vfs;
 use crate::wal::{self, LogId, WalReader, segment_of};
 
@@ -44,6 +45,9 @@ pub(super) struct Job {
     pub(super) lives: Vec<wal::Life>,
     pub(super) cut: (SegmentNo, Lsn),
     pub(super) follower: Follower,
+    /// To rewrite a base, which opens all files of a chain: one core at a time, so that what is open and read ahead at once
+    /// does not grow with the number of cores.
+    pub(super) rewrites: Arc<Turns>,
 }
 
 /// What a job works with, on the thread where it runs.
@@ -202,6 +206,7 @@ impl Job {
 
     /// A new base from the files of the core, read back before anything relies on it.
     async fn rewrite<V: Vfs, N: Entropy>(&self, world: &World<'_, V, N>) -> Result<Written> {
+        let _turn = Arc::clone(&self.rewrites).take().await;
         let (root, database) = (&self.spec.root, self.names.database);
         let through = self.chain.last().map_or(Epoch(0), |file| file.through_epoch);
         let target = self.header(world.entropy, FileKind::Base, Epoch(0), through);

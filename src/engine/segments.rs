@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::env::{Clock, Entropy, Env};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{CoreId, Nonce, SegmentNo};
 use crate::race::race;
+use crate::turns::{Turn, Turns};
 use crate::vfs::{Vfs, retry};
 use crate::wal::{LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, segment_path};
 
@@ -41,39 +41,11 @@ struct Stock {
     retired: VecDeque<SegmentNo>,
 }
 
-/// Who may give names in the directory of one core's log: one at a time.
-#[derive(Debug, Default)]
-struct Turns {
-    taken: AtomicBool,
-    freed: Event,
-}
-
-impl Turns {
-    async fn take(self: Arc<Self>) -> Turn {
-        loop {
-            let freed = self.freed.listen();
-            if !self.taken.swap(true, Ordering::AcqRel) {
-                return Turn(self);
-            }
-            freed.await;
-        }
-    }
-}
-
-/// The right to give names, until it is dropped.
-pub(crate) struct Turn(Arc<Turns>);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
-        self.0.freed.notify(usize::MAX);
-    }
-}
-
 /// The stocks of all cores.
 #[derive(Debug)]
 pub(crate) struct Supply {
     cores: Vec<Mutex<Stock>>,
+    /// Per core, to give names in the directory of its log.
     turns: Vec<Arc<Turns>>,
     /// Notified when a segment was taken or retired, and when the engine stops.
     wanted: Event,
