@@ -2,11 +2,12 @@
 
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one counts and passes on")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use mimalloc::MiMalloc;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::Test;
@@ -23,7 +24,7 @@ const ROUNDS: usize = 8;
 /// an end; a disk that stays behind takes 100 KB and more, and between two rounds there are 40 of them.
 const GROWTH_MAX: i64 = 256 << 10;
 
-/// The system's allocator. It counts while somebody wants to know.
+/// A fast allocator. It counts while somebody wants to know.
 struct Counting;
 
 #[global_allocator]
@@ -40,31 +41,31 @@ impl Counting {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
+// SAFETY: every call goes to `MiMalloc` as it came; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::add(layout.size(), 1);
         // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::add(layout.size(), 1);
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         Self::add(layout.size(), -1);
-        // SAFETY: the caller keeps the contract of `dealloc`; `memory` is from `System`.
-        unsafe { System.dealloc(memory, layout) }
+        // SAFETY: the caller keeps the contract of `dealloc`; `memory` is from `MiMalloc`.
+        unsafe { MiMalloc.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         Self::add(layout.size(), -1);
         Self::add(new_size, 1);
-        // SAFETY: the caller keeps the contract of `realloc`; `memory` is from `System`.
-        unsafe { System.realloc(memory, layout, new_size) }
+        // SAFETY: the caller keeps the contract of `realloc`; `memory` is from `MiMalloc`.
+        unsafe { MiMalloc.realloc(memory, layout, new_size) }
     }
 }
 
