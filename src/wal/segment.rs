@@ -42,6 +42,9 @@ pub(crate) const FRAMES_START: u64 = WRITE_UNIT_BYTES_MAX as u64;
 /// The same in memory.
 const FRAMES_START_INDEX: usize = WRITE_UNIT_BYTES_MAX as usize;
 
+/// What the rest of a header is compared with.
+static ZEROES: [u8; FRAMES_START_INDEX] = [0; FRAMES_START_INDEX];
+
 /// Digits of a number in a name: those of the greatest u64.
 const NAME_DIGITS: usize = 20;
 
@@ -174,7 +177,7 @@ impl SegmentHeader {
             )
             .at(path));
         }
-        if page[HEADER_USED_BYTES..].iter().any(|byte| *byte != 0) {
+        if page[HEADER_USED_BYTES..] != ZEROES[HEADER_USED_BYTES..] {
             return Err(broken("bytes 128 to 4095 are not zero"));
         }
         header.log.check().map_err(|_| broken("a size is outside the limits of the format"))?;

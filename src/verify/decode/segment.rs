@@ -8,6 +8,9 @@ pub(crate) const FRAMES: u64 = 4096;
 /// The bytes of a segment that [`Front::read`] looks at: the header and the first write unit.
 pub(crate) const FRONT_BYTES: usize = 8192;
 
+/// What the rest of a header is compared with.
+static ZEROES: [u8; 4096] = [0; 4096];
+
 /// Kinds of frames.
 pub(crate) const START: u8 = 1;
 pub(crate) const RECORDS: u8 = 2;
@@ -78,7 +81,7 @@ impl SegmentHeader {
     pub(crate) fn read(bytes: &[u8], number: u64) -> Result<Self, String> {
         let header = slice(bytes, 0, 4096)?;
         let salt = crc(0, &header[..124]);
-        let rest = header[74..124].iter().chain(&header[128..]).all(|byte| *byte == 0);
+        let rest = header[74..124] == ZEROES[74..124] && header[128..] == ZEROES[128..];
         if &header[..8] != b"HWALSEG\0" || u32_at(header, 124)? != salt || u32_at(header, 8)? != 1 || !rest {
             return Err("a bad segment header".into());
         }
