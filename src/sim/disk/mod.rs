@@ -255,16 +255,16 @@ impl Disk {
 
     /// Shows the path of every name in the cache, in order.
     fn walk_paths(&self, mut show: impl FnMut(&Path, Node)) {
-        let mut path = PathBuf::new();
-        let mut depth_now = 0;
+        let (mut path, mut ends) = (String::new(), Vec::new());
         self.names.walk(&mut |depth, name, node| {
-            while depth_now > depth {
-                path.pop();
-                depth_now -= 1;
+            ends.truncate(index(u64::from(depth)));
+            path.truncate(ends.last().copied().unwrap_or(0));
+            if !path.is_empty() {
+                path.push('/');
             }
-            path.push(name);
-            depth_now = depth + 1;
-            show(&path, node);
+            path.push_str(name);
+            ends.push(path.len());
+            show(Path::new(&path), node);
         });
     }
 

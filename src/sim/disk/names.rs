@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::table::Table;
@@ -125,16 +125,13 @@ impl Names {
     fn walk_to<'a>(&self, path: &'a Path) -> io::Result<Option<(Inode, &'a str)>> {
         let mut directory = Inode::ROOT;
         let mut last: Option<&str> = None;
-        for component in path.components() {
-            let name = match component {
-                Component::RootDir | Component::CurDir => continue,
-                Component::Normal(name) => {
-                    name.to_str().ok_or_else(|| error(io::ErrorKind::InvalidInput, path, "is not UTF-8"))?
-                }
-                Component::ParentDir | Component::Prefix(_) => {
-                    return Err(error(io::ErrorKind::InvalidInput, path, "is not a plain path"));
-                }
-            };
+        let text = path.to_str().ok_or_else(|| error(io::ErrorKind::InvalidInput, path, "is not UTF-8"))?;
+        for name in text.split('/') {
+            match name {
+                "" | "." => continue,
+                ".." => return Err(error(io::ErrorKind::InvalidInput, path, "is not a plain path")),
+                _ => {}
+            }
             if let Some(before) = last.replace(name) {
                 directory = match self.entries(directory).get(before) {
                     Some(Node::Directory(inode)) => *inode,
