@@ -106,7 +106,7 @@ impl Aftermath {
         let paths = Paths::of(disk);
         let names = disk.names.pending.iter().map(|change| paths.fate(change, true)).collect();
         let mut files = Vec::new();
-        for (inode, file) in disk.files.iter().filter(|(_, file)| !file.is_settled()) {
+        for (&inode, file) in disk.files.iter().filter(|(_, file)| !file.is_settled()) {
             let dirty: BTreeSet<u64> = file.writes.iter().flat_map(super::file::Write::sectors).collect();
             let fate = |sector| {
                 if dirty.contains(&sector) { SectorFate::Unsynced } else { SectorFate::Durable }
@@ -136,10 +136,10 @@ impl Aftermath {
         let names = names.map(|(change, option)| paths.fate(change, *option > 0)).collect();
         let slots: BTreeMap<Inode, Range<usize>> = pending.files.iter().cloned().collect();
         let mut files = Vec::new();
-        for (inode, file) in before.files.iter().filter(|(_, file)| !file.is_settled()) {
+        for (&inode, file) in before.files.iter().filter(|(_, file)| !file.is_settled()) {
             let decided = slots.get(&inode).cloned().unwrap_or(0..0);
             let decided = pending.slots[decided.clone()].iter().zip(&combination[decided]);
-            let now = after.files.get(inode).map(|file| &file.cache);
+            let now = after.files.get(&inode).map(|file| &file.cache);
             files.push(FileFate {
                 number: inode.number(),
                 path: paths.of_file(inode).unwrap_or_default(),

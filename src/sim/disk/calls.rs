@@ -118,7 +118,7 @@ impl Disk {
     pub(in crate::sim) fn collect(&mut self, is_open: impl Fn(Inode) -> bool) {
         let mut named = vec![false; super::index(self.last_inode) + 1];
         self.names.each_file(|Inode(number)| named[super::index(number)] = true);
-        self.files.retain(|inode| named[super::index(inode.number())] || is_open(inode));
+        self.files.retain(|inode| named[super::index(inode.number())] || is_open(*inode));
     }
 
     fn change_names(&mut self, edits: [Option<(Place, Option<Node>)>; 2]) -> Stamp {
@@ -252,7 +252,7 @@ impl Disk {
 
     /// Files that have bytes, in the order of their creation.
     pub(in crate::sim) fn files_with_bytes(&self) -> Vec<Inode> {
-        self.files.iter().filter(|(_, file)| file.cache.len() > 0).map(|(inode, _)| inode).collect()
+        self.files.iter().filter(|(_, file)| file.cache.len() > 0).map(|(inode, _)| *inode).collect()
     }
 
     /// Some of what is complete reaches the platter early, in no order. A disk that keeps order does nothing.

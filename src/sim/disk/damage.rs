@@ -157,7 +157,7 @@ impl Disk {
             }
             let len = old.map_or(0, |old| self.len(old));
             if let Some(inode) = new
-                && !self.files.contains(inode)
+                && !self.files.contains(&inode)
             {
                 self.files.insert(inode, Arc::new(before.at_rest(inode)));
                 // Of a disk that had gone further: the number is taken here too.

@@ -111,7 +111,7 @@ impl fmt::Debug for Crash<'_> {
 #[derive(Clone)]
 pub struct Disk {
     personality: Personality,
-    files: Table<Arc<FileNode>>,
+    files: Table<Inode, Arc<FileNode>>,
     names: Names,
     last_stamp: u64,
     last_inode: u64,
@@ -134,7 +134,7 @@ impl Disk {
         assert!((1..=16).contains(&personality.depth_max), "a depth of {}", personality.depth_max);
         Self {
             personality,
-            files: Table::new(),
+            files: Table::default(),
             names: Names::new(),
             last_stamp: 0,
             last_inode: 0,
@@ -375,11 +375,11 @@ impl Disk {
     /// After the names on the platter were decided: drops what they do not lead to.
     fn forget_unreached(&mut self) {
         let reached = self.names.reboot();
-        self.files.retain(|inode| reached.binary_search(&inode).is_ok());
+        self.files.retain(|inode| reached.binary_search(inode).is_ok());
     }
 
     fn file_mut(&mut self, inode: Inode) -> &mut FileNode {
-        Arc::make_mut(self.files.get_mut(inode).expect("an open file exists"))
+        Arc::make_mut(self.files.get_mut(&inode).expect("an open file exists"))
     }
 }
 

@@ -8,7 +8,7 @@
 //!     need (N2). It says nothing about the name of the directory itself, nor about any file's bytes.
 //! N4. After a failed sync, what was lost is neither pending nor on the platter: no later sync finds it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,12 +36,12 @@ pub(super) enum Node {
     Directory(Inode),
 }
 
-type Entries = BTreeMap<Arc<str>, Node>;
+type Entries = Table<Arc<str>, Node>;
 
 #[derive(Clone, Default)]
 struct Directory {
-    cache: Arc<Entries>,
-    platter: Arc<Entries>,
+    cache: Entries,
+    platter: Entries,
 }
 
 /// One entry of one directory, before and after.
@@ -94,15 +94,13 @@ pub(super) struct Place {
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Names {
-    directories: Table<Directory>,
-    pub(super) pending: Vec<Change>,
+    directories: Table<Inode, Directory>,
+    pub(super) pending: Arc<Vec<Change>>,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
-        let mut directories = Table::new();
-        directories.insert(Inode::ROOT, Directory::default());
-        Self { directories, pending: Vec::new() }
+        Self { directories: Table::of(vec![(Inode::ROOT, Directory::default())]), pending: Arc::default() }
     }
 
     /// What `path` leads to, as the cache has it. Paths start at the root, with or without a slash.
@@ -126,7 +124,10 @@ impl Names {
         let mut directory = Inode::ROOT;
         let mut last: Option<&str> = None;
         let text = path.to_str().ok_or_else(|| error(io::ErrorKind::InvalidInput, path, "is not UTF-8"))?;
-        for name in text.split('/') {
+        let mut rest = Some(text);
+        while let Some(text) = rest {
+            let name;
+            (name, rest) = first_name(text);
             match name {
                 "" | "." => continue,
                 ".." => return Err(error(io::ErrorKind::InvalidInput, path, "is not a plain path")),
@@ -146,7 +147,7 @@ impl Names {
     }
 
     pub(super) fn look_up(&self, place: &Place) -> Option<Node> {
-        self.entries(place.directory).get(&place.name).copied()
+        self.entries(place.directory).get(&*place.name).copied()
     }
 
     /// The entries of one directory, as the cache has them.
@@ -165,19 +166,19 @@ impl Names {
             .map(|edit| edit.map(|(place, to)| Edit { directory: place.directory, name: place.name, to }));
         for edit in edits.iter().flatten() {
             let directory = self.directory_mut(edit.directory);
-            put(Arc::make_mut(&mut directory.cache), edit);
+            put(&mut directory.cache, edit);
         }
-        self.pending.push(Change { stamp, done: Stamp::NEVER, edits });
+        Arc::make_mut(&mut self.pending).push(Change { stamp, done: Stamp::NEVER, edits });
     }
 
     pub(super) fn complete(&mut self, stamp: Stamp, now: Stamp) {
-        for change in self.pending.iter_mut().filter(|change| change.stamp == stamp) {
+        for change in Arc::make_mut(&mut self.pending).iter_mut().filter(|change| change.stamp == stamp) {
             change.done = now;
         }
     }
 
     pub(super) fn complete_all(&mut self, now: Stamp) {
-        for change in &mut self.pending {
+        for change in Arc::make_mut(&mut self.pending) {
             change.done = change.done.min(now);
         }
     }
@@ -208,7 +209,7 @@ impl Names {
     pub(super) fn persist(&mut self, change: &Change) {
         for edit in change.edits.iter().flatten() {
             let directory = self.directory_mut(edit.directory);
-            put(Arc::make_mut(&mut directory.platter), edit);
+            put(&mut directory.platter, edit);
         }
     }
 
@@ -230,21 +231,21 @@ impl Names {
     /// What a power cut leaves, after the kept changes are on the platter: the cache is read anew, nothing is
     /// pending, and what no name leads to is gone. Returns the files that are left, ascending.
     pub(super) fn reboot(&mut self) -> Vec<Inode> {
-        self.pending.clear();
+        self.pending = Arc::default();
         let mut files = Vec::new();
-        let mut reached = Table::new();
+        let mut reached = Vec::new();
         let mut walk = vec![Inode::ROOT];
         while let Some(inode) = walk.pop() {
-            let platter = Arc::clone(&self.directories[inode].platter);
+            let platter = self.directories[inode].platter.clone();
             for node in platter.values() {
                 match node {
                     Node::File(file) => files.push(*file),
                     Node::Directory(directory) => walk.push(*directory),
                 }
             }
-            reached.insert(inode, Directory { cache: Arc::clone(&platter), platter });
+            reached.push((inode, Directory { cache: platter.clone(), platter }));
         }
-        self.directories = reached;
+        self.directories = Table::of(reached);
         files.sort_unstable();
         files
     }
@@ -267,7 +268,7 @@ impl Names {
         };
         for Directory { cache, platter } in self.directories.values() {
             cache.values().for_each(|node| add(Some(*node)));
-            if !Arc::ptr_eq(cache, platter) {
+            if !cache.is_shared_with(platter) {
                 platter.values().for_each(|node| add(Some(*node)));
             }
         }
@@ -298,7 +299,7 @@ impl Names {
     }
 
     fn walk_from(&self, directory: Inode, depth: u32, show: &mut dyn FnMut(u32, &str, Node)) {
-        for (name, node) in self.entries(directory) {
+        for (name, node) in self.entries(directory).iter() {
             show(depth, name, *node);
             if let Node::Directory(inode) = node {
                 self.walk_from(*inode, depth + 1, show);
@@ -309,8 +310,11 @@ impl Names {
     /// Takes the changes that `wanted` names, and those that they need, out of the pending ones.
     pub(super) fn take(&mut self, wanted: impl Fn(&Change) -> bool) -> Vec<Change> {
         let mut taken: Vec<Change> = Vec::new();
+        if self.pending.is_empty() {
+            return taken;
+        }
         let mut rest = Vec::new();
-        for change in std::mem::take(&mut self.pending).into_iter().rev() {
+        for change in std::mem::take(Arc::make_mut(&mut self.pending)).into_iter().rev() {
             if wanted(&change) || taken.iter().any(|later| later.needs(&change)) {
                 taken.push(change);
             } else {
@@ -319,12 +323,20 @@ impl Names {
         }
         taken.reverse();
         rest.reverse();
-        self.pending = rest;
+        self.pending = Arc::new(rest);
         taken
     }
 
     fn directory_mut(&mut self, inode: Inode) -> &mut Directory {
-        self.directories.get_mut(inode).expect("a place names a directory that exists")
+        self.directories.get_mut(&inode).expect("a place names a directory that exists")
+    }
+}
+
+/// The first name of a path, and what is behind it.
+fn first_name(path: &str) -> (&str, Option<&str>) {
+    match path.bytes().position(|byte| byte == b'/') {
+        Some(end) => (&path[..end], Some(&path[end + 1..])),
+        None => (path, None),
     }
 }
 
@@ -343,7 +355,7 @@ fn put(entries: &mut Entries, edit: &Edit) {
     match edit.to {
         Some(node) => entries.insert(Arc::clone(&edit.name), node),
         None => entries.remove(&edit.name),
-    };
+    }
 }
 
 pub(super) fn not_found(path: &Path) -> io::Error {

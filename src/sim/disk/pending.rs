@@ -90,10 +90,10 @@ impl Pending {
         } else {
             // What only open handles hold does not survive them.
             let named = disk.names.files();
-            base.files.retain(|inode| named.binary_search(&inode).is_ok());
+            base.files.retain(|inode| named.binary_search(inode).is_ok());
         }
         let mut files = Vec::new();
-        for (inode, file) in base.files.clone().iter() {
+        for (&inode, file) in base.files.clone().iter() {
             if file.is_settled() {
                 continue;
             }
@@ -226,8 +226,8 @@ fn file_slots(disk: &Disk, inode: Inode, file: &FileNode) -> Vec<Slot> {
         slots.push(Slot::Length { lens });
     }
     if disk.personality.stale_extension && longest > file.platter.len() {
-        let donor = disk.files.iter().find(|(other, file)| *other != inode && file.platter.len() > 0);
-        slots.push(Slot::Stale { donor: donor.map(|(other, _)| other) });
+        let donor = disk.files.iter().find(|(other, file)| **other != inode && file.platter.len() > 0);
+        slots.push(Slot::Stale { donor: donor.map(|(other, _)| *other) });
     }
     let garbage = !disk.personality.power_safe_overwrite;
     let mut sectors: BTreeMap<u64, Vec<(Stamp, Option<Bytes>)>> = BTreeMap::new();
