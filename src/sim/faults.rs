@@ -361,10 +361,12 @@ impl Faults {
     }
 
     /// Whether a fault of `class` hits a call on something in the directory of `path`.
+    #[inline]
     pub(super) fn fires(&mut self, class: FaultClass, path: &Path) -> bool {
-        if self.stopped {
-            return false;
-        }
+        !self.stopped && self.draw(class, path)
+    }
+
+    fn draw(&mut self, class: FaultClass, path: &Path) -> bool {
         let rate = self.plan.rate(class);
         if rate == 0.0 && self.plan.only.is_none() {
             return false;

@@ -101,7 +101,8 @@ struct State {
     incarnation: u64,
     calls: u64,
     flights: BTreeMap<u64, Flight>,
-    open: BTreeMap<Inode, u64>,
+    /// Files that somebody holds, each as often as it is held.
+    open: Vec<Inode>,
     locked: BTreeSet<Inode>,
     dead: DeadCalls,
     hook: Option<BoundaryHook>,
@@ -145,7 +146,7 @@ impl SimDisk {
             incarnation: 0,
             calls: 0,
             flights: BTreeMap::new(),
-            open: BTreeMap::new(),
+            open: Vec::new(),
             locked: BTreeSet::new(),
             dead: DeadCalls::default(),
             hook: None,
@@ -344,18 +345,16 @@ impl State {
     }
 
     fn hold(&mut self, inode: Inode) {
-        *self.open.entry(inode).or_insert(0) += 1;
+        self.open.push(inode);
     }
 
     fn let_go(&mut self, inode: Inode) {
-        if let Some(count) = self.open.get_mut(&inode) {
-            *count -= 1;
-            if *count == 0 {
-                self.open.remove(&inode);
-            }
+        if let Some(at) = self.open.iter().rposition(|open| *open == inode) {
+            self.open.swap_remove(at);
         }
     }
 
+    #[inline]
     fn boundary(&mut self, call: &call::Call<'_>, phase: Phase, at: Tick) {
         for hook in [&mut self.hook, &mut self.machine].into_iter().flatten() {
             let path = Arc::clone(call.path);

@@ -195,7 +195,7 @@ impl Vfs for SimVfs {
             let State { disk, faults, .. } = state;
             disk.sync_dir(directory, began, fate, faults.choices(FaultClass::DirSyncError, fate));
             let open = &state.open;
-            state.disk.collect(|inode| open.contains_key(&inode));
+            state.disk.collect(|inode| open.contains(&inode));
             Effect::plain(match fate {
                 SyncFate::Done | SyncFate::Forgotten => Ok(()),
                 _ => Err(device_error("sync of a directory")),
