@@ -11,10 +11,13 @@ pub(super) const PAGE_BYTES: usize = 4096;
 /// Room behind a chunk's usual size: for the block that completes it.
 const SLACK_BYTES: usize = 128 * 1024;
 
+/// So much of a chunk's room is filled with zeroes at a time, in front of what is gathered: of a small file little.
+const STEP_BYTES: usize = 16 * 1024;
+
 /// Bytes that are gathered for one write.
 #[derive(Default)]
 pub(super) struct Chunk {
-    /// As long as the room is; empty before the first use.
+    /// As long as the part of the room that may be written; without room before the first use.
     room: BytesMut,
     used: usize,
 }
@@ -38,11 +41,20 @@ impl Chunk {
     pub(super) fn extend_by(&mut self, count: usize) -> &mut [u8] {
         let end = self.used + count;
         if end > self.room.len() {
-            let mut wider = aligned(end.max(2 * self.room.len()).max(CHUNK_BYTES + SLACK_BYTES));
-            wider[..self.used].copy_from_slice(self.bytes());
-            self.room = wider;
+            self.widen(end);
         }
         &mut self.room[std::mem::replace(&mut self.used, end)..end]
+    }
+
+    /// Makes the first `end` bytes of the room ready, and a step more.
+    fn widen(&mut self, end: usize) {
+        if end > self.room.capacity() {
+            let bytes = end.max(2 * self.room.capacity()).max(CHUNK_BYTES + SLACK_BYTES);
+            let mut wider = on_page(BytesMut::with_capacity(bytes + PAGE_BYTES));
+            wider.extend_from_slice(self.bytes());
+            self.room = wider;
+        }
+        self.room.resize((end + STEP_BYTES).min(self.room.capacity()), 0);
     }
 
     /// The first `count` bytes, for a write.
@@ -54,26 +66,28 @@ impl Chunk {
 
     /// The memory of `written`, if nobody else holds it and it is worth keeping.
     pub(super) fn reuse(written: Bytes) -> Option<Self> {
-        let mut room = written.try_into_mut().ok()?;
-        let whole = room.capacity();
-        let usual = (CHUNK_BYTES + SLACK_BYTES..=4 * CHUNK_BYTES).contains(&whole);
+        let room = written.try_into_mut().ok()?;
+        let usual = (CHUNK_BYTES + SLACK_BYTES..=4 * CHUNK_BYTES).contains(&room.capacity());
         if !usual || !room.as_ptr().addr().is_multiple_of(PAGE_BYTES) {
             return None;
         }
-        room.resize(whole, 0);
         Some(Self { room, used: 0 })
     }
 }
 
 /// `bytes` bytes of memory that direct I/O takes.
 pub(super) fn aligned(bytes: usize) -> BytesMut {
-    let mut whole = BytesMut::zeroed(bytes + PAGE_BYTES);
+    let mut aligned = on_page(BytesMut::zeroed(bytes + PAGE_BYTES));
+    aligned.truncate(bytes);
+    aligned
+}
+
+/// The part of `whole` that begins on a page: all of its room but a page at most.
+fn on_page(mut whole: BytesMut) -> BytesMut {
     // A split at zero would hand over the buffer unshared, with another way back from `Bytes`.
     let start = match whole.as_ptr().align_offset(PAGE_BYTES) {
         0 => PAGE_BYTES,
         start => start,
     };
-    let mut aligned = whole.split_off(start);
-    aligned.truncate(bytes);
-    aligned
+    whole.split_off(start)
 }
