@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use super::delta::{DeltaBuilder, Pushed};
-use super::tap::Tap;
+use super::tap::{Held, Tap};
 use crate::codec::{EpochEnd, Record, RecordKind};
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn};
@@ -63,6 +63,8 @@ pub(super) struct Beginning {
 #[derive(Debug, Default)]
 struct Pending {
     bytes: Vec<u8>,
+    /// Memory for the tap.
+    spare: Vec<u8>,
     /// Where in `bytes` the first of them is, and its LSN.
     at: usize,
     next: Lsn,
@@ -164,22 +166,33 @@ impl Pending {
     fn extend(&mut self, tap: &Tap) {
         if self.at == self.bytes.len() {
             let taken = tap.take(std::mem::take(&mut self.bytes));
-            *self = Self { bytes: taken.bytes, next: taken.first, end: taken.next, ..Self::default() };
+            *self = self.renewed(taken);
             return;
         }
         self.bytes.drain(..self.at);
         self.searched -= self.at;
         self.ends.iter_mut().for_each(|(_, place)| *place -= self.at);
         self.at = 0;
-        self.end = tap.take_behind(self.end, &mut self.bytes).unwrap_or(self.end);
+        if let Some(end) = tap.take_from(self.end, &mut self.spare) {
+            // The writer of the log does not wait for this copy.
+            self.bytes.extend_from_slice(&self.spare);
+            self.end = end;
+        }
+    }
+
+    /// With what was taken instead of what is here.
+    fn renewed(&mut self, taken: Held) -> Self {
+        let spare = std::mem::take(&mut self.spare);
+        Self { bytes: taken.bytes, spare, next: taken.first, end: taken.next, ..Self::default() }
     }
 
     /// Goes to the record with the LSN `next`; false when it is not here.
     fn seek(&mut self, next: Lsn) -> bool {
         if self.end <= next {
             // All of it was read from the disk meanwhile.
-            *self = Self { bytes: std::mem::take(&mut self.bytes), ..Self::default() };
-            self.bytes.clear();
+            let mut bytes = std::mem::take(&mut self.bytes);
+            bytes.clear();
+            *self = self.renewed(Held { bytes, ..Held::default() });
             return false;
         }
         while self.next < next {

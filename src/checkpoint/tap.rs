@@ -73,13 +73,14 @@ impl Tap {
         std::mem::replace(&mut held, Held { bytes: spare, ..Held::default() })
     }
 
-    /// Takes what is held to the end of `bytes`, if it begins with LSN `first`; returns the LSN behind it then.
-    pub(super) fn take_behind(&self, first: Lsn, bytes: &mut Vec<u8>) -> Option<Lsn> {
+    /// Exchanges what is held for the memory of `spare`, if it begins with LSN `first`; returns the LSN behind it then.
+    pub(super) fn take_from(&self, first: Lsn, spare: &mut Vec<u8>) -> Option<Lsn> {
+        spare.clear();
         let mut held = self.lock();
         if held.bytes.is_empty() || held.first != first {
             return None;
         }
-        bytes.append(&mut held.bytes);
+        std::mem::swap(&mut held.bytes, spare);
         held.first = held.next;
         Some(held.next)
     }

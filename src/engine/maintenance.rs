@@ -9,7 +9,7 @@ use event_listener::Event;
 use super::segments::Supply;
 use super::shared::{Shared, lock};
 use crate::checkpoint::{CheckpointSpec, Checkpointer, Taken};
-use crate::env::{Clock, Env, Tick};
+use crate::env::{Clock, Env, Spawn, Tick};
 use crate::error::{Error, Result};
 use crate::ids::{CoreId, Epoch, ManifestSeq};
 use crate::manifest::store::Head;
@@ -148,6 +148,7 @@ impl<E: Env> Maintenance<E> {
     /// Runs until the engine stops.
     pub(crate) async fn run(self) {
         let Self { env, shared, supply, requests, spec, head, triggers } = self;
+        env.spawn().give_way();
         match env.vfs() {
             Ok(vfs) => {
                 let clock = env.clock();

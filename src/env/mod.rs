@@ -59,6 +59,10 @@ pub trait Spawn: Clone + Send + Sync + 'static {
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static;
+
+    /// Puts the calling thread, and the threads that it will start, behind all others, where the system has a way to: for
+    /// work that nobody waits for.
+    fn give_way(&self) {}
 }
 
 /// Randomness for identities, nonces and jitter.

@@ -167,6 +167,10 @@ impl Drop for Sleep {
     }
 }
 
+/// The priority of a thread that gives way: a tenth of the share of others, while these are busy.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
 /// Starts one named thread per future.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StdSpawn;
@@ -178,6 +182,14 @@ impl Spawn for StdSpawn {
         Fut: Future<Output = ()> + 'static,
     {
         thread::Builder::new().name(name.to_owned()).spawn(move || block_on::block_on(make())).map(drop)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn give_way(&self) {
+        // Linux counts a priority by thread, and none means the caller's.
+        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+            tracing::debug!(target: "highwater::env", %error, "a thread does not give way");
+        }
     }
 }
 
