@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use highwater::{
     DamageKind, Engine, EpochMark, ErrorKind, Opened, Options, Proof, VerifyOptions, VerifyReport, verify,
@@ -163,4 +164,61 @@ fn what_is_no_database_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(verify(folder.path(), options()).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(verify(folder.path().join("none"), options()).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// Sets the flag, also when a test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Two cores commit without a pause, and checkpoints are taken, while the database is verified again and again.
+#[test]
+fn a_database_that_is_being_written_is_sound() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("data");
+    database(&root);
+    let options = Options::new(&root).cores(2).segment_bytes(64 << 10).batch_bytes(4 << 10);
+    let options = options.queue_bytes(64 << 10).checkpoint_interval(None);
+    let Opened { engine, mut cores, .. } = Engine::open(options).unwrap();
+    let ended = AtomicBool::new(false);
+    let commits = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut commits = 0_u64;
+            while !ended.load(Ordering::Relaxed) {
+                let mut epoch = None;
+                for core in &mut cores {
+                    let key = (0..).map(|number| format!("{commits}/{number}").into_bytes());
+                    let own = key.take(64).find(|key| engine.core_of(key) == core.id()).unwrap();
+                    core.put(&own, &[7; 500]).unwrap();
+                    epoch = Some(core.close_epoch(EpochMark::new()).unwrap());
+                }
+                engine.wait_durable(epoch.unwrap()).unwrap();
+                commits += 1;
+                if commits.is_multiple_of(200) {
+                    engine.checkpoint().unwrap();
+                }
+            }
+            commits
+        });
+        let ends = Ends(&ended);
+        for _ in 0..20 {
+            let before = engine.durable_epoch();
+            match verify(&root, self::options()) {
+                Ok(report) => {
+                    assert!(report.is_sound(), "{report}");
+                    assert!(report.recoverable_epoch >= Some(before), "{before} was durable: {report}");
+                }
+                // Checkpoints landed faster than it could read.
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
+            }
+        }
+        drop(ends);
+        writer.join().unwrap()
+    });
+    assert!(commits > 20, "only {commits} commits went on meanwhile");
+    engine.close(cores).unwrap();
 }

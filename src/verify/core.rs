@@ -10,7 +10,7 @@ use super::log::{Log, LogReader, Position};
 use super::merge::{Merge, Says};
 use super::report::{DamageKind, Finding, Proof, StateDigest};
 use super::source::Directory;
-use super::tail;
+use super::tail::{self, Claims};
 use super::writes::{Writes, key_hash};
 use crate::ids::{KeyGroup, Lsn, Nonce};
 use crate::vfs::Vfs;
@@ -23,6 +23,8 @@ pub(super) struct CoreProof<'a, V: Vfs> {
     /// The head's file.
     pub(super) head_path: &'a str,
     pub(super) core: u16,
+    /// Taken down before the log of any core was followed.
+    pub(super) claims: Claims,
     pub(super) memory_bytes: usize,
     pub(super) state_digests: bool,
     pub(super) found: &'a mut dyn FnMut(Finding),
@@ -42,7 +44,7 @@ pub(super) struct LogEnd {
     pub(super) records: u64,
     /// The last epoch that ends in it; zero if none does.
     pub(super) last_epoch: u64,
-    /// The greatest epoch that a frame calls closed on all cores.
+    /// The greatest epoch that a frame had called closed on all cores before it was followed.
     pub(super) closed_through: u64,
     /// The segment in which it ends, and where.
     pub(super) place: Option<(u64, u64)>,
@@ -326,14 +328,13 @@ impl<V: Vfs> CoreProof<'_, V> {
                 }
             }
         }
-        let (last_epoch, mut closed_through) = reader.epochs();
-        let place = reader.place();
-        match tail::check(self.directory, self.head, log, (self.core, place)).await {
-            Ok(marked) => closed_through = closed_through.max(marked),
-            Err(finding) => {
-                (self.found)(finding);
-                return None;
-            }
+        let (last_epoch, _) = reader.epochs();
+        let (place, closed_through) = (reader.place(), self.claims.closed_through);
+        if let Err(finding) =
+            tail::check(self.directory, self.head, log, (self.core, place, self.claims)).await
+        {
+            (self.found)(finding);
+            return None;
         }
         let segments = log.route.legs.len() as u64;
         let place = place.map(|(segment, at, _)| (segment, at));

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! 1. Nothing of the engine's readers is used: `decode` is independent of them, and everything here rests on it.
-//! 2. Nothing is written, locked or removed. Beside a running engine a file may vanish meanwhile: when there is a newer
-//!    manifest, what was found counts for nothing, and the verification begins anew.
+//! 2. Nothing is written, locked or removed. Beside a running engine logs go on meanwhile: they are held against what they
+//!    claimed before any of them was followed. And a file may vanish: when there is a newer manifest, what was found counts
+//!    for nothing, and the verification begins anew.
 //! 3. Values and keys are compared by XXH3-128: two that differ are taken for equal once in 2^128.
 //! 4. The memory is that of [`VerifyOptions::memory_bytes`], and besides of one block of each file of a core's chain (64 KiB,
 //!    or one record), of one frame, of the manifests and of 64 bytes for each segment, however large the database is. A range of
@@ -46,6 +47,7 @@ use crate::ids::{CoreId, Epoch, FencingToken, ManifestSeq, Nonce};
 use crate::vfs::Vfs;
 use head::Head;
 use source::Directory;
+use tail::Claims;
 
 /// Who is told how far a verification is.
 type Progress = Arc<dyn Fn(VerifyProgress) + Send + Sync>;
@@ -176,8 +178,12 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
         }
         directory.expect_bytes(head.bytes());
         let head_path = head.path();
-        let mut logs = Vec::new();
+        let mut claims = Vec::new();
         for core in 0..manifest.cores {
+            claims.push(Claims::take(&directory, manifest, (core, ident.unit)).await);
+        }
+        let mut logs = Vec::new();
+        for (core, claims) in (0..manifest.cores).zip(claims) {
             let mut findings = Vec::new();
             let mut found = |finding| findings.push(finding);
             let mut proof = CoreProof {
@@ -186,6 +192,7 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
                 head: manifest,
                 head_path: &head_path,
                 core,
+                claims,
                 memory_bytes: options.memory_bytes,
                 state_digests: options.state_digests,
                 found: &mut found,

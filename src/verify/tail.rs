@@ -1,7 +1,8 @@
-//! What the frames say that are not followed: behind the end of a log, and in segments of later lives.
+//! What the frames of a log claim, followed or not: that something was durable which is missing now, or that a life has
+//! begun which the newest manifest does not know.
 //!
-//! A frame there counts for nothing but for what it claims: that something was durable which is missing now, or that a
-//! life has begun which the newest manifest does not know.
+//! Claims are taken down before any log is followed: a running engine goes on meanwhile, and what it had made durable at
+//! that moment is there at any later one.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +17,54 @@ use crate::vfs::Vfs;
 /// The segment in which a log ends, where, and the last LSN there.
 type Place = Option<(u64, u64, u64)>;
 
-/// Looks at every frame of the last life that was not followed, and at those of later lives; returns the greatest
-/// epoch that one of the last life calls closed.
+/// The most that the last life of a core claimed at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Claims {
+    /// The greatest epoch that a frame calls closed on all cores.
+    pub(super) closed_through: u64,
+    /// The greatest LSN that one calls durable, with the segment and the offset of that frame.
+    durable: Option<(u64, u64, u64)>,
+}
+
+impl Claims {
+    /// Takes down those of `core`, whose database has this write unit. Claims grow along a log: the last segment with a
+    /// frame has the greatest ones, wherever the log itself breaks off. What cannot be read claims nothing, and is found by
+    /// whoever follows the log.
+    pub(super) async fn take<V: Vfs>(
+        directory: &Directory<V>,
+        head: &Manifest,
+        (core, unit): (u16, u32),
+    ) -> Self {
+        let mut claims = Self::default();
+        let numbers = directory.numbers(&format!("wal/{core:05}")).await.unwrap_or_default();
+        for number in numbers.into_iter().rev() {
+            let Ok(front) = front(directory, (core, number), head.database, unit).await else { continue };
+            if front.header.token != head.token {
+                continue;
+            }
+            let mut any = false;
+            let read = frames(directory, core, &front, FRAMES, |frame| {
+                any = true;
+                claims.closed_through = claims.closed_through.max(frame.closed_through);
+                if claims.durable.is_none_or(|(durable, ..)| frame.durable_through > durable) {
+                    claims.durable = Some((frame.durable_through, number, frame.at));
+                }
+            });
+            if read.await.is_ok() && any {
+                break;
+            }
+        }
+        claims
+    }
+}
+
+/// Holds the end of a core's log against what it claimed before, and looks at the frames of later lives.
 pub(super) async fn check<V: Vfs>(
     directory: &Directory<V>,
     head: &Manifest,
     log: &Log,
-    (core, place): (u16, Place),
-) -> Result<u64, Finding> {
-    let mut closed_through = 0;
+    (core, place, claims): (u16, Place, Claims),
+) -> Result<(), Finding> {
     let first = head.lives.last().map_or(0, |life| life.cores[usize::from(core)].first_lsn);
     let last = place.map_or(0, |(_, _, last)| last).max(first.saturating_sub(1));
     let end = place.map_or((0, 0), |(segment, at, _)| (segment, at));
@@ -34,31 +74,14 @@ pub(super) async fn check<V: Vfs>(
             format!("the log ends at LSN {last}, and its life began with records through LSN {carried}");
         return Err(log.stops(end, &what));
     }
-    for (number, front) in log.fronts.iter().filter(|(_, front)| front.header.token == head.token) {
-        let on_the_way = log.route.legs.iter().any(|leg| leg.segment == *number);
-        let from = match on_the_way {
-            true if *number != end.0 => continue,
-            true => end.1,
-            false => FRAMES,
-        };
-        let mut proof = None;
-        frames(directory, core, front, from, |frame| {
-            closed_through = closed_through.max(frame.closed_through);
-            if frame.durable_through > last {
-                proof = proof.or(Some((frame.at, frame.durable_through)));
-            }
-        })
-        .await?;
-        if let Some((at, durable)) = proof {
-            let claims = segment_path(core, *number);
-            let what = format!(
-                "the log ends at LSN {last}, and the frame at offset {at} of {claims} says that LSN {durable} was durable"
-            );
-            return Err(log.stops(end, &what));
-        }
+    if let Some((durable, number, at)) = claims.durable.filter(|(durable, ..)| *durable > last) {
+        let claims = segment_path(core, number);
+        let what = format!(
+            "the log ends at LSN {last}, and the frame at offset {at} of {claims} says that LSN {durable} was durable"
+        );
+        return Err(log.stops(end, &what));
     }
-    later_lives(directory, head, &log.fronts, core).await?;
-    Ok(closed_through)
+    later_lives(directory, head, &log.fronts, core).await
 }
 
 /// No segment is of a life that has begun and that the manifest does not know.
