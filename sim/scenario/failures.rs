@@ -1,5 +1,6 @@
 //! Disks that fail, and disks that are full.
 
+use std::path::Path;
 use std::time::Duration;
 
 use highwater::sim::{FaultClass, FaultPlan};
@@ -7,6 +8,7 @@ use highwater::{ErrorKind, Health, Opened};
 
 use super::{Rig, commit, get, options, put, story};
 use crate::Test;
+use crate::shape::DIRECTORY;
 use crate::world::World;
 
 /// See [`Test`].
@@ -14,6 +16,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_sync_that_failed_is_never_believed_again,
     a_full_device_costs_time_and_nothing_else,
     a_checkpoint_without_space_harms_nothing_and_works_later,
+    a_checkpoint_that_cannot_be_read_at_the_moment_is_not_given_up,
     a_second_opener_is_busy_and_the_first_goes_on,
 ];
 
@@ -128,6 +131,37 @@ fn a_checkpoint_without_space_harms_nothing_and_works_later() {
             }
         }
         assert!(landed > 0 && refused > 0, "{landed} checkpoints landed, {refused} were refused");
+    });
+}
+
+/// Damage lets an open take an older checkpoint; a device that does not answer does not: nobody knows what it would say.
+fn a_checkpoint_that_cannot_be_read_at_the_moment_is_not_given_up() {
+    let mut plan = FaultPlan::none().with(FaultClass::ReadError, 0.6);
+    plan.focus = Some(Path::new(DIRECTORY).join("f"));
+    story(plan, async |mut rig| {
+        let mut opened = committed(&rig).await;
+        let mut checkpointed = opened.report.epoch;
+        for round in 0..4_u32 {
+            put(&mut opened, 0, round, &round.to_le_bytes()).expect("room");
+            commit(&mut opened).await.expect("nothing but reads fails");
+            checkpointed = opened.engine.checkpoint_async().await.map_or(checkpointed, |taken| taken.epoch);
+        }
+        let (mut opens, mut refused) = (0, 0);
+        while opens < 10 {
+            rig.kill();
+            match rig.open(options(1)).await {
+                Ok(reopened) => {
+                    assert!(reopened.report.skipped.is_empty(), "{}", reopened.report);
+                    assert_eq!(reopened.report.checkpoint_epoch, checkpointed);
+                    opens += 1;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Failed, "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0, "every read got through");
     });
 }
 
