@@ -27,6 +27,7 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod env;
+pub mod remote;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod vfs;
@@ -40,6 +41,7 @@ mod ids;
 mod limits;
 mod manifest;
 mod offset;
+mod offsite;
 mod options;
 mod parallel;
 mod race;
@@ -57,6 +59,7 @@ pub use ids::{
     CoreId, DatabaseId, Epoch, FencingToken, KeyGroup, Lsn, ManifestSeq, Nonce, SegmentNo, TimelineId,
 };
 pub use offset::Offset;
+pub use offsite::RemoteStatus;
 pub use options::{Backend, DurableWrite, Options};
 pub use recovery::{RecoveryReport, SkippedCheckpoint, Tail};
 pub use route::Route;

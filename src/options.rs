@@ -8,6 +8,7 @@ use crate::limits::{
     CORES_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, RECORD_HEADER_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     WRITE_UNIT_BYTES_MAX,
 };
+use crate::remote::Remote;
 use crate::route::Route;
 
 /// Which production disk backend to use.
@@ -70,6 +71,7 @@ pub struct Options {
     pub(crate) key_groups: u16,
     pub(crate) route: Route,
     pub(crate) write_unit_bytes: u32,
+    pub(crate) remote: Option<Remote>,
 }
 
 impl Options {
@@ -97,6 +99,7 @@ impl Options {
             key_groups: 1024,
             route: Route::WholeKey,
             write_unit_bytes: WRITE_UNIT_BYTES_MAX,
+            remote: None,
         }
     }
 
@@ -228,6 +231,15 @@ impl Options {
         self
     }
 
+    /// An object store that every checkpoint is copied to, so that the database outlives its machine: an open of an empty
+    /// directory restores what the store holds, and takes the database over from whoever had it
+    /// ([`Engine::wait_remote`](crate::Engine::wait_remote) says from when on an epoch is safe there). An open needs the store to
+    /// answer; afterwards the database works on without it. Default none.
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.remote = Some(remote);
+        self
+    }
+
     /// Bytes of the largest record, header included, that these options can log.
     pub(crate) fn record_bytes_max(&self) -> u64 {
         // A segment's header, its first frame and its seal each take units of their own.
@@ -280,6 +292,9 @@ impl Options {
             if value == 0 {
                 return refuse(format!("{name}(0) must be at least 1"));
             }
+        }
+        if let Some(remote) = &self.remote {
+            remote.check()?;
         }
         self.route.check()
     }

@@ -14,7 +14,8 @@
 //! 3. Nothing is deleted before the manifest that retires it has landed.
 //! 4. After an attempt that failed nothing of it is built upon: every core's log is followed anew from the cut.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::follower::{Beginning, Follower};
@@ -27,7 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
 use crate::manifest::gc;
 use crate::manifest::store::{self, Head, Landing};
-use crate::manifest::{Author, Checkpoint, Manifest};
+use crate::manifest::{Author, Checkpoint, FileName, Manifest};
 use crate::parallel;
 use crate::route::Route;
 use crate::turns::Turns;
@@ -315,16 +316,24 @@ impl<E: Env> Checkpointer<E> {
         }
     }
 
+    /// The head, for those who copy what it names.
+    pub(crate) fn head_manifest(&self) -> &Manifest {
+        &self.head.manifest
+    }
+
     /// Step 4: best effort, because what stays is removed by the next checkpoint or open. Returns, per core, the
-    /// segments that nothing needs any more, oldest first.
-    pub(crate) async fn give_up(&self, taken: &Taken) -> Vec<Vec<SegmentNo>> {
+    /// segments that nothing needs any more, oldest first. The files `pinned` stay for now.
+    pub(crate) async fn give_up(&self, taken: &Taken, pinned: &BTreeSet<FileName>) -> Vec<Vec<SegmentNo>> {
         let before = &taken.before;
         let root = &self.spec.root;
+        let pinned: BTreeSet<PathBuf> = pinned.iter().map(|name| name.to_string().into()).collect();
         let outcome = async {
             let listing = gc::listing(&self.vfs, root).await?;
             let mut plan = gc::plan(&listing, &self.head.manifest, gc::Moment::Running);
             // Segments are not removed but recycled.
-            plan.retain(|decision| !decision.name.starts_with("wal"));
+            let is_pinned =
+                |name: &Path| name.strip_prefix("f").ok().is_some_and(|name| pinned.contains(name));
+            plan.retain(|decision| !decision.name.starts_with("wal") && !is_pinned(&decision.name));
             gc::execute(&self.vfs, root, &plan).await
         };
         if let Err(error) = outcome.await {

@@ -22,7 +22,7 @@ use super::{Database, Exit, Failure, Outcome};
 use crate::checkpoint::Grouping;
 use crate::checkpoint::file::Header;
 use crate::checkpoint::writer::{FileWriter, Written, seal};
-use crate::codec::{EpochEnd, Record, RecordKind, key_group, key_hash};
+use crate::codec::{Record, RecordKind, key_group, key_hash};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
 use crate::error::Error;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, Nonce, SegmentNo};
@@ -31,11 +31,10 @@ use crate::manifest::ident::{self, Ident};
 use crate::manifest::store::{self, Landing};
 use crate::manifest::{Author, Checkpoint, CoreLife, Cut, FileKind, FileName, Life, Manifest};
 use crate::offset::Offset;
+use crate::offsite::{FirstLife, first_life};
 use crate::verify::decode::record;
 use crate::verify::{VerifyOptions, verify_in};
 use crate::vfs::{StdVfs, Vfs};
-use crate::wal::segment::LogSpec;
-use crate::wal::{LifeBuilder, LifeSpec, OwnSegments, Predecessor};
 
 /// Copy an epoch into a new folder: a database of its own, which can be moved, verified and opened.
 ///
@@ -271,47 +270,17 @@ impl Copy<'_> {
         offsets: &[(String, Offset)],
         watermark: Option<i64>,
     ) -> Outcome<CoreLife> {
-        let end = EpochEnd {
-            epoch: Epoch(self.epoch),
+        let life = FirstLife {
+            ident: &self.ident,
+            core,
             token: TOKEN,
-            watermark,
-            offsets: offsets.to_vec(),
-            sinks: Vec::new(),
-        };
-        let mut value = Vec::new();
-        end.encode(&mut value);
-        // Twice the record, and some frames.
-        let segment_bytes = (2 * value.len() as u64 + (64 << 10)).next_multiple_of(4096);
-        let spec = LifeSpec {
-            log: LogSpec {
-                database: self.ident.database,
-                core,
-                token: TOKEN,
-                write_unit: self.ident.write_unit,
-                segment_bytes,
-            },
-            segment: SEGMENT,
             identity: StdEnv.entropy().nonce(),
-            first_lsn: LSN,
-            closed_through: Epoch(self.epoch),
-            floor: SegmentNo(0),
-            predecessor: Predecessor { segment: SegmentNo(0), last_lsn: Lsn(0), token: FencingToken(0) },
+            epoch: Epoch(self.epoch),
+            offsets: offsets.to_vec(),
+            watermark,
         };
         let folder = self.temp.join("wal").join(format!("{:05}", core.0));
-        let mut segments = OwnSegments::after(SEGMENT, || StdEnv.entropy().nonce());
-        let begun = LifeBuilder::begin(StdVfs, &folder, spec, value.len() + 64).await;
-        let mut builder = begun.map_err(unwritten)?;
-        let record = Record { kind: RecordKind::EpochEnd, key: &[], value: &value };
-        let lsn = builder.carry(&record, &mut segments).await.map_err(unwritten)?;
-        assert_eq!(lsn, LSN, "the only record of the copy");
-        let begun = builder.finish(&mut segments).await.map_err(unwritten)?;
-        Ok(CoreLife {
-            first_segment: begun.first_segment,
-            identity: begun.identity,
-            first_lsn: begun.first_lsn,
-            carried_through: Lsn(begun.next_lsn.0 - 1),
-            ceiling: None,
-        })
+        first_life(&StdVfs, &folder, life).await.map_err(unwritten)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::env::{Clock, Env, Spawn, Tick};
 use crate::error::{Error, Result};
 use crate::ids::{CoreId, Epoch, ManifestSeq};
 use crate::manifest::store::Head;
+use crate::offsite::Mirror;
 use crate::race::race;
 
 /// Lives that a recovery may have to read before a checkpoint spares it that.
@@ -141,20 +142,23 @@ pub(crate) struct Maintenance<E: Env> {
     pub(crate) requests: Arc<Requests>,
     pub(crate) spec: CheckpointSpec,
     pub(crate) head: Head,
+    /// Who brings checkpoints to an object store is told of them here.
+    pub(crate) mirror: Option<Arc<Mirror>>,
     pub(crate) triggers: Triggers,
 }
 
 impl<E: Env> Maintenance<E> {
     /// Runs until the engine stops.
     pub(crate) async fn run(self) {
-        let Self { env, shared, supply, requests, spec, head, triggers } = self;
+        let Self { env, shared, supply, requests, spec, head, mirror, triggers } = self;
         env.spawn().give_way();
         match env.vfs() {
             Ok(vfs) => {
                 let clock = env.clock();
                 let checkpointer = Checkpointer::new(env, vfs, spec, head);
                 let last = clock.now();
-                Work { clock, checkpointer, shared: &shared, supply, requests: &requests, triggers, last }
+                let requests = &requests;
+                Work { clock, checkpointer, shared: &shared, supply, requests, mirror, triggers, last }
                     .run()
                     .await;
             }
@@ -172,6 +176,7 @@ struct Work<'a, E: Env> {
     shared: &'a Shared,
     supply: Arc<Supply>,
     requests: &'a Requests,
+    mirror: Option<Arc<Mirror>>,
     triggers: Triggers,
     /// When the last checkpoint was taken or tried.
     last: Tick,
@@ -230,11 +235,15 @@ impl<E: Env> Work<'_, E> {
                 (Err(error), None)
             }
         };
+        if let (Some(mirror), Some(_)) = (&self.mirror, &taken) {
+            mirror.offer(self.checkpointer.head_manifest());
+        }
         if let Some(ticket) = asked {
             self.requests.answer_all(ticket, answer, self.shared);
         }
         let Some(taken) = taken else { return };
-        let retired = self.checkpointer.give_up(&taken).await;
+        let pinned = self.mirror.as_ref().map(|mirror| mirror.pinned()).unwrap_or_default();
+        let retired = self.checkpointer.give_up(&taken, &pinned).await;
         for (core, retired) in (0..).map(CoreId).zip(retired) {
             self.supply.retire(core, retired);
         }

@@ -7,6 +7,7 @@
 //! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
 //!          segments.rs     prepares log files ahead of need
 //!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
+//!          offsite.rs      what an open has to do with an object store
 //!          shared.rs       the marks that join them
 //! ```
 //!
@@ -20,6 +21,7 @@ mod entry;
 mod maintenance;
 mod many;
 mod mark;
+mod offsite;
 mod open;
 mod segments;
 mod shared;
@@ -42,6 +44,7 @@ use crate::codec::{core_of, key_group, key_hash};
 use crate::env::{Blocking, Env, SystemEnv};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
+use crate::offsite::{Mirror, RemoteStatus};
 use crate::options::Options;
 use drive::{Drive, EnvBlocker};
 use maintenance::Requests;
@@ -55,6 +58,7 @@ pub struct Engine<E: Env = SystemEnv> {
     drive: Arc<Drive>,
     requests: Arc<Requests>,
     supply: Arc<Supply>,
+    mirror: Option<Arc<Mirror>>,
     identity: Identity,
 }
 
@@ -89,6 +93,7 @@ impl Engine {
     /// * `Corrupt`: the disk contradicts what was promised. Nothing was changed; the text names file and offset.
     /// * `Full`: there is no space for the first log files.
     /// * `Failed`: an I/O error; the text names file and operation. Nothing is lost: open again.
+    /// * `Fenced`: with [`Options::remote`], another directory has taken the database over.
     pub fn open(options: Options) -> Result<Opened> {
         let env = SystemEnv::new(options.backend, options.durable_write)
             .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))?;
@@ -184,6 +189,47 @@ impl<E: Env> Engine<E> {
         Requests::checkpoint(Arc::clone(&self.requests), Arc::clone(&self.shared))
     }
 
+    /// Completes when `epoch` is in the object store of [`Options::remote`]: when the machine is lost, a restore brings
+    /// back this epoch or a later one. Asks for a checkpoint if none on its way holds the epoch.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` when an upload failed meanwhile: it is tried again without being asked, so wait again. `Fenced` when another
+    /// writer has taken the database over: nothing of this one gets there any more. `Invalid` without a store. Else as
+    /// [`Engine::durable`] and [`Engine::checkpoint_async`].
+    pub fn remote_durable(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
+        let (shared, requests, mirror) =
+            (Arc::clone(&self.shared), Arc::clone(&self.requests), self.mirror.clone());
+        async move {
+            let Some(mirror) = mirror else {
+                return Err(Error::invalid(
+                    "there is no object store: open the database with Options::remote",
+                ));
+            };
+            let failures = mirror.failures();
+            if mirror.epoch() >= epoch {
+                return Ok(());
+            }
+            shared.until(|| shared.durable_outcome(epoch)).await?;
+            if !mirror.covers(epoch) {
+                Requests::checkpoint(requests, Arc::clone(&shared)).await?;
+            }
+            let closed =
+                || Error::invalid(format!("the engine was closed before epoch {epoch} was uploaded"));
+            let outcome = || {
+                let outcome = mirror.outcome(epoch, failures);
+                let failed = || shared.check().err().map(Err);
+                outcome.or_else(failed).or_else(|| shared.stopping().then(|| Err(closed())))
+            };
+            shared.until(outcome).await
+        }
+    }
+
+    /// How far the object store is; `None` without [`Options::remote`].
+    pub fn remote_status(&self) -> Option<RemoteStatus> {
+        self.mirror.as_ref().map(|mirror| mirror.status())
+    }
+
     /// Closes the database: everything handed over becomes durable, the marks are written once more, the lock is
     /// given up. The next open replays what the last checkpoint does not hold.
     ///
@@ -218,6 +264,9 @@ impl<E: Env> Engine<E> {
         self.shared.stop();
         self.requests.wake();
         self.supply.wake();
+        if let Some(mirror) = &self.mirror {
+            mirror.stop();
+        }
     }
 
     /// The environment.
@@ -235,6 +284,16 @@ impl<E: Blocking> Engine<E> {
     pub fn wait_durable(&self, epoch: Epoch) -> Result<()> {
         let blocker = EnvBlocker(self.env.clone());
         self.drive.block_until(&blocker, &self.shared, |shared| shared.durable_outcome(epoch))
+    }
+
+    /// [`Engine::remote_durable`], blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::remote_durable`].
+    pub fn wait_remote(&self, epoch: Epoch) -> Result<()> {
+        self.wait_durable(epoch)?;
+        self.env.block_on(self.remote_durable(epoch))
     }
 
     /// [`Engine::checkpoint_async`], blocking.

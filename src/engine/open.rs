@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::core::{CoreHandle, CoreLimits, CoreParts, Ownership};
 use super::drive::Drive;
 use super::maintenance::{Maintenance, Requests, Triggers};
+use super::offsite::{Attached, Owned, newest_epoch};
 use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
 use super::writer::{self, WriterParts};
@@ -20,8 +21,9 @@ use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::opening::{Action, survey};
 use crate::manifest::store::{self, Head, Landing};
+use crate::offsite::{Mirror, Site, Uploader};
 use crate::options::Options;
-use crate::recovery::{Recovered, RecoveredCore, RecoveryReport, log_dir, recover};
+use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, log_dir, recover};
 use crate::vfs::{Vfs, retry};
 use crate::wal::{Batch, Pool};
 
@@ -49,9 +51,20 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let disk = |error| Error::io("opening the disk", &options.path, error);
     let vfs = env.vfs().map_err(disk)?;
     let lock = lock(&env, &vfs, &options).await?;
+    let store = Attached::attach(&env, &vfs, &options).await?;
     let (ident, found) = enter(&env, &vfs, &options).await?;
-    let recovered = recover(&env, &vfs, &options, &ident, found).await?;
-    start(env, options, &ident, recovered, Arc::new(lock)).await
+    let floors = store.as_ref().map_or(Floors::default(), Attached::floors);
+    let mut recovered = recover(&env, &vfs, &options, &ident, found, floors).await?;
+    let owned = match store {
+        None => None,
+        Some(store) => {
+            recovered.report.restored = store.restored;
+            recovered.report.created &= store.is_new();
+            let owned = store.own(&env, &ident, &recovered.head.manifest).await?;
+            Some((store.site, owned))
+        }
+    };
+    start(env, options, &ident, (recovered, owned), Arc::new(lock)).await
 }
 
 /// Takes the lock of the directory, which is created if it is missing.
@@ -100,15 +113,7 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
     }
     let ident = survey.ident.unwrap_or_else(|| fresh_ident(env, options));
     check_ident(options, &ident)?;
-    if action == Action::CreateAgain {
-        ident::renew_folders(vfs, root, options.cores, env.entropy().nonce()).await?;
-    }
-    ident::make_folders(vfs, root, options.cores, &listing).await?;
-    if survey.ident.is_some() {
-        ident::land_again(vfs, root, &ident, env.entropy().nonce()).await?;
-    } else {
-        ident::land(vfs, root, &ident, env.entropy().nonce()).await?;
-    }
+    lay_out(env, vfs, options, (action, &listing), &ident).await?;
     let manifest = Manifest::create(ident.database, ident.timeline, env.entropy().nonce());
     match store::land(vfs, root, &manifest).await? {
         Landing::Landed { crc } => Ok((ident, (Head { manifest, crc }, listing))),
@@ -117,6 +122,27 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
             let what = "another writer created the database at the same moment: open again";
             Err(Error::new(ErrorKind::Busy, what).at(root))
         }
+    }
+}
+
+/// Makes the folders and IDENT of a database in a directory whose names are `listing`, as `action` says: a creation.
+pub(super) async fn lay_out<E: Env>(
+    env: &E,
+    vfs: &E::Vfs,
+    options: &Options,
+    (action, listing): (Action, &Listing),
+    ident: &Ident,
+) -> Result<()> {
+    let root = &options.path;
+    let nonce = || env.entropy().nonce();
+    if action == Action::CreateAgain {
+        ident::renew_folders(vfs, root, options.cores, nonce()).await?;
+    }
+    ident::make_folders(vfs, root, options.cores, listing).await?;
+    if action == Action::FinishCreation {
+        ident::land_again(vfs, root, ident, nonce()).await
+    } else {
+        ident::land(vfs, root, ident, nonce()).await
     }
 }
 
@@ -137,7 +163,7 @@ fn fresh_ident<E: Env>(env: &E, options: &Options) -> Ident {
 /// # Errors
 ///
 /// `Invalid` when the options contradict what the database was created with.
-fn check_ident(options: &Options, ident: &Ident) -> Result<()> {
+pub(super) fn check_ident(options: &Options, ident: &Ident) -> Result<()> {
     let differs = |what: &str, asked: &dyn std::fmt::Debug, is: &dyn std::fmt::Debug| {
         let text = format!(
             "the database was created with {what} {is:?}, the options ask for {asked:?}: ask for that"
@@ -156,7 +182,7 @@ fn check_ident(options: &Options, ident: &Ident) -> Result<()> {
     Ok(())
 }
 
-fn check_fixed(options: &Options, ident: &Ident, head: &Manifest) -> Result<()> {
+pub(super) fn check_fixed(options: &Options, ident: &Ident, head: &Manifest) -> Result<()> {
     check_ident(options, ident)?;
     if head.cores != 0 && head.cores != options.cores {
         let what = format!(
@@ -187,6 +213,10 @@ fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> 
     }
 }
 
+fn triggers(options: &Options) -> Triggers {
+    Triggers { interval: options.checkpoint_interval, wal_bytes: options.checkpoint_wal_bytes }
+}
+
 fn limits(options: &Options) -> CoreLimits {
     CoreLimits {
         record_bytes_max: options.record_bytes_max(),
@@ -209,23 +239,22 @@ async fn start<E: Env>(
     env: E,
     options: Options,
     ident: &Ident,
-    recovered: Recovered,
+    (recovered, owned): (Recovered, Option<(Site<E>, Owned)>),
     lock: Arc<<E::Vfs as Vfs>::Lock>,
 ) -> Result<Opened<E>> {
     let Recovered { head, cores, report, replayed_bytes } = recovered;
     let token = head.manifest.token;
     let ids = || (0..options.cores).map(CoreId);
-    // The preparer, the maintenance, and a writer per core.
-    let shared = Arc::new(Shared::new(options.cores, report.epoch, usize::from(options.cores) + 2));
+    // The preparer, the maintenance, a writer per core, and who uploads.
+    let parts = usize::from(options.cores) + 2 + usize::from(owned.is_some());
+    let shared = Arc::new(Shared::new(options.cores, report.epoch, parts));
+    let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
     let supply = Supply::new(cores.iter().map(|core| core.next_segment));
     let requests = Arc::new(Requests::new(options.checkpoint_wal_bytes, replayed_bytes));
     let log_dirs: Vec<_> = ids().map(|core| log_dir(&options.path, core)).collect();
-    let preparer = Preparer {
-        env: env.clone(),
-        shared: Arc::clone(&shared),
-        supply: Arc::clone(&supply),
-        logs: log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect(),
-    };
+    let logs = log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect();
+    let preparer =
+        Preparer { env: env.clone(), shared: Arc::clone(&shared), supply: Arc::clone(&supply), logs };
     let maintenance = Maintenance {
         env: env.clone(),
         shared: Arc::clone(&shared),
@@ -233,7 +262,8 @@ async fn start<E: Env>(
         requests: Arc::clone(&requests),
         spec: checkpoint_spec(&options, ident, log_dirs.clone()),
         head,
-        triggers: Triggers { interval: options.checkpoint_interval, wal_bytes: options.checkpoint_wal_bytes },
+        mirror: mirror.clone(),
+        triggers: triggers(&options),
     };
 
     let mut parts = Vec::with_capacity(cores.len());
@@ -259,7 +289,7 @@ async fn start<E: Env>(
         parts.push((core, recovered, producer, pool));
     }
     let mut starter = Starter { env: &env, shared: &shared, lock };
-    let inline = starter.start(queues, preparer, maintenance, options.inline).await?;
+    let inline = starter.start(queues, preparer, maintenance, (uploader, options.inline)).await?;
     let drive = Arc::new(Drive::new(inline));
     let ownership = |core| ownership(core, ident, options.cores);
     let handle =
@@ -280,9 +310,38 @@ async fn start<E: Env>(
             })
         };
     let cores = parts.into_iter().map(handle).collect();
-    let identity =
-        Identity { database: ident.database, token, cores: options.cores, ownership: ownership(CoreId(0)) };
-    Ok(Opened { engine: Engine { env, shared, drive, requests, supply, identity }, cores, report })
+    let (database, ownership) = (ident.database, ownership(CoreId(0)));
+    let identity = Identity { database, token, cores: options.cores, ownership };
+    Ok(Opened { engine: Engine { env, shared, drive, requests, supply, mirror, identity }, cores, report })
+}
+
+/// Who brings the checkpoints of the directory whose head is `local` into the store, and how that one is told of them.
+fn uploader<E: Env>(
+    env: &E,
+    options: &Options,
+    owned: Option<(Site<E>, Owned)>,
+    local: &Manifest,
+    shared: &Arc<Shared>,
+) -> Option<(Uploader<E>, Arc<Mirror>)> {
+    let (remote, (site, Owned { id, writer, head, marks })) = options.remote.clone().zip(owned)?;
+    let notified = Arc::clone(shared);
+    let mirror = Mirror::new(newest_epoch(Some(&head)), head.manifest.seq, move || notified.notify());
+    // What was on its way when the last life ended goes on.
+    mirror.offer(local);
+    let mirror = Arc::new(mirror);
+    let uploader = Uploader {
+        env: env.clone(),
+        site,
+        id,
+        remote,
+        root: options.path.clone(),
+        writer,
+        head,
+        marks,
+        local: local.clone(),
+        mirror: Arc::clone(&mirror),
+    };
+    Some((uploader, mirror))
 }
 
 /// A part of the background while it runs. If it panics, those who wait for it must not wait for ever.
@@ -313,7 +372,7 @@ impl<E: Env> Starter<'_, E> {
         queues: Vec<WriterParts<E>>,
         preparer: Preparer<E>,
         maintenance: Maintenance<E>,
-        inline: bool,
+        (uploader, inline): (Option<Uploader<E>>, bool),
     ) -> Result<Vec<Box<dyn super::drive::InlineLog>>> {
         let mut logs = Vec::new();
         for parts in queues {
@@ -326,6 +385,14 @@ impl<E: Env> Starter<'_, E> {
         }
         self.spawn("highwater-segments", move || preparer.run())?;
         self.spawn("highwater-checkpoint", move || maintenance.run())?;
+        if let Some(uploader) = uploader {
+            let shared = Arc::clone(self.shared);
+            self.spawn("highwater-remote", move || async move {
+                if let Err(fenced) = uploader.run().await {
+                    shared.fail(&fenced);
+                }
+            })?;
+        }
         Ok(logs)
     }
 

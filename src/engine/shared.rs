@@ -152,7 +152,9 @@ impl Shared {
     pub(crate) fn fail(&self, error: &Error) {
         let publish = lock(&self.publish);
         tracing::error!(target: "highwater::engine", %error, "engine failed");
-        let _ = self.failure.set(error.duplicate().with_kind(ErrorKind::Failed));
+        // Whoever was fenced must not be told to open again.
+        let kind = if error.kind() == ErrorKind::Fenced { ErrorKind::Fenced } else { ErrorKind::Failed };
+        let _ = self.failure.set(error.duplicate().with_kind(kind));
         self.failed.store(true, Ordering::Release);
         drop(publish);
         for core in &self.cores {

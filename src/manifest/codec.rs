@@ -34,7 +34,7 @@ const MAGIC: &[u8; 8] = b"HWMANIF\0";
 const HEADER_BYTES: usize = 48;
 
 /// Longest manifest file: bounds what is read into memory before anything in it is believed.
-pub(super) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// A manifest ready to land.
 #[derive(Debug)]
@@ -80,12 +80,25 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Encoded> {
     Ok(Encoded { bytes, crc: header_crc })
 }
 
+/// The bytes of `manifest` for an object store, and the header's crc.
+///
+/// # Errors
+///
+/// As for a file.
+///
+/// # Panics
+///
+/// When the manifest breaks a rule: this program built it.
+pub(crate) fn encode_object(manifest: &Manifest) -> Result<(Vec<u8>, u32)> {
+    encode(manifest).map(|encoded| (encoded.bytes, encoded.crc))
+}
+
 /// The manifest in `bytes`, the whole content of the file `path`, and its header's crc.
 ///
 /// # Errors
 ///
 /// `Corrupt` when it is damaged, `Unsupported` when a newer program wrote it.
-pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
+pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
     let short = || Error::corrupt(path, format!("{} bytes are no manifest", bytes.len()));
     let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(short)?;
     let mut fields = Reader(header);
@@ -155,6 +168,7 @@ fn to_wire(manifest: &Manifest) -> WireManifest {
             Author::Open => 1,
             Author::Checkpoint => 2,
             Author::Retire => 3,
+            Author::Restore => 4,
         },
         flags: u8::from(manifest.previous.is_some()) | u8::from(manifest.beginning) << 1,
     }
@@ -271,6 +285,7 @@ fn from_wire(seq: ManifestSeq, nonce: Nonce, wire: &ArchivedWireManifest) -> Opt
             1 => Author::Open,
             2 => Author::Checkpoint,
             3 => Author::Retire,
+            4 => Author::Restore,
             _ => return None,
         },
         recovered_epoch: Epoch(wire.recovered_epoch.to_native()),

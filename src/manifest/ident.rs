@@ -38,7 +38,7 @@ use super::store::read_whole;
 pub(crate) const IDENT_NAME: &str = "IDENT";
 
 const MAGIC: &[u8; 8] = b"HWIDENT\0";
-const IDENT_BYTES: usize = 96;
+pub(crate) const IDENT_BYTES: usize = 96;
 const CRC_AT: usize = IDENT_BYTES - 4;
 const ZEROES: usize = CRC_AT - 72;
 

@@ -27,7 +27,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use codec::newer_format;
+pub(crate) use codec::{MANIFEST_BYTES_MAX, decode, encode_object, newer_format};
 pub(crate) use wire::layout;
 
 use std::collections::BTreeSet;
@@ -47,6 +47,8 @@ pub(crate) enum Author {
     Checkpoint,
     /// Files and segments were given up for deletion.
     Retire,
+    /// In an object store only: an empty directory takes the database over.
+    Restore,
 }
 
 /// Everything that a database rests on, as of one moment.
@@ -335,7 +337,7 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
 }
 
 /// The value of exactly 20 decimal digits: the number of a manifest or a segment.
-fn decimal(text: &str) -> Option<u64> {
+pub(crate) fn decimal(text: &str) -> Option<u64> {
     if text.len() != 20 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

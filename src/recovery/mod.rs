@@ -72,6 +72,13 @@ pub(crate) fn log_dir(root: &Path, core: CoreId) -> PathBuf {
     root.join("wal").join(format!("{:05}", core.0))
 }
 
+/// What an object store knows of the database: nothing older may be recovered, and no token below used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Floors {
+    pub(crate) token: FencingToken,
+    pub(crate) epoch: Epoch,
+}
+
 /// Recovers the database whose head is `head` and whose names were `listing` before that was read. The caller holds the
 /// lock since.
 ///
@@ -84,10 +91,11 @@ pub(crate) async fn recover<E: Env>(
     options: &Options,
     ident: &Ident,
     (head, listing): (Head, Listing),
+    floors: Floors,
 ) -> Result<Recovered> {
     let started = env.clock().now();
     let dirs = (0..options.cores).map(|core| log_dir(&options.path, CoreId(core))).collect();
-    let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing, dirs };
+    let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing, dirs, floors };
     let findings = work.look().await?;
     let plan = work.decide(&findings)?;
     let (base, rebuilt, skipped) = work.rebuild(&plan, &findings).await?;
@@ -124,6 +132,7 @@ struct Recovery<'a, E: Env> {
     listing: Listing,
     /// The directory of every core's log.
     dirs: Vec<PathBuf>,
+    floors: Floors,
 }
 
 impl<E: Env> Recovery<'_, E> {
@@ -176,6 +185,14 @@ impl<E: Env> Recovery<'_, E> {
             );
             Error::corrupt(self.dir(core), what)
         })?;
+        if decided.epoch < self.floors.epoch {
+            let what = format!(
+                "the directory reaches epoch {}, its object store epoch {}: this is an older copy; nothing was changed, open \
+                 an empty directory to restore what the store holds",
+                decided.epoch, self.floors.epoch
+            );
+            return Err(Error::corrupt(&self.options.path, what));
+        }
         for (core, (found, planned)) in self.cores().zip(evidence.iter().zip(&decided.cores)) {
             tracing::debug!(
                 target: "highwater::recovery",
@@ -277,7 +294,7 @@ impl<E: Env> Recovery<'_, E> {
     fn next_token(&self, findings: &[Findings]) -> FencingToken {
         let fronts = findings.iter().flat_map(|found| &*found.catalog);
         let used = fronts.map(|front| front.header.log.token.0);
-        FencingToken(used.chain([self.old.token.0]).max().unwrap_or(0) + 1)
+        FencingToken(used.chain([self.old.token.0, self.floors.token.0]).max().unwrap_or(0) + 1)
     }
 
     /// What opens that did not land have left: no manifest names their token and none ever will. Removed before new

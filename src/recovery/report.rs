@@ -40,6 +40,8 @@ pub struct SkippedCheckpoint {
 pub struct RecoveryReport {
     /// Whether the database was created by this open.
     pub created: bool,
+    /// Whether the directory held nothing, and its content came from the object store.
+    pub restored: bool,
     /// The epoch whose state was recovered: the last one closed on all cores; zero if none was.
     pub epoch: Epoch,
     /// The epoch of the checkpoint that the recovery started from; zero if it replayed the log from its beginning.

@@ -7,6 +7,7 @@
 //! Simulator   runs tasks of nodes (processes) in virtual time     runner, queue, choices
 //! SimDisk     a disk that does what disks may do                  disk, vfs, faults, personality
 //! SimClock    time with faults                                    clock
+//! SimStore    an object store that does what those may do         store
 //! Streams     independent randomness by name                      rng
 //! Trace       the digest of a run and its last lines              trace
 //! SimEnv      all of it as an Env                                 env
@@ -76,6 +77,7 @@ mod queue;
 mod rng;
 mod runner;
 mod shrink;
+mod store;
 mod trace;
 mod vfs;
 
@@ -91,6 +93,7 @@ pub use queue::{Handle, Node};
 pub use rng::{Stream, Streams};
 pub use runner::{Simulator, Stuck};
 pub use shrink::{Shrinker, caught, minimize};
+pub use store::{SimStore, StoreClient, StoreFault, StoreFaults};
 pub use trace::Trace;
 pub use vfs::{
     BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs, is_dead,

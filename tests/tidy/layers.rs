@@ -7,11 +7,11 @@ use crate::{assert_none, code, files, read};
 
 /// The layers, lowest first. The modules of the first two may use each other; above them, only [`PEERS`] may.
 const LAYERS: [&[&str]; 8] = [
-    &["ids", "limits", "options", "offset", "route", "error", "codec", "race", "turns"],
-    &["vfs", "env", "parallel", "remote"],
+    &["ids", "limits", "offset", "route", "error", "codec", "race", "turns"],
+    &["vfs", "env", "parallel", "remote", "options"],
     &["state", "changelog", "wal"],
     &["manifest"],
-    &["checkpoint", "sink"],
+    &["checkpoint", "sink", "offsite"],
     &["recovery", "verify"],
     &["engine"],
     &["cli"],

@@ -1,0 +1,224 @@
+//! What an open has to do with an object store: is it the store of this directory, who owns it now, and what does an
+//! empty directory become?
+//!
+//! ```text
+//! probe ─► look ─► (empty directory: fence, restore) ─► the local open ─► open manifest in the store ─► cores
+//! ```
+//!
+//! No core writes before the store has this open's token.
+
+use crate::env::{Clock, Entropy, Env};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Epoch, FencingToken};
+use crate::manifest::ident::Ident;
+use crate::manifest::opening::{Action, Contents, IdentState, Survey, survey};
+use crate::manifest::store::Head;
+use crate::manifest::{Author, Manifest};
+use crate::offsite::{Found, Landing, Site, StoreId, Writer, fenced, other_database, restore, stored};
+use crate::options::Options;
+use crate::recovery::Floors;
+
+use super::open::{check_fixed, check_ident, lay_out};
+
+/// How often an open makes its manifest anew because one of this directory's earlier processes landed late.
+const REBASES_MAX: u32 = 4;
+
+/// A store, as an open found it or made it.
+pub(super) struct Attached<E: Env> {
+    pub(super) site: Site<E>,
+    found: Option<Found>,
+    /// Whether the directory was empty, and its content came from the store.
+    pub(super) restored: bool,
+}
+
+/// A store that this open owns.
+pub(super) struct Owned {
+    pub(super) id: StoreId,
+    pub(super) writer: Writer,
+    pub(super) head: Head,
+    pub(super) marks: u64,
+}
+
+/// What a directory is to the database in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    /// It holds nothing, or an interrupted restore of its own.
+    Empty,
+    /// It is the one that wrote the store's head, or may have.
+    Owner,
+    /// Another directory has taken the database over.
+    Deposed,
+    /// It is another database.
+    Stranger,
+    /// It is nothing that an open takes, whatever the store holds.
+    Unfit,
+}
+
+fn relation(survey: &Survey, found: &Found) -> Relation {
+    let wrote = |ident: &Ident| found.head.as_ref().filter(|head| head.manifest.timeline == ident.timeline);
+    match (&survey.ident, survey.ident_state, survey.contents) {
+        (Some(ident), ..) if ident.database != found.id.ident.database => Relation::Stranger,
+        (Some(_), _, Contents::Missing | Contents::Empty | Contents::Scaffold) => Relation::Empty,
+        (Some(ident), _, Contents::Data) => match wrote(ident) {
+            // No log is written before the first manifest, which a restore makes last.
+            Some(head) if head.manifest.author == Author::Restore => Relation::Empty,
+            _ => Relation::Unfit,
+        },
+        (Some(ident), _, Contents::Manifests) if found.head.is_none() || wrote(ident).is_some() => {
+            Relation::Owner
+        }
+        (Some(_), _, Contents::Manifests) => Relation::Deposed,
+        (None, IdentState::Absent, Contents::Missing | Contents::Empty | Contents::Scaffold)
+            if survey.foreign.is_empty() =>
+        {
+            Relation::Empty
+        }
+        _ => Relation::Unfit,
+    }
+}
+
+impl<E: Env> Attached<E> {
+    /// Looks at the store of `options`, if they name one, and restores what it holds if the directory holds nothing. The
+    /// caller holds the lock of the directory.
+    ///
+    /// # Errors
+    ///
+    /// As `Engine::open`.
+    pub(super) async fn attach(env: &E, vfs: &E::Vfs, options: &Options) -> Result<Option<Self>> {
+        let Some(remote) = &options.remote else { return Ok(None) };
+        let site = Site::new(env, remote);
+        site.probe().await?;
+        let found = site.look().await?;
+        let mut attached = Self { site, found, restored: false };
+        attached.take_over(env, vfs, options).await?;
+        Ok(Some(attached))
+    }
+
+    async fn take_over(&mut self, env: &E, vfs: &E::Vfs, options: &Options) -> Result<()> {
+        let Some(found) = &mut self.found else { return Ok(()) };
+        let survey = survey(vfs, &options.path).await?;
+        match relation(&survey, found) {
+            Relation::Owner | Relation::Unfit => return Ok(()),
+            Relation::Empty => {}
+            Relation::Stranger => {
+                let ident = survey.ident.unwrap_or(found.id.ident);
+                return Err(other_database(&ident, &found.id));
+            }
+            Relation::Deposed => {
+                let token = found.head.as_ref().map_or(FencingToken(0), |head| head.manifest.token);
+                let what = format!(
+                    "another directory has taken this database over from its object store, with token {token}: what this \
+                     one holds beyond that is lost to it; open an empty directory to take over again"
+                );
+                return Err(Error::new(ErrorKind::Fenced, what).at(&options.path));
+            }
+        }
+        match &found.head {
+            Some(head) => check_fixed(options, &found.id.ident, &head.manifest)?,
+            None => check_ident(options, &found.id.ident)?,
+        }
+        let timeline = env.entropy().nonce();
+        let created_wall_ms = env.clock().wall_ms();
+        let ident = survey.ident.unwrap_or(Ident { timeline, created_wall_ms, ..found.id.ident });
+        let action = match survey.ident {
+            Some(_) => Action::FinishCreation,
+            None => survey.decide(&options.path)?,
+        };
+        lay_out(env, vfs, options, (action, &survey.listing), &ident).await?;
+        let head = fence(env, &self.site, options.cores, (&ident, found)).await?;
+        let lanes = options.remote.as_ref().map_or(1, |remote| remote.parallel);
+        restore(env, (vfs, &options.path), &self.site, (&ident, &head.manifest), lanes).await?;
+        found.head = Some(head);
+        self.restored = true;
+        Ok(())
+    }
+
+    /// Whether the store held no database.
+    pub(super) fn is_new(&self) -> bool {
+        self.found.is_none()
+    }
+
+    /// What the local open must not fall below.
+    pub(super) fn floors(&self) -> Floors {
+        let head = self.found.as_ref().and_then(|found| found.head.as_ref());
+        Floors { token: head.map_or(FencingToken(0), |head| head.manifest.token), epoch: newest_epoch(head) }
+    }
+
+    /// Lands this open's token in the store: from then on every other writer is fenced.
+    ///
+    /// # Errors
+    ///
+    /// `Fenced` when another took it first, `Invalid` when the store is another database's, `Failed` when it does not
+    /// answer: open again.
+    pub(super) async fn own(&self, env: &E, ident: &Ident, local: &Manifest) -> Result<Owned> {
+        let writer = Writer {
+            database: ident.database,
+            timeline: ident.timeline,
+            token: local.token,
+            cores: local.cores,
+        };
+        let (id, mut head, mut marks) = match &self.found {
+            Some(found) => (found.id, found.head.clone(), found.marks),
+            None => (self.site.settle(ident, env.entropy().nonce()).await?, None, 0),
+        };
+        for _ in 0..REBASES_MAX {
+            let checkpoints = head.iter().flat_map(|head| head.manifest.checkpoints.clone()).collect();
+            let manifest = stored(head.as_ref(), writer, (Author::Open, 0), checkpoints, &env.entropy());
+            match self.site.land(&id, &manifest).await? {
+                Landing::Landed(head) => {
+                    let (seq, token) = (manifest.seq.0, manifest.token.0);
+                    tracing::debug!(target: "highwater::offsite", seq, token, "store opened");
+                    return Ok(Owned { id, writer, head: *head, marks });
+                }
+                Landing::Unknown(error) => return Err(error),
+                Landing::Conflict(Some(other)) if is_own_past(&other, writer) => {}
+                Landing::Conflict(other) => return Err(fenced(writer.token, manifest.seq, other.as_deref())),
+            }
+            let Some(found) = self.site.look().await? else { break };
+            match &found.head {
+                Some(other) if !is_own_past(&other.manifest, writer) => {
+                    return Err(fenced(writer.token, manifest.seq, Some(&other.manifest)));
+                }
+                _ => (head, marks) = (found.head, found.marks),
+            }
+        }
+        let what = "earlier processes of this directory still write to the object store: open again";
+        Err(Error::new(ErrorKind::Busy, what))
+    }
+}
+
+/// Whether `other` is of an earlier process in the directory of `writer`: it holds the lock, and what is seen of them
+/// now was on its way when they ended.
+fn is_own_past(other: &Manifest, writer: Writer) -> bool {
+    other.timeline == writer.timeline && other.token < writer.token
+}
+
+/// The epoch that a restore from `head` brings back.
+pub(super) fn newest_epoch(head: Option<&Head>) -> Epoch {
+    head.and_then(|head| head.manifest.newest_checkpoint()).map_or(Epoch(0), |newest| newest.epoch)
+}
+
+/// Takes the next token in the store for the directory of `ident`: whoever had it lands nothing any more. A token that the
+/// same directory took for a restore that was interrupted is good still.
+async fn fence<E: Env>(
+    env: &E,
+    site: &Site<E>,
+    cores: u16,
+    (ident, found): (&Ident, &Found),
+) -> Result<Head> {
+    let own =
+        |head: &&Head| head.manifest.timeline == ident.timeline && head.manifest.author == Author::Restore;
+    if let Some(head) = found.head.as_ref().filter(own) {
+        return Ok(head.clone());
+    }
+    let before = found.head.as_ref();
+    let token = FencingToken(before.map_or(0, |head| head.manifest.token.0) + 1);
+    let writer = Writer { database: ident.database, timeline: ident.timeline, token, cores };
+    let newest = before.and_then(|head| head.manifest.newest_checkpoint()).cloned();
+    let manifest = stored(before, writer, (Author::Restore, 0), newest.into_iter().collect(), &env.entropy());
+    match site.land(&found.id, &manifest).await? {
+        Landing::Landed(head) => Ok(*head),
+        Landing::Unknown(error) => Err(error),
+        Landing::Conflict(other) => Err(fenced(token, manifest.seq, other.as_deref())),
+    }
+}

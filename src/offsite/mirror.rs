@@ -1,0 +1,193 @@
+//! What the engine and its uploader tell each other: which checkpoint is to go up, and how far the store is.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use event_listener::{Event, EventListener};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Epoch, ManifestSeq};
+use crate::manifest::{FileName, Manifest};
+
+/// See the module.
+pub(crate) struct Mirror {
+    state: Mutex<State>,
+    /// Notified when there is something to do, and when the engine stops.
+    wanted: Event,
+    stopped: Event,
+    /// Tells those who wait for an epoch to look again.
+    notify: Box<dyn Fn() + Send + Sync>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The newest local manifest that the uploader has not taken.
+    offered: Option<Arc<Manifest>>,
+    /// The one that it works on.
+    taken: Option<Arc<Manifest>>,
+    epoch: Epoch,
+    manifest: ManifestSeq,
+    /// Attempts that failed so far, and why the last one did, if nothing has landed since.
+    failures: u64,
+    trouble: Option<Error>,
+    stopping: bool,
+}
+
+/// How far the object store is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RemoteStatus {
+    /// The epoch that a restore from the store would bring back; zero before the first.
+    pub epoch: Epoch,
+    /// The number of the newest manifest in the store.
+    pub manifest: ManifestSeq,
+    /// Whether a newer checkpoint waits or is on its way.
+    pub pending: bool,
+    /// Why the last attempt failed, if none has succeeded since.
+    pub trouble: Option<String>,
+}
+
+impl Mirror {
+    /// For a store whose head is manifest `manifest` with a checkpoint of `epoch`.
+    pub(crate) fn new(
+        epoch: Epoch,
+        manifest: ManifestSeq,
+        notify: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let state = State { epoch, manifest, ..State::default() };
+        Self {
+            state: Mutex::new(state),
+            wanted: Event::new(),
+            stopped: Event::new(),
+            notify: Box::new(notify),
+        }
+    }
+
+    /// A manifest landed locally: its newest checkpoint is to go up, unless the store has it. One that was offered before and
+    /// not begun is left out.
+    pub(crate) fn offer(&self, manifest: &Manifest) {
+        let Some(newest) = manifest.newest_checkpoint() else { return };
+        let mut state = self.state();
+        if newest.epoch > state.epoch {
+            state.offered = Some(Arc::new(manifest.clone()));
+            drop(state);
+            self.wanted.notify(usize::MAX);
+        }
+    }
+
+    /// The files that are read, or will be: they stay until their checkpoint is in the store.
+    pub(crate) fn pinned(&self) -> BTreeSet<FileName> {
+        let state = self.state();
+        let newest = [&state.offered, &state.taken].into_iter().flatten();
+        let newest = newest.filter_map(|manifest| manifest.newest_checkpoint());
+        newest.flat_map(|checkpoint| &checkpoint.files).map(|file| file.name).collect()
+    }
+
+    /// How far the store is.
+    pub(crate) fn status(&self) -> RemoteStatus {
+        let state = self.state();
+        RemoteStatus {
+            epoch: state.epoch,
+            manifest: state.manifest,
+            pending: state.offered.is_some() || state.taken.is_some(),
+            trouble: state.trouble.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// The epoch that the store has.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.state().epoch
+    }
+
+    /// Whether a checkpoint of `epoch` or a later one is there or on its way.
+    pub(crate) fn covers(&self, epoch: Epoch) -> bool {
+        let state = self.state();
+        let on_its_way = [&state.offered, &state.taken].into_iter().flatten();
+        let newest =
+            on_its_way.filter_map(|manifest| manifest.newest_checkpoint()).map(|newest| newest.epoch);
+        newest.chain([state.epoch]).max() >= Some(epoch)
+    }
+
+    /// Attempts that failed so far.
+    pub(crate) fn failures(&self) -> u64 {
+        self.state().failures
+    }
+
+    /// What somebody is told who waits for `epoch` since there were `failures`; `None` while there is hope.
+    pub(crate) fn outcome(&self, epoch: Epoch, failures: u64) -> Option<Result<()>> {
+        let state = self.state();
+        if state.epoch >= epoch {
+            return Some(Ok(()));
+        }
+        let trouble = state.trouble.as_ref().filter(|_| state.failures > failures)?;
+        let what =
+            format!("epoch {epoch} is not in the object store; the upload goes on, wait again: {trouble}");
+        Some(Err(Error::new(ErrorKind::Busy, what)))
+    }
+
+    /// Tells the uploader to end.
+    pub(crate) fn stop(&self) {
+        self.state().stopping = true;
+        self.stopped.notify(usize::MAX);
+        (self.notify)();
+    }
+
+    /// Completes when the engine stops.
+    pub(super) async fn stopped(&self) {
+        loop {
+            let stopped = self.stopped.listen();
+            if self.state().stopping {
+                return;
+            }
+            stopped.await;
+        }
+    }
+
+    /// Completes at the next offer after this call.
+    pub(super) fn wanted(&self) -> EventListener {
+        self.wanted.listen()
+    }
+
+    /// Takes what is to go up: the newest, or once more what was taken before.
+    pub(super) fn take(&self) -> Option<Arc<Manifest>> {
+        let mut state = self.state();
+        if let Some(offered) = state.offered.take() {
+            state.taken = Some(offered);
+        }
+        state.taken.clone()
+    }
+
+    /// What was taken is in the store, as manifest `manifest`.
+    pub(super) fn landed(&self, epoch: Epoch, manifest: ManifestSeq) {
+        let mut state = self.state();
+        assert!(epoch >= state.epoch, "the store went from epoch {} to {epoch}", state.epoch);
+        (state.epoch, state.manifest, state.trouble) = (epoch, manifest, None);
+        let is_in =
+            |waiting: &Arc<Manifest>| waiting.newest_checkpoint().is_none_or(|newest| newest.epoch <= epoch);
+        if state.taken.as_ref().is_some_and(is_in) {
+            state.taken = None;
+        }
+        drop(state);
+        (self.notify)();
+    }
+
+    /// An attempt failed; what was taken is tried again.
+    pub(super) fn failed(&self, error: Error) {
+        let mut state = self.state();
+        state.failures += 1;
+        state.trouble = Some(error);
+        drop(state);
+        (self.notify)();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Mirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mirror({:?})", self.status())
+    }
+}

@@ -1,0 +1,67 @@
+//! A manifest as the store holds it (O7).
+
+use crate::env::Entropy;
+use crate::ids::{DatabaseId, Epoch, FencingToken, Lsn, ManifestSeq, SegmentNo, TimelineId};
+use crate::manifest::store::Head;
+use crate::manifest::{Author, Checkpoint, CoreLife, Cut, Life, Manifest};
+
+/// The first segment of a restored core, and the LSN of the only record in it.
+pub(super) const SEGMENT: SegmentNo = SegmentNo(1);
+/// See [`SEGMENT`].
+pub(super) const LSN: Lsn = Lsn(1);
+
+/// Who writes to the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Writer {
+    pub(crate) database: DatabaseId,
+    /// Of its directory: no two directories of a database have the same.
+    pub(crate) timeline: TimelineId,
+    pub(crate) token: FencingToken,
+    pub(crate) cores: u16,
+}
+
+/// The manifest of `writer` that follows `before` and names `checkpoints`, oldest first.
+pub(crate) fn stored(
+    before: Option<&Head>,
+    writer: Writer,
+    (author, attempt_floor): (Author, u64),
+    checkpoints: Vec<Checkpoint>,
+    entropy: &impl Entropy,
+) -> Manifest {
+    let Writer { database, timeline, token, cores } = writer;
+    let recovered_epoch = checkpoints.last().map_or(Epoch(0), |newest| newest.epoch);
+    let beginning = checkpoints.is_empty();
+    let carried_through = if beginning { Lsn(LSN.0 - 1) } else { LSN };
+    let life = (0..cores).map(|_| CoreLife {
+        first_segment: SEGMENT,
+        identity: entropy.nonce(),
+        first_lsn: LSN,
+        carried_through,
+        ceiling: None,
+    });
+    let mut manifest = Manifest {
+        seq: ManifestSeq(before.map_or(0, |head| head.manifest.seq.0) + 1),
+        nonce: entropy.nonce(),
+        previous: before.map(|head| (head.manifest.seq, head.crc)),
+        token,
+        cores,
+        author,
+        recovered_epoch,
+        beginning,
+        lives: vec![Life { token, recovered_epoch, cores: life.collect() }],
+        checkpoints: checkpoints.into_iter().map(|checkpoint| at_home(checkpoint, token)).collect(),
+        attempt_floor,
+        ..Manifest::create(database, timeline, entropy.nonce())
+    };
+    if let Some(before) = before {
+        manifest.retire_files_of(&before.manifest);
+    }
+    manifest.trim();
+    manifest
+}
+
+/// `checkpoint` with its cuts where a restored directory has them.
+fn at_home(checkpoint: Checkpoint, token: FencingToken) -> Checkpoint {
+    let cuts = checkpoint.cuts.iter().map(|_| Cut { token, segment: SEGMENT, lsn: LSN }).collect();
+    Checkpoint { token, cuts, ..checkpoint }
+}

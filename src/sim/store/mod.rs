@@ -1,0 +1,423 @@
+//! A simulated object store: what R1 to R4 of [`crate::remote`] allow, and stores that break them.
+//!
+//! ```text
+//! SimStore (one for all machines) ── client(executor) ──► StoreClient, an ObjectStore: one per process
+//! Bucket      objects and uploads; applies requests                    bucket.rs
+//! StoreFaults how often what goes wrong                                faults.rs
+//! ```
+//!
+//! B1. A request takes effect at one moment between its call and the end of time: at once, later while its caller waits,
+//!     or long after the caller was told `Unknown` and is perhaps dead.
+//! B2. `get`, `size` and the condition of `create` see every effect so far. A `list` may see any earlier moment.
+//! B3. A process that dies takes back nothing: a request of its that was under way takes effect, or not.
+
+mod bucket;
+mod faults;
+
+#[cfg(test)]
+mod tests;
+
+pub use faults::{StoreFault, StoreFaults};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::bucket::{Answer, Bucket, Change, Done};
+use super::executor::Executor;
+use super::lock;
+use super::rng::{Stream, Streams};
+use super::trace::Trace;
+use crate::env::Tick;
+use crate::remote::{Created, Listed, ObjectStore, PartTag, StoreError, StoreErrorKind, UploadId};
+
+/// A simulated object store, for all processes of a simulation.
+#[derive(Clone)]
+pub struct SimStore {
+    shared: Arc<Mutex<State>>,
+    trace: Trace,
+}
+
+struct State {
+    bucket: Bucket,
+    faults: StoreFaults,
+    dice: Stream,
+    latency: Stream,
+    /// Effects that come later, by when and in which order they were decided.
+    later: BTreeMap<(Tick, u64), Change>,
+    /// Requests so far.
+    requests: u64,
+    injected: BTreeMap<StoreFault, u64>,
+    /// Until when nothing is reached.
+    gone_until: Tick,
+}
+
+/// What one request is going to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Takes effect, and says so.
+    Plain,
+    /// Says this, and has no effect.
+    Nothing(StoreErrorKind),
+    /// Takes effect, and the reply is lost.
+    ReplyLost,
+    /// Is given up, and takes effect this much later.
+    Late(Duration),
+    /// Takes effect twice, because something between here and there tried again; the second answer is told.
+    Twice,
+    /// Is told that another has the name. Nothing has happened.
+    FalseConflict,
+}
+
+impl SimStore {
+    /// An empty store that does what `faults` says, as drawn from streams of `streams`. Every request is part of
+    /// `trace`.
+    pub fn new(streams: &Streams, faults: StoreFaults, trace: Trace) -> Self {
+        let state = State {
+            bucket: Bucket::default(),
+            faults,
+            dice: streams.stream("store.faults"),
+            latency: streams.stream("store.latency"),
+            later: BTreeMap::new(),
+            requests: 0,
+            injected: BTreeMap::new(),
+            gone_until: Tick(0),
+        };
+        Self { shared: Arc::new(Mutex::new(state)), trace }
+    }
+
+    /// The store as the process `name` sees it, whose tasks run on `executor`.
+    pub fn client(&self, name: &str, executor: Arc<dyn Executor>) -> StoreClient {
+        StoreClient { store: self.clone(), executor, name: name.into() }
+    }
+
+    /// Ends all faults. What was given up and has not taken effect still may.
+    pub fn stop_faults(&self) {
+        let mut state = lock(&self.shared);
+        let latency_ms = state.faults.latency_ms;
+        state.faults = StoreFaults::none().with_latency_ms(latency_ms.0, latency_ms.1);
+        state.gone_until = Tick(0);
+    }
+
+    /// Nobody reaches the store before `until`.
+    pub fn unplug(&self, until: Tick) {
+        lock(&self.shared).gone_until = until;
+    }
+
+    /// What was injected, how often.
+    pub fn injected(&self) -> BTreeMap<StoreFault, u64> {
+        lock(&self.shared).injected.clone()
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> u64 {
+        lock(&self.shared).requests
+    }
+
+    /// The objects as they are now, by name: what an oracle looks at.
+    pub fn objects(&self) -> BTreeMap<String, Bytes> {
+        lock(&self.shared).bucket.objects()
+    }
+
+    /// Puts or removes an object behind everybody's back: damage, or what somebody left there.
+    pub fn tamper(&self, name: &str, body: Option<Bytes>) {
+        let mut state = lock(&self.shared);
+        let change = match body {
+            Some(body) => Change::Put { name: name.to_owned(), body },
+            None => Change::Delete { name: name.to_owned() },
+        };
+        let lies = state.faults.create_lies;
+        let _ = state.bucket.apply(Tick(0), &change, lies);
+    }
+
+    /// Uploads in parts that were begun and neither completed nor given up.
+    pub fn open_uploads(&self) -> usize {
+        lock(&self.shared).bucket.open_uploads()
+    }
+}
+
+impl fmt::Debug for SimStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimStore({} requests)", self.requests())
+    }
+}
+
+impl State {
+    /// Applies what has become due.
+    fn catch_up(&mut self, now: Tick) {
+        while let Some(first) = self.later.first_entry() {
+            if first.key().0 > now {
+                return;
+            }
+            let (at, change) = first.remove_entry();
+            let lies = self.faults.create_lies;
+            let _ = self.bucket.apply(at.0, &change, lies);
+        }
+    }
+
+    /// Whether `fault` strikes. Asks the dice once, whatever the rate.
+    fn strikes(&mut self, fault: StoreFault) -> bool {
+        let strikes = self.dice.chance(self.faults.rate(fault));
+        if strikes {
+            *self.injected.entry(fault).or_default() += 1;
+        }
+        strikes
+    }
+
+    fn latency(&mut self) -> Duration {
+        let (lo, hi) = self.faults.latency_ms;
+        let ms = self.latency.range(lo, hi);
+        let slow = self.latency.below(64) == 0;
+        Duration::from_millis(if slow { ms * 10 } else { ms })
+    }
+
+    /// What becomes of a request that changes something, or of one that does not.
+    fn fate(&mut self, now: Tick, changes: bool, creates: bool) -> Fate {
+        if now < self.gone_until {
+            return Fate::Nothing(StoreErrorKind::Unavailable);
+        }
+        if self.strikes(StoreFault::Throttled) {
+            return Fate::Nothing(StoreErrorKind::Throttled);
+        }
+        if self.strikes(StoreFault::Unavailable) {
+            return Fate::Nothing(StoreErrorKind::Unavailable);
+        }
+        if self.strikes(StoreFault::RequestLost) {
+            return Fate::Nothing(StoreErrorKind::Unknown);
+        }
+        if changes && self.strikes(StoreFault::ReplyLost) {
+            return Fate::ReplyLost;
+        }
+        if changes && self.strikes(StoreFault::Late) {
+            let longest = u64::try_from(self.faults.late_max.as_millis()).unwrap_or(u64::MAX);
+            return Fate::Late(Duration::from_millis(self.dice.range(1, longest.max(1))));
+        }
+        if creates && self.strikes(StoreFault::TriedTwice) {
+            return Fate::Twice;
+        }
+        if creates && self.strikes(StoreFault::FalseConflict) {
+            return Fate::FalseConflict;
+        }
+        Fate::Plain
+    }
+}
+
+/// One process's way to the store.
+#[derive(Clone)]
+pub struct StoreClient {
+    store: SimStore,
+    executor: Arc<dyn Executor>,
+    name: Arc<str>,
+}
+
+impl fmt::Debug for StoreClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreClient({})", self.name)
+    }
+}
+
+impl StoreClient {
+    /// Makes a request that changes something.
+    async fn change(&self, change: Change) -> Result<Done, StoreError> {
+        let (operation, name) = change.names();
+        let creates = matches!(change, Change::Create { .. });
+        let fate = self.begin(true, creates).await;
+        let now = self.executor.now();
+        let outcome = {
+            let mut state = lock(&self.store.shared);
+            state.catch_up(now);
+            let lies = state.faults.create_lies;
+            match fate {
+                Fate::Plain => state.bucket.apply(now, &change, lies),
+                Fate::Nothing(kind) => Err(simulated(kind)),
+                Fate::ReplyLost => {
+                    let _ = state.bucket.apply(now, &change, lies);
+                    Err(simulated(StoreErrorKind::Unknown))
+                }
+                Fate::Late(after) => {
+                    let requests = state.requests;
+                    let due = Tick(now.0 + u64::try_from(after.as_nanos()).unwrap_or(u64::MAX / 2));
+                    state.later.insert((due, requests), change);
+                    Err(simulated(StoreErrorKind::Unknown))
+                }
+                Fate::Twice => {
+                    let _ = state.bucket.apply(now, &change, lies);
+                    state.bucket.apply(now, &change, lies)
+                }
+                Fate::FalseConflict => Ok(Done::Created(Created::Exists)),
+            }
+        };
+        self.told(operation, &name, &outcome);
+        self.end().await;
+        outcome
+    }
+
+    /// Makes a request that changes nothing.
+    async fn look<T: Answer>(
+        &self,
+        (operation, name): (&'static str, &str),
+        answer: impl FnOnce(&mut State, Tick) -> T,
+    ) -> Result<T, StoreError> {
+        let fate = self.begin(false, false).await;
+        let now = self.executor.now();
+        let outcome = if let Fate::Nothing(kind) = fate {
+            Err(simulated(kind))
+        } else {
+            let mut state = lock(&self.store.shared);
+            state.catch_up(now);
+            Ok(answer(&mut state, now))
+        };
+        self.told(operation, name, &outcome);
+        self.end().await;
+        outcome
+    }
+
+    async fn begin(&self, changes: bool, creates: bool) -> Fate {
+        let (latency, fate) = {
+            let mut state = lock(&self.store.shared);
+            state.requests += 1;
+            let latency = state.latency();
+            (latency, state.fate(self.executor.now(), changes, creates))
+        };
+        self.executor.sleep(latency).await;
+        fate
+    }
+
+    /// The way back.
+    async fn end(&self) {
+        let latency = lock(&self.store.shared).latency();
+        self.executor.sleep(latency).await;
+    }
+
+    fn told<T: Answer>(&self, operation: &'static str, name: &str, outcome: &Result<T, StoreError>) {
+        let now = self.executor.now();
+        match outcome {
+            Ok(answer) => {
+                let answer = answer.brief();
+                self.store.trace.event(
+                    &self.name,
+                    operation,
+                    format_args!("{name}"),
+                    format_args!("{answer}"),
+                    now,
+                );
+            }
+            Err(error) => self.store.trace.event(
+                &self.name,
+                operation,
+                format_args!("{name}"),
+                format_args!("{error}"),
+                now,
+            ),
+        }
+    }
+}
+
+fn simulated(kind: StoreErrorKind) -> StoreError {
+    let message = match kind {
+        StoreErrorKind::Throttled => "slow down (simulated)",
+        StoreErrorKind::Unavailable => "not reached (simulated)",
+        StoreErrorKind::Unknown => "no reply (simulated)",
+        StoreErrorKind::Refused => "refused (simulated)",
+    };
+    StoreError::new(kind, message)
+}
+
+impl ObjectStore for StoreClient {
+    async fn put(&self, name: &str, body: Bytes) -> Result<(), StoreError> {
+        self.change(Change::Put { name: name.to_owned(), body }).await.map(drop)
+    }
+
+    async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
+        match self.change(Change::Create { name: name.to_owned(), body }).await? {
+            Done::Created(created) => Ok(created),
+            Done::Nothing | Done::Began(_) | Done::Part(_) => unreachable!("a create is answered as one"),
+        }
+    }
+
+    async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        let answer = |state: &mut State, _: Tick| {
+            let short = state.strikes(StoreFault::ShortGet);
+            let part = state.dice.bits();
+            state.bucket.get(name, &range).map(|bytes| match bytes.len() {
+                length @ 2.. if short => {
+                    let kept = 1 + usize::try_from(part % (length as u64 - 1)).unwrap_or(0);
+                    bytes.slice(..kept)
+                }
+                _ => bytes,
+            })
+        };
+        self.look(("get", name), answer).await
+    }
+
+    async fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.look(("size", name), |state, _| state.bucket.size(name)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let answer = |state: &mut State, now: Tick| {
+            let stale = state.strikes(StoreFault::StaleList);
+            let longest = u64::try_from(state.faults.stale_max.as_nanos()).unwrap_or(u64::MAX);
+            let age = state.dice.range(0, longest);
+            let at = if stale { Tick(now.0.saturating_sub(age)) } else { now };
+            state.bucket.list(prefix, at)
+        };
+        self.look(("list", prefix), answer).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.change(Change::Delete { name: name.to_owned() }).await.map(drop)
+    }
+
+    async fn begin_upload(&self, name: &str) -> Result<UploadId, StoreError> {
+        match self.change(Change::Begin { name: name.to_owned() }).await? {
+            Done::Began(id) => Ok(id),
+            Done::Nothing | Done::Created(_) | Done::Part(_) => unreachable!("a begin is answered as one"),
+        }
+    }
+
+    async fn put_part(
+        &self,
+        name: &str,
+        upload: &UploadId,
+        number: u32,
+        body: Bytes,
+    ) -> Result<PartTag, StoreError> {
+        self.lose_upload(upload);
+        let change = Change::Part { name: name.to_owned(), upload: upload.clone(), number, body };
+        match self.change(change).await? {
+            Done::Part(tag) => Ok(tag),
+            Done::Nothing | Done::Created(_) | Done::Began(_) => unreachable!("a part is answered as one"),
+        }
+    }
+
+    async fn complete_upload(
+        &self,
+        name: &str,
+        upload: &UploadId,
+        parts: &[PartTag],
+    ) -> Result<(), StoreError> {
+        self.lose_upload(upload);
+        let change =
+            Change::Complete { name: name.to_owned(), upload: upload.clone(), parts: parts.to_vec() };
+        self.change(change).await.map(drop)
+    }
+
+    async fn abort_upload(&self, name: &str, upload: &UploadId) -> Result<(), StoreError> {
+        self.change(Change::Abort { name: name.to_owned(), upload: upload.clone() }).await.map(drop)
+    }
+}
+
+impl StoreClient {
+    /// A store's own rules may remove an upload that nobody has completed.
+    fn lose_upload(&self, upload: &UploadId) {
+        let mut state = lock(&self.store.shared);
+        if state.strikes(StoreFault::UploadLost) {
+            state.bucket.lose_upload(upload);
+        }
+    }
+}
