@@ -49,6 +49,10 @@ pub(crate) fn verify(image: Disk, directory: &str, options: VerifyOptions) -> Re
 pub(crate) fn perhaps(run: &Run, disk: &SimDisk, number: u32, settled: bool) {
     let mut draws = Streams::new(run.plan.seed).stream(&format!("verify/{number}"));
     lock(&run.audits).expected = None;
+    if lock(&run.oracle).is_lost() {
+        // An interrupted restore is no database yet.
+        return;
+    }
     if !draws.chance(CHANCE) {
         return;
     }

@@ -20,6 +20,7 @@ use crate::draw::Draw;
 use crate::explain::record::{self, Event};
 use crate::lattice;
 use crate::oracle::{Change, Mark};
+use crate::remote;
 use crate::shape::Tuning;
 use crate::step::{Len, Moment, Op, Step};
 use crate::story::LAST;
@@ -31,6 +32,8 @@ pub(crate) const DEPOSIT: u64 = 1_000;
 const ACCOUNT: &str = "acct";
 /// How often an operation that has to be done is tried, with up to [`PATIENCE`] in between.
 const TRIES_MAX: u32 = 2_000;
+/// How often the store is waited for, when nothing is wrong with it.
+const STORE_TRIES_MAX: u32 = 20;
 /// The longest wait between two tries.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -198,11 +201,13 @@ impl User {
             Op::EndAll => self.end_all().await,
             Op::Await => {
                 self.wait_in_background();
+                self.wait_for_the_store();
                 Ok(())
             }
             Op::Commit => self.commit().await,
             Op::Checkpoint => {
                 self.checkpoint_in_background();
+                self.wait_for_the_store();
                 Ok(())
             }
         }
@@ -454,6 +459,43 @@ impl User {
             }
         });
         assert!(spawned.is_ok(), "a simulated task starts");
+    }
+
+    /// Somebody waits in the background for the last epoch to be in the object store, if there is one.
+    fn wait_for_the_store(&mut self) {
+        if self.run.plan.remote.is_none() || !remote::waits(&mut self.stream) {
+            return;
+        }
+        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        let (stored, run) = (self.engine.remote_durable(epoch), Arc::clone(&self.run));
+        let opened = lock(&run.oracle).opened;
+        let spawned = self.engine.env().spawn().spawn("remote-waiter", move || async move {
+            match stored.await {
+                Ok(()) if lock(&run.oracle).opened == opened => {
+                    lock(&run.oracle).acknowledge_remote(epoch.0);
+                    run.count(|tally| tally.stored += 1);
+                }
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Busy => {}
+                Err(error) => check_background(&error),
+            }
+        });
+        assert!(spawned.is_ok(), "a simulated task starts");
+    }
+
+    /// Without faults the last epoch gets into the store (I11).
+    pub(crate) async fn reach_the_store(&mut self) {
+        if self.run.plan.remote.is_none() {
+            return;
+        }
+        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        for _ in 0..STORE_TRIES_MAX {
+            match self.engine.remote_durable(epoch).await {
+                Ok(()) => return lock(&self.run.oracle).acknowledge_remote(epoch.0),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "I11: without faults: {error}"),
+            }
+        }
+        panic!("I11: epoch {epoch} does not get into the store");
     }
 
     fn checkpoint_in_background(&mut self) {

@@ -54,6 +54,7 @@ mod oracle;
 mod plan;
 mod profile;
 mod recipe;
+mod remote;
 mod repeat;
 mod report;
 mod scenario;
@@ -62,6 +63,7 @@ mod settings;
 mod shape;
 mod shrink;
 mod step;
+mod store;
 mod story;
 mod sweep;
 mod text;
@@ -102,6 +104,7 @@ const TESTS: &[Test] = tests![
     sweep_passes,
     built_in_sweep_passes,
     damage_is_named_or_harmless,
+    lost_disks_come_back_from_the_store,
     same_seed_same_trace,
 ];
 
@@ -109,6 +112,7 @@ const TESTS: &[Test] = tests![
 const MADSIM_SEEDS: u64 = 2_000;
 const BUILT_IN_SEEDS: u64 = 1_000;
 const DAMAGE_SEEDS: u64 = 2_000;
+const REMOTE_SEEDS: u64 = 1_000;
 
 /// Seeds that are run three times each.
 const REPEATED_SEEDS: u64 = 10;
@@ -142,6 +146,19 @@ const DAMAGE_MUST_HIT: &[&str] = &[
     "wal: torn tail cut",
 ];
 
+/// What every sweep with an object store must have seen.
+const REMOTE_MUST_HIT: &[&str] = &[
+    "engine: engine failed",
+    "offsite: boundary moved",
+    "offsite: files are in the store",
+    "offsite: manifest landed in the store",
+    "offsite: orphans looked for",
+    "offsite: removed from the store",
+    "offsite: restored",
+    "offsite: upload failed",
+    "remote: request given up",
+];
+
 fn main() -> ExitCode {
     if let Some(exit) = cli::run() {
         return exit.into();
@@ -151,7 +168,7 @@ fn main() -> ExitCode {
 
 /// Every test under the name that the standard harness would give it.
 fn trials() -> Vec<Trial> {
-    let tests = SUITES.iter().copied().flatten();
+    let tests = SUITES.iter().copied().chain(store::SUITES).flatten();
     let trial = |(name, run): &Test| {
         let run = *run;
         Trial::test(name.trim_start_matches("sim::"), move || {
@@ -190,6 +207,11 @@ fn built_in_sweep_passes() {
 /// I7: the same on disks that lie, rot, lose sectors and get parts of their past back.
 fn damage_is_named_or_harmless() {
     sweep::sweep(Profile::Damage, Scheduler::BuiltIn, settings::seeds(DAMAGE_SEEDS), MUST_HIT);
+}
+
+/// The same with an object store: what it was said to hold comes back when the disk is lost.
+fn lost_disks_come_back_from_the_store() {
+    sweep::sweep(Profile::Remote, Scheduler::BuiltIn, settings::seeds(REMOTE_SEEDS), MUST_HIT);
 }
 
 /// I12, without which no seed is worth recording.

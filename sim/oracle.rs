@@ -87,6 +87,10 @@ pub(crate) struct Oracle {
     cores: Vec<CoreHistory>,
     base: u64,
     floor: u64,
+    /// The greatest epoch that anybody was told is in the object store.
+    remote_floor: u64,
+    /// Whether the disk was lost, and no open has returned since.
+    lost: bool,
     /// Histories that were left behind, each with the epoch that it began with; kept if [`Oracle::keeps`].
     left: Vec<(u64, Vec<CoreHistory>)>,
     keeps: bool,
@@ -103,7 +107,18 @@ impl Oracle {
     /// It keeps what was left behind if it `keeps` (O3).
     pub(crate) fn new(cores: u16, keeps: bool) -> Self {
         let cores = (0..cores).map(|_| CoreHistory::default()).collect();
-        Self { cores, base: 0, floor: 0, left: Vec::new(), keeps, opened: 0, token: None, failed_at: None }
+        Self {
+            cores,
+            base: 0,
+            floor: 0,
+            remote_floor: 0,
+            lost: false,
+            left: Vec::new(),
+            keeps,
+            opened: 0,
+            token: None,
+            failed_at: None,
+        }
     }
 
     /// How many cores there are.
@@ -164,9 +179,33 @@ impl Oracle {
         }
     }
 
-    /// The states of all cores at `epoch`, which lies between the last recovered one and the ceiling.
+    /// Somebody was told that `epoch` is in the object store.
+    pub(crate) fn acknowledge_remote(&mut self, epoch: u64) {
+        self.acknowledge(epoch);
+        self.remote_floor = self.remote_floor.max(epoch);
+    }
+
+    /// The greatest epoch that survives the loss of the disk.
+    pub(crate) fn remote_floor(&self) -> u64 {
+        self.remote_floor
+    }
+
+    /// The disk is gone: what is in the object store survives.
+    pub(crate) fn lose_disk(&mut self) {
+        (self.floor, self.lost) = (self.remote_floor, true);
+    }
+
+    /// Whether the disk is gone, and nothing was restored yet.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// The states of all cores at `epoch`, which lies in this history: behind a lost disk, perhaps before the last recovery.
     pub(crate) fn at(&self, epoch: u64) -> Vec<CoreModel> {
-        states(self.base, &self.cores, epoch).unwrap_or_else(|| panic!("the model has no epoch {epoch}"))
+        let before = if self.lost { self.ever(epoch).next() } else { None };
+        before
+            .or_else(|| states(self.base, &self.cores, epoch))
+            .unwrap_or_else(|| panic!("the model has no epoch {epoch}"))
     }
 
     /// Every state that `epoch` ever had when it was closed, the present history first (O3).
@@ -190,6 +229,7 @@ impl Oracle {
         }
         self.base = epoch;
         self.floor = epoch;
+        self.lost = false;
         self.opened += 1;
         self.token = Some(token);
         self.failed_at = None;

@@ -14,6 +14,7 @@ use crate::damage::{self, DamagePlan};
 use crate::draw::Draw;
 use crate::host::Schedule;
 use crate::profile::Profile;
+use crate::remote::RemotePlan;
 use crate::shape::{DIRECTORY, Shape, Tuning};
 use crate::step::{Moment, Op, Step, in_words};
 use crate::without;
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) last_steps: Vec<Step>,
     /// What is out of contract, if anything is.
     pub(crate) damage: Option<DamagePlan>,
+    /// The object store, if there is one.
+    pub(crate) remote: Option<RemotePlan>,
 }
 
 /// What the workload does, and how often.
@@ -152,6 +155,7 @@ impl Plan {
         without::adapt(match profile {
             Profile::Forward => Self::forward(seed),
             Profile::Damage => Self::damaged(seed),
+            Profile::Remote => Self::remote(seed),
             Profile::FanOutLog | Profile::FanOutEngine => panic!("{profile} tells no stories"),
         })
     }
@@ -164,6 +168,15 @@ impl Plan {
         plan.disk.lying = stream.chance(0.5);
         plan.faults = damage::faults(&mut stream, plan.faults);
         plan.damage = Some(DamagePlan::draw(&mut stream, plan.lives.iter().map(|life| life.number)));
+        plan
+    }
+
+    /// A forward plan with an object store.
+    fn remote(seed: u64) -> Self {
+        let mut plan = Self::forward(seed);
+        plan.profile = Profile::Remote;
+        let lives = plan.lives.iter().map(|life| life.number);
+        plan.remote = Some(RemotePlan::draw(Streams::new(seed), lives));
         plan
     }
 
@@ -197,6 +210,7 @@ impl Plan {
             last,
             last_steps,
             damage: None,
+            remote: None,
         }
     }
 
@@ -215,6 +229,7 @@ impl Plan {
             last: Tuning::plain(),
             last_steps: Vec::new(),
             damage: (profile == Profile::Damage).then(DamagePlan::plain),
+            remote: (profile == Profile::Remote).then(RemotePlan::plain),
         }
     }
 
@@ -384,6 +399,9 @@ impl fmt::Display for Plan {
             writeln!(f, "life {}: {life}", life.number)?;
         }
         write!(f, "last life: {}\n        {}", self.last, in_words(&self.last_steps))?;
+        if let Some(remote) = &self.remote {
+            write!(f, "\n{remote}")?;
+        }
         self.damage.as_ref().map_or(Ok(()), |damage| write!(f, "\n{damage}"))
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Profile {
     Forward,
     /// The same on disks that break their word, in a life and between two: the lattice of outcomes.
     Damage,
+    /// The same with an object store, and lives that end with the loss of the disk.
+    Remote,
     /// Every crash of a small run of the log alone.
     FanOutLog,
     /// Every crash of a small run of the whole engine.
@@ -23,7 +25,7 @@ impl Profile {
     /// What explores a seed's crashes, if this is a fan-out and no story.
     pub(crate) fn exploration(self) -> Option<Exploration> {
         match self {
-            Self::Forward | Self::Damage => None,
+            Self::Forward | Self::Damage | Self::Remote => None,
             Self::FanOutLog => Some(fanout::log::explore_cut),
             Self::FanOutEngine => Some(fanout::engine::explore_cut),
         }
@@ -35,6 +37,7 @@ impl fmt::Display for Profile {
         f.write_str(match self {
             Self::Forward => "forward",
             Self::Damage => "damage",
+            Self::Remote => "remote",
             Self::FanOutLog => "fan-out-log",
             Self::FanOutEngine => "fan-out-engine",
         })

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 
 use highwater::sim::{FaultClass, Ledger};
 
-use crate::DAMAGE_MUST_HIT;
 use crate::coverage;
 use crate::host::Scheduler;
 use crate::job::{Job, Ran, Totals};
@@ -11,6 +10,7 @@ use crate::profile::Profile;
 use crate::repeat;
 use crate::sweep::Outcome;
 use crate::world::{Tally, lock};
+use crate::{DAMAGE_MUST_HIT, REMOTE_MUST_HIT};
 
 /// How many of a ledger's faults and a trace's lines are shown.
 const LAST: usize = 20;
@@ -117,6 +117,11 @@ pub(crate) fn missed(total: &Totals, profile: Profile, must_hit: &[&str]) -> Vec
     }
     if profile == Profile::Damage {
         return missed_outcomes(total);
+    }
+    if profile == Profile::Remote {
+        let is_hit = |mark: &str| total.marks.count(mark) > 0;
+        let missed = REMOTE_MUST_HIT.iter().filter(|mark| total.seeds >= MARKS_SEEDS_MIN && !is_hit(mark));
+        return missed.map(|mark| (*mark).to_owned()).collect();
     }
     missing(total.seeds, must_hit, |mark| total.marks.count(mark) > 0, &total.coverage.named())
 }

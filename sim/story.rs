@@ -80,6 +80,7 @@ impl Machine {
             disk.on_crash(Box::new(record::crash));
         }
         *lock(&run.disk) = Some(disk.clone());
+        *lock(&run.store) = plan.remote.as_ref().map(|remote| remote.store(run));
         let clock = SimClock::new(executor).with_faults(plan.clock, streams.stream("clock"));
         let process = host.process("engine");
         let env = SimEnv::new("engine", process.executor(), disk.vfs(), &streams)
@@ -121,6 +122,21 @@ impl Machine {
         }
         let settled = crash.is_some() || news == News::Over(life::CLOSED.to_owned());
         audit::perhaps(&self.run, &self.disk, number, settled);
+        self.perhaps_lose_the_disk(number);
+    }
+
+    /// The machine is gone with its disk, if the plan says so: the next life is on another.
+    fn perhaps_lose_the_disk(&mut self, number: u32) {
+        if self.run.plan.remote.as_ref().is_none_or(|remote| !remote.lost.contains(&number)) {
+            return;
+        }
+        self.crash(number, Fate::AllLost);
+        let empty = Disk::new(self.run.plan.disk);
+        self.disk.with_disk(|disk| *disk = empty);
+        lock(&self.run.oracle).lose_disk();
+        *lock(&self.run.audits) = audit::Audits::default();
+        self.run.count(|tally| tally.lost += 1);
+        self.note("disk", "lost");
     }
 
     /// Ends the process, with or without the power, and starts the next one.
@@ -146,6 +162,9 @@ impl Machine {
         let number = LAST;
         self.disk.stop_faults();
         self.clock.stop_faults();
+        if let Some(store) = &*lock(&self.run.store) {
+            store.stop_faults();
+        }
         // Half of the last lives find a page cache.
         let number_of_lives = self.run.plan.lives.len();
         let fate = if number_of_lives.is_multiple_of(2) { Fate::Drawn } else { Fate::Cache };

@@ -135,6 +135,8 @@ impl Tally {
         self.checkpoints_refused += other.checkpoints_refused;
         self.refused_for_good += other.refused_for_good;
         self.restored += other.restored;
+        self.stored += other.stored;
+        self.lost += other.lost;
         self.damaged += other.damaged;
         self.verified += other.verified;
         self.verified_damage += other.verified_damage;

@@ -22,6 +22,7 @@ use crate::fanout::Cut;
 use crate::host::Schedule;
 use crate::plan::{Ending, Fate, LifePlan, Load, Next, Plan, Trigger};
 use crate::profile::Profile;
+use crate::remote::RemotePlan;
 use crate::shape::{Shape, Tuning};
 use crate::step::{Moment, Step, number};
 
@@ -45,6 +46,8 @@ struct PlanText {
     lives: Vec<Table>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     damage: Option<DamagePlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remote: Option<RemotePlan>,
 }
 
 /// A life as it is written. See [`LifePlan`].
@@ -298,6 +301,7 @@ fn full(plan: &Plan) -> PlanText {
         last: plan.last.clone(),
         lives: plan.lives.iter().map(life).collect(),
         damage: plan.damage.clone(),
+        remote: plan.remote.clone(),
     }
 }
 
@@ -345,6 +349,7 @@ pub(crate) fn plan(profile: Profile, seed: u64, mut table: Table) -> Result<Plan
         last: text.last,
         last_steps: text.last_steps,
         damage: text.damage,
+        remote: text.remote,
     })
 }
 
@@ -429,7 +434,11 @@ pub(crate) const TESTS: &[Test] =
 
 fn a_plan_reads_back_as_it_was_written() {
     for seed in 0..50 {
-        let profile = if seed % 3 == 0 { Profile::Damage } else { Profile::Forward };
+        let profile = match seed % 3 {
+            0 => Profile::Damage,
+            1 => Profile::Remote,
+            _ => Profile::Forward,
+        };
         let mut plan = Plan::of(profile, seed);
         let fault = |number| Firing { scope: (seed << 32) | 7, class: FaultClass::SyncError, number };
         let FaultPlan { latency, stall, full_for, .. } = plan.faults;
@@ -452,7 +461,7 @@ fn a_plan_reads_back_as_it_was_written() {
 }
 
 fn the_plainest_plan_has_nothing_to_say() {
-    for profile in [Profile::Forward, Profile::Damage] {
+    for profile in [Profile::Forward, Profile::Damage, Profile::Remote] {
         assert_eq!(of_plan(&Plan::plain(profile, 1)), Table::new());
     }
 }

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_listener::Event;
+use highwater::Options;
 use highwater::env::Tick;
-use highwater::sim::{BoundaryInfo, SimDisk, SimEnv, SimVfs, Trace};
+use highwater::sim::{BoundaryInfo, Executor, SimDisk, SimEnv, SimStore, SimVfs, Trace};
 
 use crate::audit::Audits;
 use crate::coverage::{Coverage, Work};
@@ -13,6 +14,7 @@ use crate::damage::Images;
 use crate::explain::record;
 use crate::oracle::Oracle;
 use crate::plan::{Plan, Trigger};
+use crate::shape::Tuning;
 use crate::step::Moment;
 
 /// The environment of the simulated processes.
@@ -67,6 +69,10 @@ pub(crate) struct Tally {
     pub(crate) refused_for_good: u64,
     /// Disks that were put back to before the damage, after a refusal.
     pub(crate) restored: u64,
+    /// Epochs that somebody was told are in the object store.
+    pub(crate) stored: u64,
+    /// Disks that were lost.
+    pub(crate) lost: u64,
     /// Files damaged at rest.
     pub(crate) damaged: u64,
     /// Disks that were verified after a life, and those of them on which damage was found.
@@ -95,6 +101,8 @@ pub(crate) struct Run {
     pub(crate) step: Mutex<String>,
     /// The disk, once there is one.
     pub(crate) disk: Mutex<Option<SimDisk>>,
+    /// The object store, if the plan has one.
+    pub(crate) store: Mutex<Option<SimStore>>,
     /// Earlier images of the disk, of which parts may come back.
     pub(crate) images: Mutex<Images>,
     /// What verifications found.
@@ -122,7 +130,8 @@ struct Aim {
 impl Run {
     /// Before the first life.
     pub(crate) fn new(plan: Plan) -> Arc<Self> {
-        let oracle = Mutex::new(Oracle::new(plan.shape.cores, plan.damage.is_some()));
+        let oracle =
+            Mutex::new(Oracle::new(plan.shape.cores, plan.damage.is_some() || plan.remote.is_some()));
         Arc::new(Self {
             plan,
             trace: Trace::new(),
@@ -133,6 +142,7 @@ impl Run {
             interrupted: Mutex::default(),
             step: Mutex::new("before the first life".to_owned()),
             disk: Mutex::default(),
+            store: Mutex::default(),
             images: Mutex::default(),
             audits: Mutex::default(),
             news: Mutex::default(),
@@ -140,6 +150,15 @@ impl Run {
             aim: Mutex::default(),
             aimed: Arc::default(),
         })
+    }
+
+    /// The options of a life whose tasks run on `executor`.
+    pub(crate) fn options(&self, tuning: &Tuning, executor: &Arc<dyn Executor>) -> Options {
+        let options = tuning.options(&self.plan.shape);
+        match (&self.plan.remote, &*lock(&self.store)) {
+            (Some(plan), Some(store)) => options.remote(plan.option(store, Arc::clone(executor))),
+            _ => options,
+        }
     }
 
     /// Where the run stands.

@@ -155,6 +155,7 @@ fn lanes(only: &[Profile]) -> Vec<(Profile, Scheduler)> {
         (Profile::FanOutEngine, Scheduler::BuiltIn),
         (Profile::Forward, Scheduler::BuiltIn),
         (Profile::Damage, Scheduler::BuiltIn),
+        (Profile::Remote, Scheduler::BuiltIn),
         (Profile::FanOutLog, Scheduler::BuiltIn),
     ];
     all.into_iter().filter(|(profile, _)| only.is_empty() || only.contains(profile)).collect()

@@ -23,8 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use flat::{Flat, Flattener};
+pub(crate) use format::bytes::crc;
 use format::ident::Ident;
-use format::manifest::{Checkpoint, Manifest};
+use format::manifest::Checkpoint;
+pub(crate) use format::manifest::Manifest;
 pub(crate) use format::record::Offset;
 use highwater::sim::Disk;
 use memo::{Content, Key};

@@ -11,7 +11,7 @@ use super::super::{Exit, seed};
 use crate::host::Scheduler;
 use crate::job::{self, Job};
 use crate::profile::Profile;
-use crate::{Test, flips, many, scenario};
+use crate::{Test, flips, many, scenario, store};
 
 /// What may kill a planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -22,12 +22,16 @@ pub(crate) enum Killer {
     Engine,
     /// Stories of whole lives, on the built-in scheduler.
     Forward,
+    /// The same with an object store.
+    Remote,
     /// Every byte of a closed database damaged.
     Flips,
     /// Scenarios of damage at rest.
     Damage,
     /// A state of many keys.
     State,
+    /// Scenarios around an object store.
+    Store,
 }
 
 impl Killer {
@@ -42,16 +46,18 @@ impl Killer {
             Self::Log => Some(Profile::FanOutLog),
             Self::Engine => Some(Profile::FanOutEngine),
             Self::Forward => Some(Profile::Forward),
-            Self::Flips | Self::Damage | Self::State => None,
+            Self::Remote => Some(Profile::Remote),
+            Self::Flips | Self::Damage | Self::State | Self::Store => None,
         }
     }
 
-    fn tests(self) -> &'static [Test] {
+    fn tests(self) -> Vec<Test> {
         match self {
-            Self::Flips => flips::TESTS,
-            Self::Damage => scenario::damage::TESTS,
-            Self::State => many::TESTS,
-            Self::Log | Self::Engine | Self::Forward => &[],
+            Self::Flips => flips::TESTS.to_vec(),
+            Self::Damage => scenario::damage::TESTS.to_vec(),
+            Self::State => many::TESTS.to_vec(),
+            Self::Store => store::SUITES.concat(),
+            Self::Log | Self::Engine | Self::Forward | Self::Remote => Vec::new(),
         }
     }
 

@@ -1,0 +1,139 @@
+//! The object store of a run: every checkpoint goes there, and some lives end with the loss of the disk.
+//!
+//! S1. A recovery on an empty disk gives exactly an epoch of the history, at or above the last one that anybody was told is
+//!     in the store (I1 at level remote).
+//! S2. What the store's head names is in the store, whole; so says the decoder that shares no code with the engine (I6).
+//! S3. Without faults every closed epoch gets there (I11).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater::remote::Remote;
+use highwater::sim::{Executor, SimStore, StoreFault, StoreFaults, Stream, Streams};
+use serde::{Deserialize, Serialize};
+
+use crate::decode;
+use crate::draw::Draw;
+use crate::shape::DIRECTORY;
+use crate::world::{Run, lock};
+
+/// What a plan says of the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RemotePlan {
+    /// The rates of its faults, by name; the others are off.
+    pub(crate) rates: BTreeMap<String, f64>,
+    /// See [`StoreFaults`], here and below.
+    pub(crate) latency_ms: (u64, u64),
+    /// How late requests take effect.
+    pub(crate) late_max_ms: u64,
+    /// How old listings are.
+    pub(crate) stale_max_ms: u64,
+    /// See [`Remote`], here and below.
+    pub(crate) part_bytes: usize,
+    /// Files on their way.
+    pub(crate) parallel: usize,
+    /// Manifests for one boundary mark.
+    pub(crate) stride: u32,
+    /// The lives behind which the disk is lost.
+    pub(crate) lost: BTreeSet<u32>,
+}
+
+impl RemotePlan {
+    /// A store without faults, and a disk that stays.
+    pub(crate) fn plain() -> Self {
+        Self {
+            rates: BTreeMap::new(),
+            latency_ms: (0, 0),
+            late_max_ms: 1_000,
+            stale_max_ms: 1_000,
+            part_bytes: 4_096,
+            parallel: 1,
+            stride: 2,
+            lost: BTreeSet::new(),
+        }
+    }
+
+    /// Draws one for a run of lives with these numbers.
+    pub(crate) fn draw(streams: Streams, lives: impl Iterator<Item = u32>) -> Self {
+        let faults = StoreFaults::swarm(&streams);
+        let mut stream = streams.stream("plan.remote");
+        let quiet = stream.chance(0.2);
+        let on = StoreFault::ALL.into_iter().filter(|fault| !quiet && faults.rate(*fault) > 0.0);
+        let lost_chance = *stream.pick(&[0.2, 0.5, 1.0]);
+        Self {
+            rates: on.map(|fault| (format!("{fault:?}"), faults.rate(fault))).collect(),
+            latency_ms: *stream.pick(&[(0, 0), (0, 2), (1, 20)]),
+            late_max_ms: stream.scale(1, 60_000),
+            stale_max_ms: stream.scale(1, 60_000),
+            part_bytes: *stream.pick(&[100, 1_000, 1 << 20]),
+            parallel: *stream.pick(&[1, 2, 4]),
+            stride: *stream.pick(&[1, 1, 2, 3, 256]),
+            lost: lives.filter(|_| stream.chance(lost_chance)).collect(),
+        }
+    }
+
+    /// The store, for all processes of the run.
+    pub(crate) fn store(&self, run: &Run) -> SimStore {
+        let mut faults = StoreFaults::none().with_latency_ms(self.latency_ms.0, self.latency_ms.1);
+        faults.late_max = Duration::from_millis(self.late_max_ms);
+        faults.stale_max = Duration::from_millis(self.stale_max_ms);
+        for fault in StoreFault::ALL {
+            let rate = self.rates.get(&format!("{fault:?}")).copied().unwrap_or(0.0);
+            faults = faults.with(fault, rate);
+        }
+        SimStore::new(&Streams::new(run.plan.seed), faults, run.trace.clone())
+    }
+
+    /// The option of a life.
+    pub(crate) fn option(&self, store: &SimStore, executor: Arc<dyn Executor>) -> Remote {
+        Remote::new(store.client("engine", executor))
+            .part_bytes(self.part_bytes)
+            .parallel(self.parallel)
+            .boundary_stride(self.stride)
+    }
+}
+
+impl fmt::Display for RemotePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rates, latency_ms, late_max_ms, stale_max_ms, part_bytes, parallel, stride, lost } = self;
+        write!(f, "store:  {rates:?} latency={latency_ms:?}ms late={late_max_ms}ms stale={stale_max_ms}ms ")?;
+        write!(f, "part={part_bytes} parallel={parallel} stride={stride}; disk lost behind lives {lost:?}")
+    }
+}
+
+/// Whether a wait for the store comes with this step.
+pub(crate) fn waits(stream: &mut Stream) -> bool {
+    stream.chance(0.5)
+}
+
+/// S2, of a run that has ended with its database closed and opened once more.
+pub(crate) fn check_store(run: &Run) {
+    let (Some(store), Some(disk)) = (&*lock(&run.store), &*lock(&run.disk)) else { return };
+    let objects = store.objects();
+    let numbers = |prefix: &'static str| {
+        let names = objects.keys().filter_map(move |name| name.strip_prefix(prefix));
+        names.map(move |name| name.parse::<u64>().unwrap_or_else(|error| panic!("{prefix}{name}: {error}")))
+    };
+    let ident =
+        disk.disk().read_file(format!("{DIRECTORY}/IDENT")).unwrap_or_else(|| panic!("IDENT is gone"));
+    let id = |at: usize| u128::from_le_bytes(ident[at..at + 16].try_into().expect("16 bytes"));
+    let head = numbers("m/").max().unwrap_or_else(|| panic!("the store has no manifest"));
+    let body = &objects[&format!("m/{head:020}")];
+    let manifest = decode::Manifest::read(body, head, id(16), id(32));
+    let manifest = manifest.unwrap_or_else(|why| panic!("the store's head, manifest {head}: {why}"));
+    for file in manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.files) {
+        let object =
+            objects.get(&file.path()).unwrap_or_else(|| panic!("I6: {} is not in the store", file.path()));
+        assert_eq!(object.len() as u64, file.bytes, "I6: {} in the store", file.path());
+        assert_eq!(decode::crc(0, object), file.crc, "I6: {} in the store", file.path());
+    }
+    let plan = run.plan.remote.as_ref().unwrap_or_else(|| panic!("a store without a plan"));
+    let dead = numbers("b/").max().unwrap_or(0) * u64::from(plan.stride);
+    assert!(dead < head, "the head {head} is dead by a mark for {dead}");
+    let newest = manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
+    let floor = lock(&run.oracle).remote_floor();
+    assert!(newest >= floor, "I1: the store has epoch {newest}, and {floor} was said to be there");
+}

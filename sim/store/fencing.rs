@@ -1,0 +1,160 @@
+//! Two writers, and one of them does not know.
+
+use std::pin::Pin;
+
+use highwater::sim::{Executor, StoreFaults};
+use highwater::{ErrorKind, Health};
+
+use super::rig::{SECOND, assert_round, round, story};
+use crate::Test;
+
+/// See [`Test`].
+pub(super) const TESTS: &[Test] = tests![
+    a_deposed_writer_is_told_and_lands_nothing,
+    a_writer_that_wakes_behind_the_boundary_lands_nothing,
+    of_two_that_take_over_at_once_one_goes_on,
+    two_databases_do_not_share_a_store,
+];
+
+/// I8: whoever was deposed lands nothing, is told so, and is not let in again.
+fn a_deposed_writer_is_told_and_lands_nothing() {
+    story(21, StoreFaults::none(), async |mut rig| {
+        let mut first = rig.machine();
+        let mut old = rig.open(&first).await.unwrap();
+        let epoch = round(&mut old, 1, 20).await.unwrap();
+        old.engine.remote_durable(epoch).await.unwrap();
+
+        let second = rig.machine();
+        let mut new = rig.open(&second).await.unwrap();
+        let before = rig.store.objects();
+        let epoch = round(&mut old, 2, 20).await.unwrap();
+        let fenced = old.engine.remote_durable(epoch).await.expect_err("another has taken over");
+        assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+        assert_eq!(old.engine.health(), Health::Failed);
+        let refused = round(&mut old, 3, 20).await.expect_err("fenced");
+        assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
+        let kept = before.iter().all(|(name, body)| rig.store.objects().get(name) == Some(body));
+        assert!(kept, "a fenced writer removes nothing");
+        assert_eq!(rig.names("m/").len(), before.keys().filter(|name| name.starts_with("m/")).count());
+
+        drop(old);
+        first.crash_process();
+        let refused = rig.open(&first).await.expect_err("deposed");
+        assert_eq!(refused.kind(), ErrorKind::Fenced, "{refused}");
+
+        let epoch = round(&mut new, 4, 20).await.unwrap();
+        new.engine.remote_durable(epoch).await.unwrap();
+        let third = rig.machine();
+        assert_round(&rig.open(&third).await.unwrap(), 4, 20);
+    });
+}
+
+/// S1: a writer stops for so long that its next manifest number has been taken, freed and forgotten. It takes the
+/// name, looks at the boundary, and knows.
+fn a_writer_that_wakes_behind_the_boundary_lands_nothing() {
+    story(22, StoreFaults::none().with_latency_ms(1, 5), async |mut rig| {
+        let first = rig.machine();
+        let mut old = rig.open(&first).await.unwrap();
+        let epoch = round(&mut old, 1, 20).await.unwrap();
+        old.engine.remote_durable(epoch).await.unwrap();
+        let next = format!("m/{:020}", old.engine.remote_status().unwrap().manifest.0 + 1);
+        let woken = round(&mut old, 2, 20).await.unwrap();
+        first.process().pause();
+
+        let second = rig.machine();
+        let mut new = rig.open(&second).await.unwrap();
+        let mut last = 0;
+        while rig.names("b/").len() < 3 || rig.names(&next).len() == 1 {
+            last += 1;
+            let epoch = round(&mut new, last, 20).await.unwrap();
+            new.engine.remote_durable(epoch).await.unwrap();
+            rig.sim.sleep(SECOND).await;
+        }
+        assert!(rig.names(&next).is_empty(), "its number was freed");
+        let files = rig.names("f/");
+
+        first.process().resume();
+        let fenced = old.engine.remote_durable(woken).await.expect_err("the number is dead");
+        assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+        assert_eq!(rig.names(&next).len(), 1, "it did take the name");
+        rig.sim.sleep(SECOND * 100).await;
+        assert!(files.iter().all(|name| rig.names("f/").contains(name)), "and removed nothing");
+
+        let third = rig.machine();
+        assert_round(&rig.open(&third).await.unwrap(), last, 20);
+    });
+}
+
+/// Of two machines that restore at the same moment, each manifest number belongs to one, and in the end one goes on.
+fn of_two_that_take_over_at_once_one_goes_on() {
+    for seed in 0..30 {
+        story(1_000 + seed, StoreFaults::none().with_latency_ms(1, 10), async |mut rig| {
+            let first = rig.machine();
+            let mut opened = rig.open(&first).await.unwrap();
+            let epoch = round(&mut opened, 1, 20).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+            let (one, two) = (rig.machine(), rig.machine());
+            let (one, two) = pair(Box::pin(rig.open(&one)), Box::pin(rig.open(&two))).await;
+            let mut landed = 0;
+            for (number, opened) in [one, two].into_iter().enumerate() {
+                let mut opened = match opened {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        assert!(matches!(error.kind(), ErrorKind::Fenced | ErrorKind::Busy), "{error}");
+                        continue;
+                    }
+                };
+                let epoch = round(&mut opened, 10 + number as u64, 20).await.unwrap();
+                match opened.engine.remote_durable(epoch).await {
+                    Ok(()) => landed += 1,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Fenced, "{error}"),
+                }
+            }
+            assert!(landed <= 1);
+            let last = rig.machine();
+            let opened = rig.open(&last).await.unwrap();
+            assert!(opened.report.epoch.0 == 1 + landed);
+        });
+    }
+}
+
+/// Runs two futures beside each other.
+async fn pair<A, B>(
+    mut a: Pin<Box<impl Future<Output = A>>>,
+    mut b: Pin<Box<impl Future<Output = B>>>,
+) -> (A, B) {
+    let (mut first, mut second) = (None, None);
+    std::future::poll_fn(|context| {
+        if first.is_none()
+            && let std::task::Poll::Ready(value) = a.as_mut().poll(context)
+        {
+            first = Some(value);
+        }
+        if second.is_none()
+            && let std::task::Poll::Ready(value) = b.as_mut().poll(context)
+        {
+            second = Some(value);
+        }
+        if first.is_some() && second.is_some() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    (first.unwrap(), second.unwrap())
+}
+
+fn two_databases_do_not_share_a_store() {
+    story(23, StoreFaults::none(), async |mut rig| {
+        let one = rig.machine();
+        let _opened = rig.open(&one).await.unwrap();
+        let mut two = rig.machine();
+        let alone = highwater::Options::new("db").cores(2).write_unit_bytes(512);
+        let other = highwater::Engine::open_in(two.env(), alone).await.unwrap();
+        drop(other);
+        two.crash_process();
+        let refused = rig.open(&two).await.expect_err("another database's store");
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    });
+}

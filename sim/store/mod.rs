@@ -1,0 +1,15 @@
+//! Checkpoints that leave the machine: stories of machines that are lost, of writers that wake up too late, and of
+//! stores that do not answer. What one machine does with an object store, life after life, is the profile `remote`.
+
+#![expect(clippy::unwrap_used, reason = "a scenario says what it expects")]
+
+mod fencing;
+mod objects;
+mod restoring;
+mod rig;
+mod storms;
+
+use crate::Test;
+
+/// Every list of tests.
+pub(crate) const SUITES: [&[Test]; 4] = [fencing::TESTS, objects::TESTS, restoring::TESTS, storms::TESTS];

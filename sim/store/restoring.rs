@@ -1,0 +1,216 @@
+//! From the store to an empty directory.
+
+use highwater::sim::{StoreFault, StoreFaults};
+use highwater::{Engine, Epoch, ErrorKind, Options, VerifyOptions, verify_in};
+
+use super::rig::{SECOND, assert_round, round, story};
+use crate::Test;
+
+/// See [`Test`].
+pub(super) const TESTS: &[Test] = tests![
+    a_lost_machine_is_restored_from_the_store,
+    a_restored_database_goes_on,
+    a_database_without_a_checkpoint_is_restored_empty,
+    a_restore_that_is_interrupted_anywhere_is_begun_anew,
+    a_rotten_object_is_named,
+    a_database_gets_a_store_later,
+    an_older_copy_of_the_directory_is_refused,
+    the_wrong_count_of_cores_takes_no_token,
+    a_restore_through_a_bad_store_takes_longer_and_gives_the_same,
+];
+
+/// F12: the machine is gone with its disk; what `remote_durable` returned for is there.
+fn a_lost_machine_is_restored_from_the_store() {
+    story(1, StoreFaults::none(), async |mut rig| {
+        let mut machine = rig.machine();
+        let mut opened = rig.open(&machine).await.unwrap();
+        assert!(opened.report.created && !opened.report.restored);
+        for number in 1..=3 {
+            let epoch = round(&mut opened, number, 100).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+            assert_eq!(opened.engine.remote_status().unwrap().epoch, epoch);
+        }
+        let unsafe_epoch = round(&mut opened, 4, 100).await.unwrap();
+        let first_token = opened.engine.token();
+        let database = opened.engine.database_id();
+        machine.cut_power();
+
+        let second = rig.machine();
+        let opened = rig.open(&second).await.unwrap();
+        assert!(opened.report.restored && !opened.report.created, "{}", opened.report);
+        assert_eq!(opened.report.epoch, Epoch(unsafe_epoch.0 - 1));
+        assert_eq!(opened.engine.database_id(), database);
+        assert!(opened.engine.token() > first_token);
+        assert_round(&opened, 3, 100);
+    });
+}
+
+/// What was restored is a database like any other: it is verified, written, crashed and opened again.
+fn a_restored_database_goes_on() {
+    story(2, StoreFaults::none(), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = rig.open(&first).await.unwrap();
+        let epoch = round(&mut opened, 1, 50).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+
+        let mut second = rig.machine();
+        let mut opened = rig.open(&second).await.unwrap();
+        for number in 2..=5 {
+            let epoch = round(&mut opened, number, 50).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+        }
+        round(&mut opened, 6, 50).await.unwrap();
+        second.cut_power();
+        let mut opened = rig.open(&second).await.unwrap();
+        assert!(!opened.report.restored);
+        assert_round(&opened, 6, 50);
+        opened.engine.close_async(&mut opened.cores[..]).await.unwrap();
+        let report = verify_in(&second.env(), "db", VerifyOptions::default()).await.unwrap();
+        assert!(report.is_sound(), "{report:?}");
+    });
+}
+
+fn a_database_without_a_checkpoint_is_restored_empty() {
+    story(3, StoreFaults::none(), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = rig.open(&first).await.unwrap();
+        round(&mut opened, 1, 10).await.unwrap();
+        let second = rig.machine();
+        let opened = rig.open(&second).await.unwrap();
+        assert!(opened.report.restored);
+        assert_eq!((opened.report.epoch, opened.report.live_records), (Epoch(0), 0));
+    });
+}
+
+/// S17: killed at every call of the disk in turn, the restore is begun anew, and ends.
+fn a_restore_that_is_interrupted_anywhere_is_begun_anew() {
+    for power in [false, true] {
+        story(4, StoreFaults::none(), async move |mut rig| {
+            let first = rig.machine();
+            let mut opened = rig.open(&first).await.unwrap();
+            let epoch = round(&mut opened, 7, 30).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+            for calls in (1..).step_by(3) {
+                let mut machine = rig.machine();
+                let options = rig.options(&machine);
+                machine.spawn("open", move |env| async move {
+                    let _opened = Engine::open_in(env, options).await;
+                    std::future::pending::<()>().await;
+                });
+                let stopped = machine.run_until_call(calls, SECOND * 100).await;
+                if power {
+                    machine.cut_power();
+                } else {
+                    machine.crash_process();
+                }
+                let opened = rig.open(&machine).await;
+                let opened = opened.unwrap_or_else(|error| panic!("stopped at {stopped:?}: {error}"));
+                assert_eq!(opened.report.epoch, epoch, "stopped at {stopped:?}");
+                assert_round(&opened, 7, 30);
+                if stopped.is_none() {
+                    assert!(calls > 50, "the open made {calls} calls");
+                    break;
+                }
+            }
+        });
+    }
+}
+
+/// What is not as the head says is named, and nothing is opened.
+fn a_rotten_object_is_named() {
+    story(5, StoreFaults::none(), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = rig.open(&first).await.unwrap();
+        let epoch = round(&mut opened, 1, 50).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        let name = rig.names("f/").remove(0);
+        let whole = rig.store.objects()[&name].clone();
+        let mut flipped = whole.to_vec();
+        flipped[100] ^= 1;
+        for body in [None, Some(whole.slice(..200)), Some(flipped.into())] {
+            rig.store.tamper(&name, body);
+            let second = rig.machine();
+            let error = rig.open(&second).await.expect_err("it is rotten");
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert_eq!(error.path().unwrap().to_str().unwrap(), name, "{error}");
+        }
+        rig.store.tamper(&name, Some(whole));
+        let third = rig.machine();
+        assert_eq!(rig.open(&third).await.unwrap().report.epoch, epoch);
+    });
+}
+
+fn a_database_gets_a_store_later() {
+    story(6, StoreFaults::none(), async |mut rig| {
+        let mut machine = rig.machine();
+        let alone =
+            || Options::new("db").cores(2).segment_bytes(64 << 10).batch_bytes(4 << 10).write_unit_bytes(512);
+        let mut opened = Engine::open_in(machine.env(), alone()).await.unwrap();
+        let epoch = round(&mut opened, 1, 20).await.unwrap();
+        let refused = opened.engine.remote_durable(epoch).await.expect_err("no store");
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+        assert!(opened.engine.remote_status().is_none());
+        opened.engine.checkpoint_async().await.unwrap();
+        machine.crash_process();
+        // The checkpoint that is there goes up by itself.
+        let opened = rig.open(&machine).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        let second = rig.machine();
+        assert_round(&rig.open(&second).await.unwrap(), 1, 20);
+    });
+}
+
+/// A copy of the directory that is older than the store is refused: it would lose epochs that are safe.
+fn an_older_copy_of_the_directory_is_refused() {
+    story(7, StoreFaults::none(), async |mut rig| {
+        let mut machine = rig.machine();
+        let mut opened = rig.open(&machine).await.unwrap();
+        let epoch = round(&mut opened, 1, 20).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        machine.crash_process();
+        let old = machine.disk().disk();
+        let mut opened = rig.open(&machine).await.unwrap();
+        let epoch = round(&mut opened, 2, 20).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        machine.crash_process();
+        machine.disk().with_disk(|disk| *disk = old);
+        let refused = rig.open(&machine).await.expect_err("an older copy");
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    });
+}
+
+fn the_wrong_count_of_cores_takes_no_token() {
+    story(8, StoreFaults::none(), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = rig.open(&first).await.unwrap();
+        let epoch = round(&mut opened, 1, 20).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        let manifests = rig.names("m/");
+        let second = rig.machine();
+        let refused =
+            Engine::open_in(second.env(), rig.options(&second).cores(3)).await.expect_err("3 cores");
+        assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+        assert_eq!(rig.names("m/"), manifests);
+        let epoch = round(&mut opened, 2, 20).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+    });
+}
+
+fn a_restore_through_a_bad_store_takes_longer_and_gives_the_same() {
+    let faults = StoreFaults::none()
+        .with_latency_ms(1, 20)
+        .with(StoreFault::ShortGet, 0.3)
+        .with(StoreFault::RequestLost, 0.05)
+        .with(StoreFault::ReplyLost, 0.05)
+        .with(StoreFault::StaleList, 0.5);
+    story(9, faults, async |mut rig| {
+        let first = rig.machine();
+        let mut opened = rig.open(&first).await.unwrap();
+        let epoch = round(&mut opened, 1, 200).await.unwrap();
+        while let Err(error) = opened.engine.remote_durable(epoch).await {
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        }
+        let second = rig.machine();
+        assert_round(&rig.open(&second).await.unwrap(), 1, 200);
+    });
+}
