@@ -1,5 +1,7 @@
 //! An object store of one's own, and the blocking calls: what a program with threads does.
 
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};

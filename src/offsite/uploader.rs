@@ -20,7 +20,7 @@ use super::mirror::Mirror;
 use super::stored::{Writer, stored};
 use super::transfer::{Sent, send};
 use super::{file_name, manifest_name};
-use crate::env::{Clock, Env};
+use crate::env::{Clock, Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{FencingToken, ManifestSeq};
 use crate::manifest::store::Head;
@@ -60,6 +60,7 @@ impl<E: Env> Uploader<E> {
     /// `Fenced` when another writer owns the store.
     pub(crate) async fn run(self) -> Result<()> {
         let mirror = Arc::clone(&self.mirror);
+        self.env.spawn().give_way();
         let vfs = match self.env.vfs() {
             Ok(vfs) => vfs,
             Err(error) => {
