@@ -64,9 +64,10 @@ pub(crate) fn nothing_there(run: &Run) -> bool {
     lock(&run.disk).as_ref().is_some_and(|disk| disk.disk().file_number(ident).is_none())
 }
 
-/// An open that found nothing has created the database, and says so.
+/// An open that found nothing has created the database, or brought it back, and says so.
 pub(crate) fn i3_created_once(nothing_there: bool, report: &RecoveryReport) {
-    assert!(!nothing_there || report.created, "I3: an open of nothing has not created the database");
+    let made = report.created != report.restored;
+    assert!(!nothing_there || made, "I3: an open of nothing has not created the database");
 }
 
 /// Whatever epoch was recovered, every core is at its end, and no money was made or lost on the way.

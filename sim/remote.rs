@@ -29,6 +29,8 @@ pub(crate) struct RemotePlan {
     pub(crate) latency_ms: (u64, u64),
     /// How late requests take effect.
     pub(crate) late_max_ms: u64,
+    /// How long outages are.
+    pub(crate) outage_max_ms: u64,
     /// How old listings are.
     pub(crate) stale_max_ms: u64,
     /// See [`Remote`], here and below.
@@ -48,6 +50,7 @@ impl RemotePlan {
             rates: BTreeMap::new(),
             latency_ms: (0, 0),
             late_max_ms: 1_000,
+            outage_max_ms: 1_000,
             stale_max_ms: 1_000,
             part_bytes: 4_096,
             parallel: 1,
@@ -67,6 +70,7 @@ impl RemotePlan {
             rates: on.map(|fault| (format!("{fault:?}"), faults.rate(fault))).collect(),
             latency_ms: *stream.pick(&[(0, 0), (0, 2), (1, 20)]),
             late_max_ms: stream.scale(1, 60_000),
+            outage_max_ms: stream.scale(1_000, 100_000),
             stale_max_ms: stream.scale(1, 60_000),
             part_bytes: *stream.pick(&[100, 1_000, 1 << 20]),
             parallel: *stream.pick(&[1, 2, 4]),
@@ -79,6 +83,7 @@ impl RemotePlan {
     pub(crate) fn store(&self, run: &Run) -> SimStore {
         let mut faults = StoreFaults::none().with_latency_ms(self.latency_ms.0, self.latency_ms.1);
         faults.late_max = Duration::from_millis(self.late_max_ms);
+        faults.outage_max = Duration::from_millis(self.outage_max_ms);
         faults.stale_max = Duration::from_millis(self.stale_max_ms);
         for fault in StoreFault::ALL {
             let rate = self.rates.get(&format!("{fault:?}")).copied().unwrap_or(0.0);
@@ -98,8 +103,9 @@ impl RemotePlan {
 
 impl fmt::Display for RemotePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rates, latency_ms, late_max_ms, stale_max_ms, part_bytes, parallel, stride, lost } = self;
-        write!(f, "store:  {rates:?} latency={latency_ms:?}ms late={late_max_ms}ms stale={stale_max_ms}ms ")?;
+        let Self { rates, latency_ms, part_bytes, parallel, stride, lost, .. } = self;
+        write!(f, "store:  {rates:?} latency={latency_ms:?}ms late={}ms ", self.late_max_ms)?;
+        write!(f, "outage={}ms stale={}ms ", self.outage_max_ms, self.stale_max_ms)?;
         write!(f, "part={part_bytes} parallel={parallel} stride={stride}; disk lost behind lives {lost:?}")
     }
 }

@@ -97,6 +97,7 @@ async fn work(rig: &Rig, place: &mut Place, promise: &mut Promise, waits: bool) 
         Ok(epoch) => epoch,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+            assert!(token < promise.token, "nobody has taken over: {error}");
             place.deposed = true;
             return;
         }
@@ -115,6 +116,7 @@ async fn work(rig: &Rig, place: &mut Place, promise: &mut Promise, waits: bool) 
             Err(error) if error.kind() == ErrorKind::Busy => rig.sim.sleep(SECOND).await,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+                assert!(token < promise.token, "nobody has taken over: {error}");
                 place.deposed = true;
                 return;
             }

@@ -29,11 +29,13 @@ pub enum StoreFault {
     ShortGet,
     /// An upload in parts is gone before it was completed.
     UploadLost,
+    /// From this request on no reply comes for a while: requests are done, or not, or later.
+    Outage,
 }
 
 impl StoreFault {
     /// Every fault, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Throttled,
         Self::Unavailable,
         Self::RequestLost,
@@ -44,6 +46,7 @@ impl StoreFault {
         Self::StaleList,
         Self::ShortGet,
         Self::UploadLost,
+        Self::Outage,
     ];
 }
 
@@ -55,6 +58,8 @@ pub struct StoreFaults {
     pub latency_ms: (u64, u64),
     /// How much later a request that was given up takes effect at most.
     pub late_max: Duration,
+    /// How long no reply comes at most.
+    pub outage_max: Duration,
     /// How old a listing is at most.
     pub stale_max: Duration,
     /// Out of contract: a create puts the object in the place of another, and says that the name was free.
@@ -69,6 +74,7 @@ impl StoreFaults {
             rates: [0.0; StoreFault::ALL.len()],
             latency_ms: (0, 0),
             late_max: Duration::from_secs(30),
+            outage_max: Duration::from_secs(30),
             stale_max: Duration::from_secs(60),
             create_lies: false,
         }
@@ -81,11 +87,14 @@ impl StoreFaults {
         let mut plan = Self::none();
         plan.latency_ms = *stream.pick(&[(0, 2), (2, 20), (20, 80)]);
         plan.late_max = Duration::from_millis(*stream.pick(&[10, 1_000, 60_000]));
+        plan.outage_max = Duration::from_millis(*stream.pick(&[1_000, 20_000, 120_000]));
         plan.stale_max = Duration::from_millis(*stream.pick(&[100, 10_000, 3_600_000]));
         for fault in StoreFault::ALL {
             let on = stream.chance(0.5);
             let rate = *stream.pick(&[0.003, 0.01, 0.03, 0.1]);
             if on {
+                // An outage meets many requests.
+                let rate = if fault == StoreFault::Outage { rate / 10.0 } else { rate };
                 plan.rates[fault as usize] = rate;
             }
         }

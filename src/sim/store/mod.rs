@@ -54,6 +54,8 @@ struct State {
     injected: BTreeMap<StoreFault, u64>,
     /// Until when nothing is reached.
     gone_until: Tick,
+    /// Until when no reply comes.
+    dark_until: Tick,
 }
 
 /// What one request is going to do.
@@ -65,8 +67,8 @@ enum Fate {
     Nothing(StoreErrorKind),
     /// Takes effect, and the reply is lost.
     ReplyLost,
-    /// Is given up, and takes effect this much later.
-    Late(Duration),
+    /// Is given up, and takes effect then.
+    Late(Tick),
     /// Takes effect twice, because something between here and there tried again; the second answer is told.
     Twice,
     /// Is told that another has the name. Nothing has happened.
@@ -86,6 +88,7 @@ impl SimStore {
             requests: 0,
             injected: BTreeMap::new(),
             gone_until: Tick(0),
+            dark_until: Tick(0),
         };
         Self { shared: Arc::new(Mutex::new(state)), trace }
     }
@@ -100,7 +103,7 @@ impl SimStore {
         let mut state = lock(&self.shared);
         let latency_ms = state.faults.latency_ms;
         state.faults = StoreFaults::none().with_latency_ms(latency_ms.0, latency_ms.1);
-        state.gone_until = Tick(0);
+        (state.gone_until, state.dark_until) = (Tick(0), Tick(0));
     }
 
     /// Nobody reaches the store before `until`.
@@ -175,10 +178,32 @@ impl State {
         Duration::from_millis(if slow { ms * 10 } else { ms })
     }
 
+    /// A moment behind `now`, by `longest` at most.
+    fn later(&mut self, now: Tick, longest: Duration) -> Tick {
+        let longest_ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
+        Tick(now.0 + self.dice.range(1, longest_ns))
+    }
+
+    /// What becomes of a request whose reply is lost anyway.
+    fn fate_in_the_dark(&mut self, now: Tick, changes: bool) -> Fate {
+        let late = self.later(now, self.faults.late_max);
+        match self.dice.below(3) {
+            0 if changes => Fate::ReplyLost,
+            1 if changes => Fate::Late(late),
+            _ => Fate::Nothing(StoreErrorKind::Unknown),
+        }
+    }
+
     /// What becomes of a request that changes something, or of one that does not.
     fn fate(&mut self, now: Tick, changes: bool, creates: bool) -> Fate {
         if now < self.gone_until {
             return Fate::Nothing(StoreErrorKind::Unavailable);
+        }
+        if self.strikes(StoreFault::Outage) {
+            self.dark_until = self.later(now, self.faults.outage_max);
+        }
+        if now < self.dark_until {
+            return self.fate_in_the_dark(now, changes);
         }
         if self.strikes(StoreFault::Throttled) {
             return Fate::Nothing(StoreErrorKind::Throttled);
@@ -193,8 +218,7 @@ impl State {
             return Fate::ReplyLost;
         }
         if changes && self.strikes(StoreFault::Late) {
-            let longest = u64::try_from(self.faults.late_max.as_millis()).unwrap_or(u64::MAX);
-            return Fate::Late(Duration::from_millis(self.dice.range(1, longest.max(1))));
+            return Fate::Late(self.later(now, self.faults.late_max));
         }
         if creates && self.strikes(StoreFault::TriedTwice) {
             return Fate::Twice;
@@ -238,9 +262,8 @@ impl StoreClient {
                     let _ = state.bucket.apply(now, &change, lies);
                     Err(simulated(StoreErrorKind::Unknown))
                 }
-                Fate::Late(after) => {
+                Fate::Late(due) => {
                     let requests = state.requests;
-                    let due = Tick(now.0 + u64::try_from(after.as_nanos()).unwrap_or(u64::MAX / 2));
                     state.later.insert((due, requests), change);
                     Err(simulated(StoreErrorKind::Unknown))
                 }

@@ -187,6 +187,22 @@ fn a_store_that_lies_creates_a_name_twice() {
 }
 
 #[test]
+fn in_an_outage_nobody_is_told_anything_and_some_of_it_is_done() {
+    with(only(StoreFault::Outage), async |store, client, sim| {
+        for number in 0..50 {
+            let told = client.create(&format!("m/{number}"), ONE).await;
+            assert_eq!(kind(told), Some(StoreErrorKind::Unknown));
+        }
+        let done = store.objects().len();
+        assert!((5..45).contains(&done), "{done} of 50");
+        store.stop_faults();
+        sim.sleep(MINUTE).await;
+        assert_eq!(client.size("m/none").await, Ok(None));
+        assert!(store.objects().len() > done, "and some later");
+    });
+}
+
+#[test]
 fn an_unplugged_store_comes_back() {
     with(StoreFaults::none(), async |store, client, sim| {
         store.unplug(Tick(sim.now().0 + 1_000_000_000));
