@@ -34,6 +34,9 @@ mod stored;
 mod transfer;
 mod uploader;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use chain::{Found, Landing, Site, other_database};
 pub(crate) use identity::StoreId;
 pub(crate) use mirror::Mirror;

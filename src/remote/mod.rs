@@ -91,6 +91,9 @@ pub struct PartTag(pub String);
 ///
 /// Names are ASCII letters, digits, and `/ - .`, relative to whatever the store was made with. Calls may overlap. A
 /// backend does not retry a `create` by itself if it can help it, and bounds the time of every call.
+///
+/// Calls are made on threads of the engine, and one more while it opens. A backend that needs a runtime of its own
+/// brings it along: the futures need not be `Send`, and are polled by no runtime in particular.
 pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// Puts an object, also in the place of another.
     ///
