@@ -159,7 +159,10 @@ impl Place {
     pub(crate) fn run(&self, case: Case, window: Range<u64>) -> Result<Footprint, String> {
         match self {
             Self::Here => {
-                let run = Run::new(Plan::of(Profile::Forward, case.seed));
+                // A store is one more source of choices.
+                let with_store = case.seed % 2 == 1;
+                let profile = if with_store { Profile::Remote } else { Profile::Forward };
+                let run = Run::new(Plan::of(profile, case.seed));
                 run.trace.keep(window);
                 let outcome = sweep::prepared(case.scheduler, run);
                 Ok(Footprint::of(&outcome.run.trace))
