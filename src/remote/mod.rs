@@ -15,7 +15,7 @@
 //!     given up so may still take effect, later, and after its process has died.
 //!
 //! Nothing else is relied on: neither the order of requests nor their time, neither versions nor metadata. Whether a
-//! create is a create is tried at every open ([`Client::probe`]).
+//! create is a create is tried at every open.
 
 mod budget;
 mod client;
