@@ -13,6 +13,7 @@ pub(super) const TESTS: &[Test] = tests![
     a_deposed_writer_is_told_and_lands_nothing,
     a_writer_that_wakes_behind_the_boundary_lands_nothing,
     of_two_that_take_over_at_once_one_goes_on,
+    who_takes_over_does_not_give_way_to_the_owner,
     two_databases_do_not_share_a_store,
 ];
 
@@ -114,6 +115,32 @@ fn of_two_that_take_over_at_once_one_goes_on() {
             let last = rig.machine();
             let opened = rig.open(&last).await.unwrap();
             assert!(opened.report.epoch.0 == 1 + landed);
+        });
+    }
+}
+
+/// The owner goes on to land manifests while another takes over, as what a dead one sent may still arrive: the takeover
+/// takes the number behind those, and it is the owner that is fenced.
+fn who_takes_over_does_not_give_way_to_the_owner() {
+    for seed in 0..30 {
+        story(2_000 + seed, StoreFaults::none().with_latency_ms(1, 10), async move |mut rig| {
+            let first = rig.machine();
+            let mut old = rig.open(&first).await.unwrap();
+            let second = rig.machine();
+            let going_on = async {
+                for number in 1..4 {
+                    let epoch = round(&mut old, number, 5).await?;
+                    old.engine.remote_durable(epoch).await?;
+                }
+                Ok::<(), highwater::Error>(())
+            };
+            let (new, old) = pair(Box::pin(rig.open(&second)), Box::pin(going_on)).await;
+            let mut new = new.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            if let Err(fenced) = old {
+                assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+            }
+            let epoch = round(&mut new, 9, 20).await.unwrap();
+            new.engine.remote_durable(epoch).await.unwrap();
         });
     }
 }
