@@ -70,12 +70,13 @@ impl Campaign {
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     fn report(&self, took: Duration) {
         let (tally, seeds) = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
-        let Tally { moments, images, states, nested, distinct } = tally;
+        let Tally { moments, images, states, nested, bytes, distinct } = tally;
         let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
         let (rate, each) = (states as f64 / busy.as_secs_f64(), distinct as f64 / seeds.max(1) as f64);
+        let each_kib = bytes.checked_div(states).unwrap_or(0) >> 10;
         println!(
             "fan-out of {}: {seeds} seeds, {moments} moments, {images} images, {states} crash states recovered ({nested} \
-             nested), {distinct} distinct, {each:.0} of them per seed; {took:.1?}, {rate:.0} states/s per core",
+             nested, {each_kib} KiB each), {distinct} distinct, {each:.0} of them per seed; {took:.1?}, {rate:.0} states/s per core",
             self.name
         );
     }

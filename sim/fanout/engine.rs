@@ -16,7 +16,7 @@ use highwater::{
 };
 
 use super::course::{self, Course, OPENS_MAX, Stage, lock};
-use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign};
+use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, Work, campaign};
 use crate::Test;
 use crate::audit;
 use crate::decode::{self, CoreState, Database, Flat, FlatState, Flattener, Memo};
@@ -33,9 +33,12 @@ const EFFORT: Effort = Effort {
     nested_images: 3,
     nest_one_in: 60,
     again_one_in: 6,
-    states_max: 3_000,
-    nested_max: 300,
+    run_max: Work::of(3_000, DISK_BYTES_USUAL),
+    recovery_max: Work::of(300, DISK_BYTES_USUAL),
 };
+
+/// What most disks with a database hold at most.
+const DISK_BYTES_USUAL: u64 = 160 << 10;
 
 const ROOT: &str = "/data";
 
@@ -54,8 +57,8 @@ fn a_creation_may_be_crashed_anywhere() {
         nested_images: 1,
         nest_one_in: 6,
         again_one_in: 1,
-        states_max: 5_000,
-        nested_max: u64::MAX,
+        run_max: Work { states: 5_000, ..Work::UNBOUNDED },
+        recovery_max: Work::UNBOUNDED,
     };
     for seed in 0..2 {
         let mut shape = Shape::draw(seed);

@@ -20,7 +20,7 @@ use highwater::{Epoch, Error, ErrorKind, Lsn};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::course::{self, Course, OPENS_MAX, Stage, lock};
-use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, campaign};
+use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, Work, campaign};
 use crate::Test;
 use crate::explain::record::{self, Event};
 use crate::plan::Fate;
@@ -35,9 +35,12 @@ const EFFORT: Effort = Effort {
     nested_images: 6,
     nest_one_in: 16,
     again_one_in: 3,
-    states_max: 6_000,
-    nested_max: 400,
+    run_max: Work::of(6_000, DISK_BYTES_USUAL),
+    recovery_max: Work::of(400, DISK_BYTES_USUAL),
 };
+
+/// What most disks with a log hold at most.
+const DISK_BYTES_USUAL: u64 = 128 << 10;
 
 const DIR: &str = "/log";
 
@@ -57,8 +60,8 @@ fn a_first_open_may_be_crashed_anywhere() {
         nested_images: 4,
         nest_one_in: 1,
         again_one_in: 1,
-        states_max: 5_000,
-        nested_max: u64::MAX,
+        run_max: Work { states: 5_000, ..Work::UNBOUNDED },
+        recovery_max: Work::UNBOUNDED,
     };
     for seed in 0..4 {
         let mut shape = Shape::draw(seed);

@@ -98,16 +98,41 @@ pub(crate) struct Effort {
     pub nest_one_in: u64,
     /// One state in so many is recovered twice; process crashes always are.
     pub again_one_in: u64,
-    /// After so many states the other moments of the run are left out.
-    pub states_max: u64,
-    /// After so many states the other moments of one recovery are left out, and of the recoveries inside it.
-    pub nested_max: u64,
+    /// After so much work the other moments of the run are left out.
+    pub run_max: Work,
+    /// After so much work the other moments of one recovery are left out, and of the recoveries inside it.
+    pub recovery_max: Work,
+}
+
+/// How much was recovered. A state costs what its disk holds: without a bound on bytes a few large runs would take
+/// the time of all others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Crash states.
+    pub states: u64,
+    /// Bytes of their disks.
+    pub bytes: u64,
+}
+
+impl Work {
+    const UNBOUNDED: Self = Self { states: u64::MAX, bytes: u64::MAX };
+
+    /// As many states, and the bytes of as many disks of `disk_bytes`.
+    const fn of(states: u64, disk_bytes: u64) -> Self {
+        Self { states, bytes: states * disk_bytes }
+    }
+
+    /// Whether more was done between `before` and `now`.
+    fn is_done(self, before: Tally, now: Tally) -> bool {
+        now.states - before.states >= self.states || now.bytes - before.bytes >= self.bytes
+    }
 }
 
 impl Effort {
     /// The same up to the states that `cut` leaves.
     fn within(self, cut: &Cut) -> Self {
-        Self { states_max: cut.states_max.unwrap_or(self.states_max), ..self }
+        let states = cut.states_max.unwrap_or(self.run_max.states);
+        Self { run_max: Work { states, ..self.run_max }, ..self }
     }
 }
 
@@ -122,6 +147,8 @@ pub(crate) struct Tally {
     pub states: u64,
     /// Those of them inside recoveries.
     pub nested: u64,
+    /// Bytes of the disks that were recovered: what a state costs grows with them.
+    pub bytes: u64,
     /// Crash states that differ in what a program can read, within their seed; all were recovered.
     pub distinct: u64,
 }
@@ -133,6 +160,7 @@ impl Tally {
         self.images += other.images;
         self.states += other.states;
         self.nested += other.nested;
+        self.bytes += other.bytes;
         self.distinct += other.distinct;
     }
 }
@@ -251,7 +279,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
             turn.iter().any(Option::is_some).then_some(turn)
         });
         for number in turns.flatten().flatten() {
-            if self.tally.states >= self.effort.states_max {
+            if self.effort.run_max.is_done(Tally::default(), self.tally) {
                 break;
             }
             self.moment(number, &moments[number])?;
@@ -323,9 +351,9 @@ impl<'a, S: Subject> Explorer<'a, S> {
         if cuts && (!origin.power || self.draws.below(self.effort.again_one_in) == 0) {
             self.again(promise, &recovery, boot.wrapping_add(AGAIN), origin)?;
         }
-        let states_max = self.tally.states.saturating_add(self.effort.nested_max);
+        let before = self.tally;
         for number in self.shuffled(recovery.moments.len()) {
-            if self.tally.states >= states_max {
+            if self.effort.recovery_max.is_done(before, self.tally) {
                 break;
             }
             self.nested(&recovery.moments[number], promise, &recovery.found, origin)?;
@@ -433,6 +461,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
     ) -> Result<Recovery<S::Found>, String> {
         self.tally.states += 1;
         self.tally.nested += u64::from(origin.depth > 0);
+        self.tally.bytes += image.used_bytes();
         let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(image, boot, watch)));
         recovered
             .unwrap_or_else(|panic| Err(words_of(panic.as_ref())))

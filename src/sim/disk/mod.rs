@@ -368,7 +368,8 @@ impl Disk {
         }
     }
 
-    fn used_bytes(&self) -> u64 {
+    /// Bytes that files take up, in whole pages.
+    pub fn used_bytes(&self) -> u64 {
         self.files.values().map(|file| file.cache.page_count()).sum::<u64>() * PAGE_BYTES as u64
     }
 
