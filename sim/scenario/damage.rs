@@ -14,6 +14,7 @@ use crate::world::World;
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![
     a_damaged_checkpoint_is_reported_and_an_older_one_used,
+    what_is_left_of_a_trimmed_log_is_no_state,
     a_log_with_a_hole_is_refused_and_left_alone,
     an_epoch_that_another_core_calls_closed_is_missed,
     segments_of_another_future_are_refused,
@@ -44,6 +45,10 @@ fn files(rig: &Rig, folder: &str) -> Vec<PathBuf> {
         .filter(|(path, len)| len.is_some() && path.starts_with(&folder))
         .map(|(path, _)| path)
         .collect()
+}
+
+fn read(rig: &Rig, path: &Path) -> Vec<u8> {
+    rig.disk.disk().read_file(path).expect("it was listed")
 }
 
 /// S9: a checkpoint file is missing, flipped or cut. An older checkpoint and the log give the same state, and the
@@ -80,6 +85,46 @@ fn a_damaged_checkpoint_is_reported_and_an_older_one_used() {
         }
     }
     assert!(skipped > 0, "no checkpoint was ever skipped");
+}
+
+const ROUNDS: u32 = 60;
+
+/// Every checkpoint is damaged, and the logs of the first lives are gone: what the others hold is whole, and no state. Open
+/// refuses and names a checkpoint file, and with those whole again everything is back.
+fn what_is_left_of_a_trimmed_log_is_no_state() {
+    story(FaultPlan::none(), async |mut rig| {
+        let mut opened = rig.recover(options(1)).await;
+        for round in 0..ROUNDS {
+            put(&mut opened, 0, round, &[3; 900]).expect("room");
+            commit(&mut opened).await.expect("no faults");
+            opened.engine.checkpoint_async().await.expect("no faults");
+            // A life fits into a segment: that of the oldest is there from its beginning.
+            if round % 6 == 5 {
+                rig.kill();
+                opened = rig.recover(options(1)).await;
+            }
+        }
+        let first = files(&rig, "wal").remove(0);
+        assert!(!first.ends_with(format!("{:020}", 1)), "the log was trimmed: {}", first.display());
+        rig.kill();
+        drop(opened);
+        let damage = |path: &PathBuf, bytes: &[u8]| {
+            rig.disk.with_disk(|disk| disk.scribble(path, 40, bytes)).expect("it was listed");
+        };
+        let checkpoints: Vec<_> =
+            files(&rig, "f").into_iter().map(|path| (read(&rig, &path), path)).collect();
+        for (bytes, path) in &checkpoints {
+            damage(path, &[!bytes[40]]);
+        }
+        let error = rig.open(options(1)).await.expect_err("there is no state");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(checkpoints.iter().any(|(_, path)| error.path() == Some(path)), "{error}");
+        for (bytes, path) in &checkpoints {
+            damage(path, &bytes[40..41]);
+        }
+        let opened = rig.recover(options(1)).await;
+        assert_eq!(opened.report.live_records, u64::from(ROUNDS));
+    });
 }
 
 /// S10: a segment in the middle of the log is missing, or a byte in it is flipped. Open refuses, names the file, and

@@ -217,7 +217,7 @@ impl<E: Env> Recovery<'_, E> {
     ) -> Result<(Base, Vec<Rebuilt>, Vec<SkippedCheckpoint>)> {
         let mut skipped = Vec::new();
         let newest_first = self.old.checkpoints.iter().rev().map(Some);
-        let beginning = self.has_beginning().then_some(None);
+        let beginning = self.old.beginning.then_some(None);
         let mut last = None;
         for base in newest_first.chain(beginning) {
             match self.rebuild_from(base, plan, findings).await {
@@ -237,11 +237,6 @@ impl<E: Env> Recovery<'_, E> {
                 "the manifest names neither a checkpoint nor the beginning of the log",
             )
         }))
-    }
-
-    /// Whether the logs are there from their beginning.
-    fn has_beginning(&self) -> bool {
-        self.old.beginning
     }
 
     async fn rebuild_from(
