@@ -87,6 +87,7 @@ const SUITES: &[&[Test]] = &[
     flips::TESTS,
     many::TESTS,
     repeat::TESTS,
+    scenario::bounds::TESTS,
     scenario::clocks::TESTS,
     scenario::cuts::TESTS,
     scenario::damage::TESTS,

@@ -1,6 +1,7 @@
 //! Scenarios with names: what must survive, each as one sentence. They run on the built-in scheduler with one seed;
 //! the sweeps do the same things at moments that nobody chose.
 
+pub(crate) mod bounds;
 pub(crate) mod clocks;
 pub(crate) mod cuts;
 pub(crate) mod damage;

@@ -103,6 +103,8 @@ struct State {
     flights: BTreeMap<u64, Flight>,
     /// Files that somebody holds, each as often as it is held.
     open: Vec<Inode>,
+    /// How many those were at most.
+    open_max: usize,
     locked: BTreeSet<Inode>,
     dead: DeadCalls,
     hook: Option<BoundaryHook>,
@@ -147,6 +149,7 @@ impl SimDisk {
             calls: 0,
             flights: BTreeMap::new(),
             open: Vec::new(),
+            open_max: 0,
             locked: BTreeSet::new(),
             dead: DeadCalls::default(),
             hook: None,
@@ -272,6 +275,12 @@ impl SimDisk {
         lock(&self.shared.state).dead
     }
 
+    /// How many files were open at once, at most, since this was last asked.
+    pub fn open_files_max(&self) -> usize {
+        let state = &mut *lock(&self.shared.state);
+        std::mem::replace(&mut state.open_max, state.open.len())
+    }
+
     /// How many writes are in flight: a good moment for a crash.
     pub fn writes_in_flight(&self) -> usize {
         lock(&self.shared.state).flights.len()
@@ -346,6 +355,7 @@ impl State {
 
     fn hold(&mut self, inode: Inode) {
         self.open.push(inode);
+        self.open_max = self.open_max.max(self.open.len());
     }
 
     fn let_go(&mut self, inode: Inode) {
