@@ -473,8 +473,8 @@ impl Ready {
     ///
     /// # Errors
     ///
-    /// `Failed` when the engine has failed; `Full` when it waits for space on the device; `Invalid` under an
-    /// environment that cannot block.
+    /// `Failed` when the engine has failed; `Full` when it waits for space on the device; `Invalid` for an engine of
+    /// [`Engine::open_in`](super::Engine::open_in): await it.
     pub fn wait(self) -> Result<()> {
         let blocker = self.drive.blocker()?;
         self.drive.block_until(blocker, &self.gate.shared, |_| self.gate.outcome())

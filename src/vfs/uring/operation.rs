@@ -34,7 +34,7 @@ struct Operation {
 }
 
 enum State {
-    /// Not polled yet, or no slot was free.
+    /// Not polled yet, or no place in the ring was free.
     Waiting(Request),
     InFlight(SlotId),
     Over,
