@@ -93,16 +93,15 @@ const ROUNDS: u32 = 60;
 /// refuses and names a checkpoint file, and with those whole again everything is back.
 fn what_is_left_of_a_trimmed_log_is_no_state() {
     story(FaultPlan::none(), async |mut rig| {
-        let mut opened = rig.recover(options(1)).await;
+        let options = options(1).segment_bytes(64 << 10);
+        let mut opened = rig.recover(options.clone()).await;
         for round in 0..ROUNDS {
             put(&mut opened, 0, round, &[3; 900]).expect("room");
             commit(&mut opened).await.expect("no faults");
             opened.engine.checkpoint_async().await.expect("no faults");
-            // A life fits into a segment: that of the oldest is there from its beginning.
-            if round % 6 == 5 {
-                rig.kill();
-                opened = rig.recover(options(1)).await;
-            }
+            // A life is a segment: the oldest cut is in the first one of its life, which is there from its beginning.
+            rig.kill();
+            opened = rig.recover(options.clone()).await;
         }
         let first = files(&rig, "wal").remove(0);
         assert!(!first.ends_with(format!("{:020}", 1)), "the log was trimmed: {}", first.display());
@@ -116,13 +115,13 @@ fn what_is_left_of_a_trimmed_log_is_no_state() {
         for (bytes, path) in &checkpoints {
             damage(path, &[!bytes[40]]);
         }
-        let error = rig.open(options(1)).await.expect_err("there is no state");
+        let error = rig.open(options.clone()).await.expect_err("there is no state");
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         assert!(checkpoints.iter().any(|(_, path)| error.path() == Some(path)), "{error}");
         for (bytes, path) in &checkpoints {
             damage(path, &bytes[40..41]);
         }
-        let opened = rig.recover(options(1)).await;
+        let opened = rig.recover(options.clone()).await;
         assert_eq!(opened.report.live_records, u64::from(ROUNDS));
     });
 }
