@@ -91,12 +91,18 @@ impl Log {
     /// The log ends at `place`, a segment and an offset, where it must not.
     pub(crate) fn stops(&self, (segment, at): (u64, u64), why: &str) -> Finding {
         let path = |number| segment_path(self.core, number);
-        let what = match segment.checked_sub(1).filter(|before| *before > 0) {
-            Some(before) => {
-                format!("{why}; {EITHER} {} or {}", path(before), path(segment.saturating_add(1)))
-            }
-            None => format!("{why}; {EITHER} {}", path(segment.saturating_add(1))),
-        };
+        // A segment that could not be prepared leaves its number unused, one that is lost or has a bad header is not among
+        // the fronts: those beside it that are there, and those that would be.
+        let there = |number: (&u64, &Front)| *number.0;
+        let beside = [
+            self.fronts.range(..segment).next_back().map(there),
+            segment.checked_sub(1).filter(|before| *before > 0),
+            segment.checked_add(1),
+            self.fronts.range(segment.saturating_add(1)..).next().map(there),
+        ];
+        let mut beside: Vec<String> = beside.into_iter().flatten().map(path).collect();
+        beside.dedup();
+        let what = format!("{why}; {EITHER} {}", beside.join(" or "));
         Finding::new(DamageKind::Damaged, path(segment).as_ref(), what).at(at).of_core(self.core)
     }
 }
