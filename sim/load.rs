@@ -32,6 +32,8 @@ pub(crate) const DEPOSIT: u64 = 1_000;
 const ACCOUNT: &str = "acct";
 /// How often an operation that has to be done is tried, with up to [`PATIENCE`] in between.
 const TRIES_MAX: u32 = 2_000;
+/// The same where a store that is away, or loses every upload, may hold the end of an epoch up: the life goes on without.
+const TRIES_AT_THE_BOUND: u32 = 400;
 /// How often the store is waited for, when nothing is wrong with it.
 const STORE_TRIES_MAX: u32 = 20;
 /// The longest wait between two tries.
@@ -413,6 +415,7 @@ impl User {
         }
         match self.cores[core].close_epoch(said) {
             Ok(epoch) => {
+                remote::check_lag(&self.run, epoch.0);
                 let mut oracle = lock(&self.run.oracle);
                 assert_eq!(epoch.0, oracle.open_epoch(core), "I3: epochs are counted");
                 lock(&self.run.coverage).epoch(oracle.open_changes(core));
@@ -435,8 +438,10 @@ impl User {
     /// Ends the requested epoch on every core that has not, slowest first.
     async fn end_all(&mut self) -> Result<(), Stop> {
         let wanted = self.engine.request_epoch();
+        let bounded = self.run.plan.remote.as_ref().is_some_and(|plan| plan.lag.is_some());
+        let tries = if bounded { TRIES_AT_THE_BOUND } else { TRIES_MAX };
         for core in 0..self.cores.len() {
-            for _ in 0..TRIES_MAX {
+            for _ in 0..tries {
                 match self.cores[core].epoch_requested() {
                     Some(requested) if requested >= wanted => self.end(core).await?,
                     _ => break,

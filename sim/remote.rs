@@ -4,20 +4,25 @@
 //!     in the store (I1 at level remote).
 //! S2. What the store's head names is in the store, whole; so says the decoder that shares no code with the engine (I6).
 //! S3. Without faults every closed epoch gets there (I11).
+//! S4. No core ends an epoch that is further ahead of the store than the plan allows (I10).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use highwater::remote::Remote;
-use highwater::sim::{Executor, SimStore, StoreFault, StoreFaults, Stream, Streams};
+use highwater::sim::{Executor, SimDisk, SimStore, StoreFault, StoreFaults, Stream, Streams};
 use serde::{Deserialize, Serialize};
 
 use crate::decode;
 use crate::draw::Draw;
 use crate::shape::DIRECTORY;
 use crate::world::{Run, lock};
+
+/// Objects by name.
+type Objects = BTreeMap<String, Bytes>;
 
 /// What a plan says of the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +46,9 @@ pub(crate) struct RemotePlan {
     pub(crate) stride: u32,
     /// The lives behind which the disk is lost.
     pub(crate) lost: BTreeSet<u32>,
+    /// Epochs that the cores may be ahead. Plans of before there was a bound have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lag: Option<u64>,
 }
 
 impl RemotePlan {
@@ -56,6 +64,7 @@ impl RemotePlan {
             parallel: 1,
             stride: 2,
             lost: BTreeSet::new(),
+            lag: None,
         }
     }
 
@@ -76,6 +85,7 @@ impl RemotePlan {
             parallel: *stream.pick(&[1, 2, 4]),
             stride: *stream.pick(&[1, 1, 2, 3, 256]),
             lost: lives.filter(|_| stream.chance(lost_chance)).collect(),
+            lag: *streams.stream("plan.remote.lag").pick(&[None, None, Some(1), Some(2), Some(5), Some(20)]),
         }
     }
 
@@ -94,10 +104,14 @@ impl RemotePlan {
 
     /// The option of a life.
     pub(crate) fn option(&self, store: &SimStore, executor: Arc<dyn Executor>) -> Remote {
-        Remote::new(store.client("engine", executor))
+        let remote = Remote::new(store.client("engine", executor))
             .part_bytes(self.part_bytes)
             .parallel(self.parallel)
-            .boundary_stride(self.stride)
+            .boundary_stride(self.stride);
+        match self.lag {
+            Some(epochs) => remote.epoch_lag_max(epochs),
+            None => remote,
+        }
     }
 }
 
@@ -106,7 +120,8 @@ impl fmt::Display for RemotePlan {
         let Self { rates, latency_ms, part_bytes, parallel, stride, lost, .. } = self;
         write!(f, "store:  {rates:?} latency={latency_ms:?}ms late={}ms ", self.late_max_ms)?;
         write!(f, "outage={}ms stale={}ms ", self.outage_max_ms, self.stale_max_ms)?;
-        write!(f, "part={part_bytes} parallel={parallel} stride={stride}; disk lost behind lives {lost:?}")
+        write!(f, "part={part_bytes} parallel={parallel} stride={stride}; disk lost behind lives {lost:?}")?;
+        self.lag.map_or(Ok(()), |epochs| write!(f, "; {epochs} epochs ahead at most"))
     }
 }
 
@@ -115,21 +130,38 @@ pub(crate) fn waits(stream: &mut Stream) -> bool {
     stream.chance(0.5)
 }
 
+/// S4, of a core that has just ended `epoch`.
+pub(crate) fn check_lag(run: &Run, epoch: u64) {
+    let Some(lag) = run.plan.remote.as_ref().and_then(|plan| plan.lag) else { return };
+    let (Some(store), Some(disk)) = (&*lock(&run.store), &*lock(&run.disk)) else { return };
+    let (_, manifest) = newest(disk, &store.objects());
+    let stored = manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
+    assert!(epoch <= stored + lag, "I10: epoch {epoch} has ended, and the store has epoch {stored}");
+}
+
+/// The greatest number of an object under `prefix`.
+fn greatest(objects: &Objects, prefix: &str) -> Option<u64> {
+    let names = objects.keys().filter_map(|name| name.strip_prefix(prefix));
+    let number = |name: &str| name.parse::<u64>();
+    names.map(|name| number(name).unwrap_or_else(|error| panic!("{prefix}{name}: {error}"))).max()
+}
+
+/// The store's head, and its number.
+fn newest(disk: &SimDisk, objects: &Objects) -> (u64, decode::Manifest) {
+    let ident =
+        disk.disk().read_file(format!("{DIRECTORY}/IDENT")).unwrap_or_else(|| panic!("IDENT is gone"));
+    let id = |at: usize| u128::from_le_bytes(ident[at..at + 16].try_into().expect("16 bytes"));
+    let head = greatest(objects, "m/").unwrap_or_else(|| panic!("the store has no manifest"));
+    let body = &objects[&format!("m/{head:020}")];
+    let manifest = decode::Manifest::read(body, head, id(16), id(32));
+    (head, manifest.unwrap_or_else(|why| panic!("the store's head, manifest {head}: {why}")))
+}
+
 /// S2, of a run that has ended with its database closed and opened once more.
 pub(crate) fn check_store(run: &Run) {
     let (Some(store), Some(disk)) = (&*lock(&run.store), &*lock(&run.disk)) else { return };
     let objects = store.objects();
-    let numbers = |prefix: &'static str| {
-        let names = objects.keys().filter_map(move |name| name.strip_prefix(prefix));
-        names.map(move |name| name.parse::<u64>().unwrap_or_else(|error| panic!("{prefix}{name}: {error}")))
-    };
-    let ident =
-        disk.disk().read_file(format!("{DIRECTORY}/IDENT")).unwrap_or_else(|| panic!("IDENT is gone"));
-    let id = |at: usize| u128::from_le_bytes(ident[at..at + 16].try_into().expect("16 bytes"));
-    let head = numbers("m/").max().unwrap_or_else(|| panic!("the store has no manifest"));
-    let body = &objects[&format!("m/{head:020}")];
-    let manifest = decode::Manifest::read(body, head, id(16), id(32));
-    let manifest = manifest.unwrap_or_else(|why| panic!("the store's head, manifest {head}: {why}"));
+    let (head, manifest) = newest(disk, &objects);
     for file in manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.files) {
         let object =
             objects.get(&file.path()).unwrap_or_else(|| panic!("I6: {} is not in the store", file.path()));
@@ -137,7 +169,7 @@ pub(crate) fn check_store(run: &Run) {
         assert_eq!(decode::crc(0, object), file.crc, "I6: {} in the store", file.path());
     }
     let plan = run.plan.remote.as_ref().unwrap_or_else(|| panic!("a store without a plan"));
-    let dead = numbers("b/").max().unwrap_or(0) * u64::from(plan.stride);
+    let dead = greatest(&objects, "b/").unwrap_or(0) * u64::from(plan.stride);
     assert!(dead < head, "the head {head} is dead by a mark for {dead}");
     let newest = manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
     let floor = lock(&run.oracle).remote_floor();

@@ -23,6 +23,7 @@ use crate::codec::{HashRange, Record, RecordKind, key_group, key_hash, record_by
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn};
 use crate::limits::{KEY_BYTES_MAX, OFFSETS_MAX, VALUE_BYTES_MAX};
+use crate::offsite::Lag;
 use crate::route::Route;
 use crate::state::{CoreState, KeyRange};
 use crate::wal::{Batch, Pool};
@@ -40,6 +41,8 @@ pub(crate) struct CoreParts {
     pub(crate) epoch: Epoch,
     pub(crate) ownership: Ownership,
     pub(crate) limits: CoreLimits,
+    /// How far ahead of an object store the core may be, if that is bounded.
+    pub(crate) lag: Option<Lag>,
     pub(crate) offset_names: BTreeSet<String>,
 }
 
@@ -85,6 +88,7 @@ pub struct CoreHandle {
     /// `ownership.owned`, as hashes of routes; `None` when every key is this core's.
     hashes: Option<HashRange>,
     limits: CoreLimits,
+    lag: Option<Lag>,
     offset_names: BTreeSet<String>,
     /// Where the end of an epoch is encoded.
     scratch: Vec<u8>,
@@ -123,6 +127,7 @@ impl CoreHandle {
             hashes: Some(hashes).filter(|hashes| !hashes.is_all()),
             ownership: parts.ownership,
             limits,
+            lag: parts.lag,
             offset_names: parts.offset_names,
             scratch: Vec::new(),
         }
@@ -272,7 +277,8 @@ impl CoreHandle {
     ///
     /// `Invalid` when a name, an offset or their number is over its limit, or when they are more than a segment
     /// takes; `Busy` also when this core is
-    /// `epoch_skew_max` ahead of the slowest; `Full`, `Failed` as above. Then the epoch is still open.
+    /// `epoch_skew_max` ahead of the slowest, or `epoch_lag_max` of [`Remote`](crate::remote::Remote) ahead of the object
+    /// store; `Full`, `Failed` as above. Then the epoch is still open.
     pub fn close_epoch(&mut self, mark: EpochMark) -> Result<Epoch> {
         let epoch = self.epoch;
         self.state.settle();
@@ -283,6 +289,10 @@ impl CoreHandle {
                 ErrorKind::Busy,
                 format!("core {} would end epoch {epoch} while the slowest has ended {slowest}", self.id()),
             ));
+        }
+        if let Some(lag) = &self.lag {
+            self.shared.check()?;
+            lag.check(epoch)?;
         }
         let end = mark.into_epoch_end(epoch, self.token)?;
         let mut value = std::mem::take(&mut self.scratch);
@@ -353,6 +363,8 @@ impl CoreHandle {
             core: self.core,
             shared: Arc::clone(&self.shared),
             pool: self.log.awaited_pool(),
+            open: self.epoch,
+            lag: self.lag.clone(),
             ended_min: Epoch(self.epoch.0.saturating_sub(self.limits.epoch_skew_max)),
         }
     }
@@ -444,6 +456,8 @@ struct Gate {
     core: CoreId,
     shared: Arc<Shared>,
     pool: Option<Arc<Pool>>,
+    open: Epoch,
+    lag: Option<Lag>,
     ended_min: Epoch,
 }
 
@@ -457,7 +471,8 @@ impl Gate {
             let full = self.shared.core(self.core).full.load(Ordering::Acquire);
             return full.then(|| Err(no_space(self.core)));
         }
-        (self.shared.slowest_ended() >= self.ended_min).then_some(Ok(()))
+        let stored = self.lag.as_ref().is_none_or(|lag| lag.allows(self.open));
+        (stored && self.shared.slowest_ended() >= self.ended_min).then_some(Ok(()))
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Requests {
     log_bytes: AtomicU64,
     /// How many of them make a checkpoint due.
     log_bytes_due: u64,
+    /// The closed epoch at which a checkpoint is due.
+    epoch_due: AtomicU64,
     /// Notified when a checkpoint may be due, and when the engine stops.
     wanted: Event,
 }
@@ -68,7 +70,8 @@ impl Requests {
     /// replay counts: a process that dies again and again takes one all the same.
     pub(crate) fn new(log_bytes_due: u64, replayed_bytes: u64) -> Self {
         let log_bytes = AtomicU64::new(replayed_bytes);
-        Self { state: Mutex::default(), log_bytes, log_bytes_due, wanted: Event::new() }
+        let epoch_due = AtomicU64::new(u64::MAX);
+        Self { state: Mutex::default(), log_bytes, log_bytes_due, epoch_due, wanted: Event::new() }
     }
 
     /// Asks for a checkpoint and waits for it.
@@ -88,6 +91,17 @@ impl Requests {
         if before < self.log_bytes_due && before + bytes >= self.log_bytes_due {
             self.wake();
         }
+    }
+
+    /// The epochs up to `closed` are closed.
+    pub(crate) fn epochs_closed(&self, closed: Epoch) {
+        if self.is_due(closed) {
+            self.wake();
+        }
+    }
+
+    fn is_due(&self, closed: Epoch) -> bool {
+        closed.0 >= self.epoch_due.load(Ordering::Acquire)
     }
 
     pub(crate) fn wake(&self) {
@@ -132,6 +146,8 @@ impl Requests {
 pub(crate) struct Triggers {
     pub(crate) interval: Option<Duration>,
     pub(crate) wal_bytes: u64,
+    /// Epochs that closed since the last one.
+    pub(crate) epochs: Option<u64>,
 }
 
 /// The background part that takes checkpoints.
@@ -184,6 +200,7 @@ struct Work<'a, E: Env> {
 
 impl<E: Env> Work<'_, E> {
     async fn run(mut self) {
+        self.expect_next();
         while !self.shared.stopping() {
             let wanted = self.requests.wanted.listen();
             let asked = self.requests.pending();
@@ -195,14 +212,29 @@ impl<E: Env> Work<'_, E> {
             if self.shared.stopping() {
                 return;
             }
-            match self.triggers.interval {
-                Some(interval) => {
-                    let left = interval.saturating_sub(self.clock.now().since(self.last)).max(PATIENCE_MIN);
-                    race(wanted, self.clock.sleep(left)).await;
+            let since = self.clock.now().since(self.last);
+            let left = self.triggers.interval.map(|interval| interval.saturating_sub(since));
+            // The cores may stand still until this one is taken: nobody else wakes it.
+            let left = if self.is_behind() { Some(Duration::ZERO) } else { left };
+            match left {
+                Some(left) => {
+                    race(wanted, self.clock.sleep(left.max(PATIENCE_MIN))).await;
                 }
                 None => wanted.await,
             }
         }
+    }
+
+    /// Whether more epochs have closed since the last checkpoint than may be.
+    fn is_behind(&self) -> bool {
+        let closed = self.shared.closed();
+        self.requests.is_due(closed) && closed != self.checkpointer.newest_epoch()
+    }
+
+    fn expect_next(&self) {
+        let Some(epochs) = self.triggers.epochs else { return };
+        let due = self.checkpointer.newest_epoch().0.saturating_add(epochs);
+        self.requests.epoch_due.store(due, Ordering::Release);
     }
 
     /// Whether a checkpoint should be taken unasked.
@@ -214,8 +246,9 @@ impl<E: Env> Work<'_, E> {
         let by_time = self.triggers.interval.is_some_and(|interval| since >= interval);
         let by_log = self.requests.log_bytes.load(Ordering::Relaxed) >= self.triggers.wal_bytes;
         let by_lives = self.checkpointer.lives() > LIVES_MAX;
+        let by_epochs = self.is_behind();
         // After a failure the next try waits a little, whatever makes it due.
-        by_time || ((by_log || by_lives) && (self.last == Tick(0) || since >= PATIENCE_MIN))
+        by_time || ((by_log || by_lives || by_epochs) && (self.last == Tick(0) || since >= PATIENCE_MIN))
     }
 
     /// Takes a checkpoint, answers those who asked up to the ticket `asked`, and gives up what it made needless.
@@ -235,6 +268,7 @@ impl<E: Env> Work<'_, E> {
                 (Err(error), None)
             }
         };
+        self.expect_next();
         if let (Some(mirror), Some(_)) = (&self.mirror, &taken) {
             mirror.offer(self.checkpointer.head_manifest());
         }

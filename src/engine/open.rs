@@ -21,7 +21,7 @@ use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::opening::{Action, survey};
 use crate::manifest::store::{self, Head, Landing};
-use crate::offsite::{Mirror, Site, Uploader};
+use crate::offsite::{Lag, Mirror, Site, Uploader};
 use crate::options::Options;
 use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, log_dir, recover};
 use crate::vfs::{Vfs, retry};
@@ -214,7 +214,19 @@ fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> 
 }
 
 fn triggers(options: &Options) -> Triggers {
-    Triggers { interval: options.checkpoint_interval, wal_bytes: options.checkpoint_wal_bytes }
+    let lag = options.remote.as_ref().and_then(|remote| remote.epoch_lag_max);
+    Triggers {
+        interval: options.checkpoint_interval,
+        wal_bytes: options.checkpoint_wal_bytes,
+        // At half the bound, so that one can go up while the other half is used.
+        epochs: lag.map(|epochs| epochs.div_ceil(2)),
+    }
+}
+
+/// How far ahead of the store the cores may be, if that is bounded.
+fn lag(options: &Options, mirror: Option<&Arc<Mirror>>) -> Option<Lag> {
+    let epochs_max = options.remote.as_ref()?.epoch_lag_max?;
+    Some(Lag::new(Arc::clone(mirror?), epochs_max))
 }
 
 fn limits(options: &Options) -> CoreLimits {
@@ -243,7 +255,7 @@ async fn start<E: Env>(
     lock: Arc<<E::Vfs as Vfs>::Lock>,
 ) -> Result<Opened<E>> {
     let Recovered { head, cores, report, replayed_bytes } = recovered;
-    let token = head.manifest.token;
+    let (token, database) = (head.manifest.token, ident.database);
     let ids = || (0..options.cores).map(CoreId);
     // The preparer, the maintenance, a writer per core, and who uploads.
     let parts = usize::from(options.cores) + 2 + usize::from(owned.is_some());
@@ -306,12 +318,12 @@ async fn start<E: Env>(
                 epoch: report.epoch.next(),
                 ownership: ownership(core),
                 limits: limits(&options),
+                lag: lag(&options, mirror.as_ref()),
                 offset_names: recovered.offset_names,
             })
         };
     let cores = parts.into_iter().map(handle).collect();
-    let (database, ownership) = (ident.database, ownership(CoreId(0)));
-    let identity = Identity { database, token, cores: options.cores, ownership };
+    let identity = Identity { database, token, cores: options.cores, ownership: ownership(CoreId(0)) };
     Ok(Opened { engine: Engine { env, shared, drive, requests, supply, mirror, identity }, cores, report })
 }
 

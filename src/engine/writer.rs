@@ -171,6 +171,7 @@ impl<P: Patience> Feed for QueueFeed<P> {
         self.of_core().durable_lsn.store(lsn.0, Ordering::Release);
         if let Some((epoch, _)) = epochs.last() {
             self.shared.durable(self.core, *epoch);
+            self.requests.epochs_closed(self.shared.closed());
         }
     }
 }

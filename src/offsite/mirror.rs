@@ -186,6 +186,41 @@ impl Mirror {
     }
 }
 
+/// How far the cores may be ahead of the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Lag {
+    mirror: Arc<Mirror>,
+    epochs_max: u64,
+}
+
+impl Lag {
+    pub(crate) fn new(mirror: Arc<Mirror>, epochs_max: u64) -> Self {
+        Self { mirror, epochs_max }
+    }
+
+    /// Whether a core may end `epoch` now.
+    pub(crate) fn allows(&self, epoch: Epoch) -> bool {
+        epoch.0 <= self.mirror.epoch().0.saturating_add(self.epochs_max)
+    }
+
+    /// # Errors
+    ///
+    /// `Busy` while a core may not end `epoch`.
+    pub(crate) fn check(&self, epoch: Epoch) -> Result<()> {
+        if self.allows(epoch) {
+            return Ok(());
+        }
+        let RemoteStatus { epoch: stored, trouble, .. } = self.mirror.status();
+        let trouble = trouble.map_or_else(String::new, |trouble| format!("; {trouble}"));
+        let (epoch, max) = (epoch.0, self.epochs_max);
+        let what = format!(
+            "epoch {epoch} would be more than {max} ahead of the object store, which has epoch {stored} (epoch_lag_max)\
+             {trouble}"
+        );
+        Err(Error::new(ErrorKind::Busy, what))
+    }
+}
+
 impl fmt::Debug for Mirror {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Mirror({:?})", self.status())

@@ -39,8 +39,8 @@ mod tests;
 
 pub(crate) use chain::{Found, Landing, Site, other_database};
 pub(crate) use identity::StoreId;
-pub(crate) use mirror::Mirror;
 pub use mirror::RemoteStatus;
+pub(crate) use mirror::{Lag, Mirror};
 pub(crate) use restore::restore;
 #[cfg(feature = "cli")]
 pub(crate) use restore::{FirstLife, first_life};

@@ -32,7 +32,7 @@ use crate::remote::{Class, Remote};
 /// The wait behind an attempt that failed: it doubles with each further one.
 const PATIENCE_MIN: Duration = Duration::from_millis(200);
 /// The longest of these waits.
-const PATIENCE_MAX: Duration = Duration::from_secs(30);
+const PATIENCE_MAX: Duration = Duration::from_secs(5);
 
 /// What an uploader begins with.
 pub(crate) struct Uploader<E: Env> {

@@ -71,9 +71,10 @@ impl<C: Clock, N: Entropy> Client<C, N> {
             let tried = self.store.create(name, body.clone()).await;
             let error = match self.note(class, tried) {
                 Ok(Created::New) => return Ok(Outcome::Landed),
+                // By this one, perhaps: no failure, until what has the name is read.
                 Ok(Created::Exists) => {
-                    let message = "the name is said to be taken, and nothing has it";
-                    StoreError::new(StoreErrorKind::Unavailable, message)
+                    let message = "the name is said to be taken, and what has it cannot be read";
+                    StoreError::new(StoreErrorKind::Unknown, message)
                 }
                 Err(error) => error,
             };

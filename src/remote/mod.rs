@@ -188,6 +188,7 @@ pub struct Remote {
     pub(crate) parallel: usize,
     pub(crate) boundary_stride: u32,
     pub(crate) requests_per_second: u32,
+    pub(crate) epoch_lag_max: Option<u64>,
 }
 
 impl Remote {
@@ -199,6 +200,7 @@ impl Remote {
             parallel: 4,
             boundary_stride: 256,
             requests_per_second: 500,
+            epoch_lag_max: None,
         }
     }
 
@@ -228,12 +230,22 @@ impl Remote {
         self
     }
 
+    /// How many epochs the cores may be ahead of the store: what a lost machine may lose, with the epoch that is open. A core that
+    /// would be further ahead is told `Busy` by `close_epoch`, and [`CoreHandle::ready`](crate::CoreHandle::ready) waits
+    /// until the store has come nearer. Checkpoints are then taken as often as that needs, at half the bound and at most ten
+    /// a second. At least 1. Default: no bound, a store that is away stops nobody.
+    pub fn epoch_lag_max(mut self, epochs: u64) -> Self {
+        self.epoch_lag_max = Some(epochs);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Error> {
         for (name, value) in [
             ("part_bytes", self.part_bytes),
             ("parallel", self.parallel),
             ("boundary_stride", self.boundary_stride as usize),
             ("requests_per_second", self.requests_per_second as usize),
+            ("epoch_lag_max", usize::from(self.epoch_lag_max != Some(0))),
         ] {
             if value == 0 {
                 return Err(Error::invalid(format!("{name}(0) of the remote must be at least 1")));
