@@ -4,6 +4,7 @@
 //! ObjectStore   what a backend implements: put, create, get, list, delete, uploads in parts
 //! Remote        a store and how it is used: what `Options::remote` takes
 //! Client        requests with retries, budgets and outcomes: the only caller of a store     client.rs, budget.rs
+//! Bucket        a backend: S3, Azure, Google Cloud, a directory; features of the same names  object_store/
 //! ```
 //!
 //! What a store must keep
@@ -20,6 +21,8 @@
 mod budget;
 mod client;
 mod erased;
+#[cfg(feature = "object-store")]
+mod object_store;
 mod probe;
 
 #[cfg(test)]
@@ -27,6 +30,8 @@ mod tests;
 
 pub(crate) use budget::Class;
 pub(crate) use client::{Client, Outcome};
+#[cfg(feature = "object-store")]
+pub use object_store::Bucket;
 
 use std::fmt;
 use std::future::Future;

@@ -1,0 +1,141 @@
+//! The contract of the seam, on a directory and in memory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use highwater::ErrorKind;
+use highwater::remote::{Bucket, Created, ObjectStore, StoreErrorKind};
+use object_store::memory::InMemory;
+
+use crate::place::wait;
+
+const NOTHING: [(&str, &str); 0] = [];
+
+/// A bucket in a directory, which lives as long as the second.
+fn directory() -> (Bucket, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    // A name that a URL has to write otherwise.
+    let url = format!("file://{}/a%20place", dir.path().display());
+    (Bucket::at(&url, NOTHING).unwrap(), dir)
+}
+
+fn each(test: impl AsyncFn(Bucket)) {
+    let (bucket, _dir) = directory();
+    wait(test(bucket));
+    for prefix in ["", "some/where"] {
+        wait(test(Bucket::of(Arc::new(InMemory::new()), prefix).unwrap()));
+    }
+}
+
+pub(crate) fn a_name_is_created_once() {
+    each(async |bucket| {
+        assert_eq!(bucket.create("m/1", Bytes::from_static(b"first")).await, Ok(Created::New));
+        assert_eq!(bucket.create("m/1", Bytes::from_static(b"second")).await, Ok(Created::Exists));
+        assert_eq!(bucket.get("m/1", 0..100).await, Ok(Some(Bytes::from_static(b"first"))));
+        bucket.put("m/1", Bytes::from_static(b"third")).await.unwrap();
+        assert_eq!(bucket.get("m/1", 0..100).await, Ok(Some(Bytes::from_static(b"third"))));
+    });
+}
+
+pub(crate) fn a_range_ends_where_its_object_does() {
+    each(async |bucket| {
+        bucket.put("f/x", Bytes::from_static(b"0123456789")).await.unwrap();
+        bucket.put("f/empty", Bytes::new()).await.unwrap();
+        for (range, there) in
+            [(2..5, "234"), (8..20, "89"), (9..10, "9"), (10..11, ""), (50..60, ""), (3..3, "")]
+        {
+            let found = bucket.get("f/x", range.clone()).await.unwrap();
+            assert_eq!(found.as_deref(), Some(there.as_bytes()), "{range:?}");
+        }
+        assert_eq!(bucket.get("f/empty", 0..10).await, Ok(Some(Bytes::new())));
+        assert_eq!(bucket.get("f/y", 0..10).await, Ok(None));
+        assert_eq!((bucket.size("f/x").await, bucket.size("f/y").await), (Ok(Some(10)), Ok(None)));
+    });
+}
+
+pub(crate) fn a_listing_has_the_names_that_begin_so() {
+    each(async |bucket| {
+        assert_eq!(bucket.list("f/").await, Ok(Vec::new()), "nothing is there");
+        for name in ["STORE", "f/b", "f/a", "m/1", "m/10"] {
+            bucket.put(name, Bytes::from_static(b"xyz")).await.unwrap();
+        }
+        let names = async |prefix| -> Vec<String> {
+            let listed = bucket.list(prefix).await.unwrap();
+            assert!(listed.iter().all(|object| object.bytes == 3));
+            listed.into_iter().map(|object| object.name).collect()
+        };
+        assert_eq!(names("f/").await, ["f/a", "f/b"]);
+        assert_eq!(names("m/1").await, ["m/1", "m/10"]);
+        assert_eq!(names("").await, ["STORE", "f/a", "f/b", "m/1", "m/10"]);
+        bucket.delete("f/a").await.unwrap();
+        bucket.delete("f/a").await.unwrap();
+        assert_eq!(names("f/").await, ["f/b"]);
+    });
+}
+
+pub(crate) fn an_upload_in_parts_shows_nothing_before_its_end() {
+    each(async |bucket| {
+        let upload = bucket.begin_upload("f/big").await.unwrap();
+        let mut tags = Vec::new();
+        for number in 0..3_u8 {
+            let part = Bytes::from(vec![number; 1_000]);
+            tags.push(bucket.put_part("f/big", &upload, number.into(), part).await.unwrap());
+        }
+        assert_eq!(bucket.size("f/big").await, Ok(None));
+        bucket.complete_upload("f/big", &upload, &tags).await.unwrap();
+        assert_eq!(bucket.size("f/big").await, Ok(Some(3_000)));
+        assert_eq!(bucket.get("f/big", 1_999..2_001).await, Ok(Some(Bytes::from_static(&[1, 2]))));
+        let again = bucket.complete_upload("f/big", &upload, &tags).await.unwrap_err();
+        assert_eq!(again.kind(), StoreErrorKind::Refused, "{again}");
+    });
+}
+
+pub(crate) fn an_upload_that_lost_a_part_or_was_given_up_is_gone() {
+    each(async |bucket| {
+        let upload = bucket.begin_upload("f/big").await.unwrap();
+        let skipped = bucket.put_part("f/big", &upload, 1, Bytes::from_static(b"x")).await.unwrap_err();
+        assert_eq!(skipped.kind(), StoreErrorKind::Refused, "parts come in their order");
+        let upload = bucket.begin_upload("f/big").await.unwrap();
+        bucket.abort_upload("f/big", &upload).await.unwrap();
+        bucket.abort_upload("f/big", &upload).await.unwrap();
+        let late = bucket.put_part("f/big", &upload, 0, Bytes::from_static(b"x")).await.unwrap_err();
+        assert_eq!(late.kind(), StoreErrorKind::Refused);
+        assert_eq!(bucket.list("").await, Ok(Vec::new()));
+    });
+}
+
+pub(crate) fn a_bucket_is_told_what_is_wrong_with_its_url() {
+    for (url, kind) in [
+        ("nonsense", ErrorKind::Invalid),
+        ("ftp://host/path", ErrorKind::Invalid),
+        ("memory:///", ErrorKind::Invalid),
+        ("s3://name:secret@bucket/prefix", ErrorKind::Invalid),
+    ] {
+        let error = Bucket::at(url, NOTHING).unwrap_err();
+        assert_eq!(error.kind(), kind, "{url}: {error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    let error = Bucket::at("file:///tmp", [("region", "here")]).unwrap_err();
+    assert!(error.to_string().contains("`region` is no option"), "{error}");
+}
+
+pub(crate) fn the_thread_of_a_bucket_ends_with_its_last_clone() {
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("highwater-store")).count()
+    };
+    let before = threads();
+    let (bucket, _dir) = directory();
+    let clone = bucket.clone();
+    drop(bucket);
+    assert_eq!(wait(clone.size("STORE")), Ok(None));
+    assert_eq!(threads(), before + 1);
+    drop(clone);
+    let began = Instant::now();
+    while threads() > before {
+        assert!(began.elapsed() < Duration::from_secs(60), "the thread stays");
+        std::thread::yield_now();
+    }
+}
