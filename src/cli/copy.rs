@@ -95,7 +95,7 @@ const LSN: Lsn = Lsn(1);
 /// The attempt that wrote its files.
 const ATTEMPT: u32 = 1;
 
-fn unwritten(error: Error) -> Failure {
+pub(super) fn unwritten(error: Error) -> Failure {
     Failure { exit: Exit::Unwritten, ..Failure::from(error) }
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn write(
 }
 
 /// A name beside `target`, which must not exist.
-async fn temp_of(target: &Path) -> Outcome<PathBuf> {
+pub(super) async fn temp_of(target: &Path) -> Outcome<PathBuf> {
     let refuse = |what: &str| Failure::new(Exit::Unwritten, format!("{}: {what}", target.display()));
     let name = target.file_name().ok_or_else(|| refuse("is no name for a folder"))?;
     let parent = parent_of(target);
@@ -169,7 +169,7 @@ async fn target_ident(source: &Path, timeline: Option<Nonce>) -> Outcome<Ident> 
 }
 
 /// Gives the copy its name, durably.
-async fn finish(temp: &Path, target: &Path) -> Outcome<()> {
+pub(super) async fn finish(temp: &Path, target: &Path) -> Outcome<()> {
     let failed = |doing: &str, error| unwritten(Error::io(doing, target, error));
     // A rename replaces no folder, even one that came there meanwhile.
     StdVfs.rename(temp, target).await.map_err(|error| failed("naming the copy", error))?;

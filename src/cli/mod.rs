@@ -6,10 +6,11 @@
 //! gc --dry-run             the engine's own plan, not executed   gc.rs
 //! backup, restore          a new database beside the old one     copy.rs
 //! salvage                  the same, of what damage has left     salvage.rs
+//! fetch                    a new database of what a store holds  fetch.rs
 //! probe                    this machine's disk                   probe.rs
 //! ```
 //!
-//! 1. Nothing but `backup`, `restore` and `salvage` writes to a database, and these only to a new one; `probe` writes one file of its own.
+//! 1. Nothing but `backup`, `restore`, `fetch` and `salvage` writes to a database, and these only to a new one; `probe` writes one file of its own.
 //! 2. No command locks a database: all of them work beside a running engine. What vanishes while it is read is told as that.
 //! 3. Results go to the standard output, everything else to the standard error; progress only if that is a terminal.
 
@@ -17,6 +18,8 @@ mod console;
 mod copy;
 mod diff;
 mod dump;
+#[cfg(feature = "object-store")]
+mod fetch;
 mod gc;
 mod inspect;
 mod probe;
@@ -116,6 +119,8 @@ enum Command {
     Probe(probe::Args),
     Backup(copy::BackupArgs),
     Restore(copy::RestoreArgs),
+    #[cfg(feature = "object-store")]
+    Fetch(fetch::Args),
     Salvage(salvage::Args),
     /// Print the completions for a shell.
     Completions {
@@ -158,6 +163,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Probe(args) => probe::run(args, &mut console),
         Command::Backup(args) => copy::backup(args, &mut console),
         Command::Restore(args) => copy::restore(args, &mut console),
+        #[cfg(feature = "object-store")]
+        Command::Fetch(args) => fetch::run(args, &mut console),
         Command::Salvage(args) => salvage::run(args, &mut console),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "highwater", &mut console);

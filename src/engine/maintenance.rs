@@ -22,6 +22,9 @@ const LIVES_MAX: usize = 8;
 /// The shortest wait between two unasked tries.
 const PATIENCE_MIN: Duration = Duration::from_millis(100);
 
+/// How often it doubles where tries fail and the cores wait: to 3.2 seconds.
+const DOUBLINGS_MAX: u32 = 5;
+
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -174,7 +177,8 @@ impl<E: Env> Maintenance<E> {
                 let checkpointer = Checkpointer::new(env, vfs, spec, head);
                 let last = clock.now();
                 let requests = &requests;
-                Work { clock, checkpointer, shared: &shared, supply, requests, mirror, triggers, last }
+                let (shared, failures) = (&*shared, 0);
+                Work { clock, checkpointer, shared, supply, requests, mirror, triggers, last, failures }
                     .run()
                     .await;
             }
@@ -196,6 +200,8 @@ struct Work<'a, E: Env> {
     triggers: Triggers,
     /// When the last checkpoint was taken or tried.
     last: Tick,
+    /// How many failed since the last that was taken.
+    failures: u32,
 }
 
 impl<E: Env> Work<'_, E> {
@@ -215,7 +221,7 @@ impl<E: Env> Work<'_, E> {
             let since = self.clock.now().since(self.last);
             let left = self.triggers.interval.map(|interval| interval.saturating_sub(since));
             // The cores may stand still until this one is taken: nobody else wakes it.
-            let left = if self.is_behind() { Some(Duration::ZERO) } else { left };
+            let left = if self.is_behind() { Some(self.patience().saturating_sub(since)) } else { left };
             match left {
                 Some(left) => {
                     race(wanted, self.clock.sleep(left.max(PATIENCE_MIN))).await;
@@ -229,6 +235,11 @@ impl<E: Env> Work<'_, E> {
     fn is_behind(&self) -> bool {
         let closed = self.shared.closed();
         self.requests.is_due(closed) && closed != self.checkpointer.newest_epoch()
+    }
+
+    /// The wait before the next try of a checkpoint that the cores may wait for.
+    fn patience(&self) -> Duration {
+        PATIENCE_MIN.saturating_mul(1 << self.failures.min(DOUBLINGS_MAX))
     }
 
     fn expect_next(&self) {
@@ -246,9 +257,9 @@ impl<E: Env> Work<'_, E> {
         let by_time = self.triggers.interval.is_some_and(|interval| since >= interval);
         let by_log = self.requests.log_bytes.load(Ordering::Relaxed) >= self.triggers.wal_bytes;
         let by_lives = self.checkpointer.lives() > LIVES_MAX;
-        let by_epochs = self.is_behind();
+        let by_epochs = self.is_behind() && since >= self.patience();
         // After a failure the next try waits a little, whatever makes it due.
-        by_time || ((by_log || by_lives || by_epochs) && (self.last == Tick(0) || since >= PATIENCE_MIN))
+        by_time || by_epochs || ((by_log || by_lives) && (self.last == Tick(0) || since >= PATIENCE_MIN))
     }
 
     /// Takes a checkpoint, answers those who asked up to the ticket `asked`, and gives up what it made needless.
@@ -257,6 +268,7 @@ impl<E: Env> Work<'_, E> {
         let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
         let taken = self.checkpointer.take(epoch).await;
         self.last = self.clock.now();
+        self.failures = if taken.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let (answer, taken) = match taken {
             Ok(taken) => {
                 let log_bytes = if taken.is_some() { log_bytes } else { 0 };

@@ -5,7 +5,7 @@
 //! |--|--|--|
 //! | `HIGHWATER_WEED` | the program `weed` of `SeaweedFS` | where `.ci/servers` installs it |
 //! | `HIGHWATER_STORE` | the URL of one more store, whose other options come from the environment | none |
-//! | `HIGHWATER_UNPLUG_SECONDS` | how long the server is away | 10 |
+//! | `HIGHWATER_UNPLUG_SECONDS` | how long the server is away | 5 |
 //! | `HIGHWATER_KEYS` | keys of the state that is restored | 1,000,000 |
 //!
 //! What cannot run says `NOT RUN`, and why.
@@ -142,6 +142,12 @@ fn main() -> ExitCode {
 }
 
 fn of_every_store(store: &str, place: &Place) -> Vec<Trial> {
+    let mut tests = OF_EVERY_STORE.to_vec();
+    #[cfg(feature = "cli")]
+    tests.push((
+        "a_fetched_copy_leaves_the_store_to_its_writer",
+        restore::a_fetched_copy_leaves_the_store_to_its_writer,
+    ));
     let trial = |(name, test): Named<fn(&Place)>| {
         let place = place.clone();
         Trial::test(format!("{store}: {name}"), move || {
@@ -149,5 +155,5 @@ fn of_every_store(store: &str, place: &Place) -> Vec<Trial> {
             Ok(())
         })
     };
-    OF_EVERY_STORE.map(trial).into()
+    tests.into_iter().map(trial).collect()
 }

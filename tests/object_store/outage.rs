@@ -85,16 +85,19 @@ pub(crate) fn a_silent_store_stops_nobody_before_the_bound(server: &mut Weed) {
 }
 
 fn away(server: &mut Weed, unplug: impl Fn(&mut Weed), plug_in: impl Fn(&mut Weed)) {
-    let seconds = std::env::var("HIGHWATER_UNPLUG_SECONDS").map_or(10, |text| text.parse().unwrap());
+    let seconds = std::env::var("HIGHWATER_UNPLUG_SECONDS").map_or(5, |text| text.parse().unwrap());
     let place = server.place().fresh().option("timeout", "3s");
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut opened = open(&first.path().join("data"), 2, place.remote().epoch_lag_max(LAG)).unwrap();
     for _ in 0..2 * LAG {
         write_epoch(&mut opened);
     }
+    let newest = write_epoch(&mut opened);
+    wait_remote(&opened, newest);
     unplug(server);
     let began = Instant::now();
     let (ended, refused) = run_to_the_bound(&mut opened);
+    assert_eq!(ended, LAG, "what may end without the store: {refused}");
     println!(
         "    {ended} epochs ended after the store had gone, for {:.2} s: {refused}",
         began.elapsed().as_secs_f64()

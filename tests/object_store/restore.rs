@@ -78,3 +78,32 @@ fn comes_back(place: &Place, keys: u64, cores: u16) {
     println!("    {keys} keys, {mib} MiB, {cores} cores: up in {up:.2} s, open again in {down:.2} s");
     restored.engine.close(restored.cores).unwrap();
 }
+
+/// The tool brings the newest checkpoint down, and takes nothing over.
+#[cfg(feature = "cli")]
+pub(crate) fn a_fetched_copy_leaves_the_store_to_its_writer(place: &Place) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open(&dir.path().join("data"), 2, place.remote()).unwrap();
+    let stored = write_epoch(&mut opened);
+    wait_remote(&opened, stored);
+
+    let copy = dir.path().join("copy");
+    let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_highwater"));
+    tool.args(["fetch", &place.url]).arg(&copy);
+    tool.args(place.options.iter().map(|(name, value)| format!("--option={name}={value}")));
+    let output = tool.output().unwrap();
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    println!("    {}", told.trim());
+
+    let next = write_epoch(&mut opened);
+    wait_remote(&opened, next);
+    let foreign = open(&copy, 2, place.remote()).unwrap_err();
+    assert_eq!(foreign.kind(), ErrorKind::Fenced, "{foreign}");
+    let copied = Engine::open(Options::new(&copy).cores(2)).unwrap();
+    assert_eq!(copied.report.epoch, stored);
+    assert!(state(&copied.cores) == model(stored), "another state was fetched");
+    copied.engine.close(copied.cores).unwrap();
+    opened.engine.close(opened.cores).unwrap();
+}
