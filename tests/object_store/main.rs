@@ -40,18 +40,9 @@ use crate::weed::Weed;
 type Named<T> = (&'static str, T);
 
 /// What needs no store but one that is made for it.
-const OF_THE_BACKEND: [Named<fn()>; 14] = [
-    ("a_name_is_created_once", bucket::a_name_is_created_once),
-    ("a_range_ends_where_its_object_does", bucket::a_range_ends_where_its_object_does),
-    ("a_listing_has_the_names_that_begin_so", bucket::a_listing_has_the_names_that_begin_so),
-    (
-        "an_upload_in_parts_shows_nothing_before_its_end",
-        bucket::an_upload_in_parts_shows_nothing_before_its_end,
-    ),
-    (
-        "an_upload_that_lost_a_part_or_was_given_up_is_gone",
-        bucket::an_upload_that_lost_a_part_or_was_given_up_is_gone,
-    ),
+const OF_THE_BACKEND: [Named<fn()>; 11] = [
+    ("the_contract_of_the_seam_holds_in_memory", bucket::the_contract_of_the_seam_holds_in_memory),
+    ("an_upload_that_lost_a_part_is_gone", bucket::an_upload_that_lost_a_part_is_gone),
     ("a_bucket_is_told_what_is_wrong_with_its_url", bucket::a_bucket_is_told_what_is_wrong_with_its_url),
     (
         "the_thread_of_a_bucket_ends_with_its_last_clone",
@@ -73,7 +64,8 @@ const OF_THE_BACKEND: [Named<fn()>; 14] = [
 ];
 
 /// What every store has to do.
-const OF_EVERY_STORE: [Named<fn(&Place)>; 5] = [
+const OF_EVERY_STORE: [Named<fn(&Place)>; 6] = [
+    ("the_contract_of_the_seam_holds", bucket::the_contract_of_the_seam_holds),
     ("a_lost_machine_loses_nothing_that_was_remote", restore::a_lost_machine_loses_nothing_that_was_remote),
     ("a_large_state_comes_back_byte_for_byte", restore::a_large_state_comes_back_byte_for_byte),
     ("of_fifty_racers_one_lands_and_each_knows", race::of_fifty_racers_one_lands_and_each_knows),

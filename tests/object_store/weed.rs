@@ -74,7 +74,7 @@ impl Weed {
         command.arg(format!("-s3.config={}", self.dir.path().join("s3.json").display()));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.running = Some(command.spawn().unwrap());
-        let bucket = self.place().option("timeout", "5s").bucket();
+        let bucket = self.place().option("timeout", "1s").bucket();
         while let Err(error) = wait(bucket.put("ready", Bytes::from_static(b"?"))) {
             let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap();
             assert!(began.elapsed() < PATIENCE, "the server does not start: {error}\n{}", log());
