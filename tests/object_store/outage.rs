@@ -8,7 +8,7 @@ use crate::load::{end_epoch, model, open, put_epoch, state, wait_remote, write_e
 use crate::weed::Weed;
 
 /// How often a server is killed while something goes up.
-const KILLS: u32 = 3;
+const KILLS: u32 = 2;
 
 /// Epochs that the cores may be ahead of the store, in the trials that unplug it.
 const LAG: u64 = 50;
