@@ -156,7 +156,9 @@ impl Plan {
             Profile::Forward => Self::forward(seed),
             Profile::Damage => Self::damaged(seed),
             Profile::Remote => Self::remote(seed),
-            Profile::FanOutLog | Profile::FanOutEngine => panic!("{profile} tells no stories"),
+            Profile::FanOutLog | Profile::FanOutEngine | Profile::FanOutRescale => {
+                panic!("{profile} tells no stories")
+            }
         })
     }
 

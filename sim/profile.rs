@@ -19,6 +19,8 @@ pub(crate) enum Profile {
     FanOutLog,
     /// Every crash of a small run of the whole engine.
     FanOutEngine,
+    /// The same, and every recovery changes the number of cores.
+    FanOutRescale,
 }
 
 impl Profile {
@@ -28,6 +30,7 @@ impl Profile {
             Self::Forward | Self::Damage | Self::Remote => None,
             Self::FanOutLog => Some(fanout::log::explore_cut),
             Self::FanOutEngine => Some(fanout::engine::explore_cut),
+            Self::FanOutRescale => Some(fanout::rescale::explore_cut),
         }
     }
 }
@@ -40,6 +43,7 @@ impl fmt::Display for Profile {
             Self::Remote => "remote",
             Self::FanOutLog => "fan-out-log",
             Self::FanOutEngine => "fan-out-engine",
+            Self::FanOutRescale => "fan-out-rescale",
         })
     }
 }

@@ -103,7 +103,8 @@ impl Options {
         }
     }
 
-    /// How many cores share the key space, each with its own handle and log. Default 1.
+    /// How many cores share the key space, each with its own handle and log. Default 1. At an open of a database that has
+    /// another number, its keys are divided anew: that rewrites the state, and keeps no epoch but the recovered one.
     pub fn cores(mut self, cores: u16) -> Self {
         self.cores = cores;
         self

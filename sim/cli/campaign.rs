@@ -157,6 +157,7 @@ fn lanes(only: &[Profile]) -> Vec<(Profile, Scheduler)> {
         (Profile::Damage, Scheduler::BuiltIn),
         (Profile::Remote, Scheduler::BuiltIn),
         (Profile::FanOutLog, Scheduler::BuiltIn),
+        (Profile::FanOutRescale, Scheduler::BuiltIn),
     ];
     all.into_iter().filter(|(profile, _)| only.is_empty() || only.contains(profile)).collect()
 }

@@ -203,6 +203,12 @@ impl Database {
         Ok((FlatState { cores, watermark }, marks))
     }
 
+    /// What the cores of an earlier count had stated, as of the checkpoint that leads to `epoch`, with their cores.
+    pub(crate) fn inherited(&self, epoch: u64) -> &[(u16, String, Offset)] {
+        let base = self.head.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch <= epoch);
+        base.map_or(&[], |base| &base.inherited)
+    }
+
     /// The files that the head needs: its checkpoints' and the log's from the floors on.
     pub(crate) fn needed_files(&self) -> &[Needed] {
         &self.needed

@@ -42,7 +42,7 @@ const DISK_BYTES_USUAL: u64 = 160 << 10;
 
 const ROOT: &str = "/data";
 
-type World = SimEnv<SimVfs>;
+pub(super) type World = SimEnv<SimVfs>;
 
 /// I1, I3, I4, I5 and I6 of the engine: every crash of a small workload, and some crashes of its recovery.
 fn fan_out_of_the_engine_passes() {
@@ -87,9 +87,9 @@ fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(),
 }
 
 /// Everything that a seed decides at the start.
-struct Shape {
-    course: Course,
-    options: Options,
+pub(super) struct Shape {
+    pub(super) course: Course,
+    pub(super) options: Options,
     cores: u16,
     /// Of so many more than eleven operations, each is a checkpoint.
     checkpoints: u64,
@@ -108,7 +108,7 @@ impl fmt::Display for Shape {
 }
 
 impl Shape {
-    fn draw(seed: u64) -> Self {
+    pub(super) fn draw(seed: u64) -> Self {
         let streams = Streams::new(seed).fork("fanout.engine");
         let mut draws = streams.stream("shape");
         let personality = Personality::draw(&mut draws);
@@ -146,16 +146,16 @@ impl Shape {
 
 /// What every core said at each end of an epoch, and how many of these ends were promised on all cores.
 #[derive(Clone, Debug)]
-struct Promise {
+pub(super) struct Promise {
     ends: Vec<Arc<Vec<End>>>,
-    acked: u64,
+    pub(super) acked: u64,
 }
 
 /// One core at the end of an epoch.
 #[derive(Clone, Debug, Default)]
-struct End {
-    flat: Flat,
-    watermark: Option<i64>,
+pub(super) struct End {
+    pub(super) flat: Flat,
+    pub(super) watermark: Option<i64>,
 }
 
 /// What a recovery returned.
@@ -179,7 +179,7 @@ impl Promise {
     }
 
     /// The state at the end of `epoch`, which every core has ended.
-    fn state_at(&self, epoch: u64) -> Option<Vec<&End>> {
+    pub(super) fn state_at(&self, epoch: u64) -> Option<Vec<&End>> {
         let index = usize::try_from(epoch).ok()?;
         self.ends.iter().map(|ends| ends.get(index)).collect()
     }
@@ -203,7 +203,7 @@ impl Promise {
 }
 
 /// Images from one to the next that is verified too.
-const VERIFIED_EVERY: u64 = 8;
+pub(super) const VERIFIED_EVERY: u64 = 8;
 
 /// The subject: a database under these options.
 struct Whole {
@@ -256,23 +256,26 @@ impl Subject for Whole {
 }
 
 impl Whole {
-    /// What `highwater::verify` says is recovered, of some images: it finds nothing wrong where disks keep their word.
+    /// What `highwater::verify` says is recovered, of some images.
     fn perhaps_verified(&self, image: &Disk) -> Result<Option<u64>, String> {
-        if !self.images.fetch_add(1, Ordering::Relaxed).is_multiple_of(VERIFIED_EVERY) {
-            return Ok(None);
-        }
-        match audit::verify(image.clone(), ROOT, VerifyOptions::new()) {
-            Ok(report) if report.is_sound() => Ok(report.recoverable_epoch.map(|epoch| epoch.0)),
-            Ok(report) => Err(format!("verify: {report}")),
-            // Its creation was interrupted.
-            Err(error) if error.kind() == ErrorKind::Invalid => Ok(None),
-            Err(error) => Err(format!("verify: {error}")),
-        }
+        let due = self.images.fetch_add(1, Ordering::Relaxed).is_multiple_of(VERIFIED_EVERY);
+        if due { verified(image) } else { Ok(None) }
+    }
+}
+
+/// What `highwater::verify` says is recovered: it finds nothing wrong where disks keep their word.
+pub(super) fn verified(image: &Disk) -> Result<Option<u64>, String> {
+    match audit::verify(image.clone(), ROOT, VerifyOptions::new()) {
+        Ok(report) if report.is_sound() => Ok(report.recoverable_epoch.map(|epoch| epoch.0)),
+        Ok(report) => Err(format!("verify: {report}")),
+        // Its creation was interrupted.
+        Err(error) if error.kind() == ErrorKind::Invalid => Ok(None),
+        Err(error) => Err(format!("verify: {error}")),
     }
 }
 
 /// What the independent decoder makes of the bytes; none when the database has not been created yet.
-fn decoded(image: &Disk, memo: &mut Memo) -> Result<Option<Database>, String> {
+pub(super) fn decoded(image: &Disk, memo: &mut Memo) -> Result<Option<Database>, String> {
     let files = memo.files_of(image, ROOT);
     if !files.keys().any(|path| path.starts_with("m/") && path.rsplit('.').next() != Some("tmp")) {
         return Ok(None);
@@ -323,7 +326,7 @@ fn export<'a>(
     Ok(state)
 }
 
-fn plain(offset: &Offset) -> decode::Offset {
+pub(super) fn plain(offset: &Offset) -> decode::Offset {
     match offset {
         Offset::Number(number) => decode::Offset::Number(*number),
         Offset::Opaque(bytes) => decode::Offset::Opaque(bytes.clone()),
@@ -331,7 +334,7 @@ fn plain(offset: &Offset) -> decode::Offset {
 }
 
 /// Runs the workload of `seed` and returns the moments at which it may crash.
-fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
+pub(super) fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(), String>) {
     let means = (Simulator::new(seed).steps_max(20_000_000), Streams::new(seed).fork("fanout.engine"));
     let told = || (shape.to_string(), shape.cores);
     course::run(means, &shape.course, Promise::new(shape.cores), told, |handle, stage| {

@@ -21,6 +21,7 @@ mod course;
 mod cut;
 pub(crate) mod engine;
 pub(crate) mod log;
+pub(crate) mod rescale;
 
 use std::any::Any;
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ pub(crate) mod cuts;
 pub(crate) mod damage;
 pub(crate) mod failures;
 pub(crate) mod opening;
+pub(crate) mod rescale;
 pub(crate) mod zombies;
 
 use std::sync::Arc;
@@ -90,6 +91,13 @@ impl Rig {
             work.as_mut().poll(context).map(Some)
         })
         .await
+    }
+
+    /// From now on the disk has the faults of `plan`. No process runs.
+    fn fail(&mut self, plan: FaultPlan) {
+        let (streams, plan) = (Streams::new(0x5eed), plan.with_latency(Latency::FLASH));
+        self.disk = SimDisk::new(self.disk.disk(), self.host.executor(), &streams, plan, Trace::silent());
+        self.env = self.env.reboot(self.process.executor(), self.disk.vfs());
     }
 
     /// Ends the process; the machine stays up.

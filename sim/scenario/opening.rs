@@ -11,7 +11,6 @@ use crate::shape::DIRECTORY;
 pub(crate) const TESTS: &[Test] = tests![
     a_creation_that_is_interrupted_at_every_call_is_finished_by_the_next_open,
     data_without_its_identity_is_refused_and_left_alone,
-    another_count_of_cores_is_refused,
 ];
 
 /// Creation is cut off at each of its calls, by a power loss: the next open goes on with it.
@@ -53,14 +52,4 @@ fn data_without_its_identity_is_refused_and_left_alone() {
             assert_eq!(rig.disk.disk().hash(), before, "a refused open changes nothing");
         });
     }
-}
-
-/// What belongs to the data is fixed at creation: another count of cores is refused, in words.
-fn another_count_of_cores_is_refused() {
-    story(FaultPlan::none(), async |mut rig| {
-        drop(rig.recover(options(2)).await);
-        rig.kill();
-        let error = rig.open(options(3)).await.expect_err("the database has two cores");
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    });
 }

@@ -16,13 +16,16 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Grouping;
 use super::follower::{Beginning, Follower};
 use super::job::{Done, Job, Names};
 use super::retention::{Bounds, Candidate, retain};
 use super::tap::Tap;
 use super::writer::seal;
+use crate::codec::{key_group, key_hash};
 use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
@@ -54,6 +57,17 @@ pub(crate) struct CheckpointSpec {
     pub(crate) retention: Bounds,
 }
 
+impl CheckpointSpec {
+    /// For the digests of bases.
+    pub(super) fn grouping(&self) -> Grouping {
+        let Self { hash_seed, route, key_groups, .. } = *self;
+        Grouping {
+            groups: key_groups,
+            group_of: Rc::new(move |key| key_group(key_hash(hash_seed, route.of(key)), key_groups)),
+        }
+    }
+}
+
 /// A checkpoint that landed.
 #[derive(Clone, Debug)]
 pub(crate) struct Taken {
@@ -69,13 +83,13 @@ pub(crate) struct Taken {
 /// Takes the checkpoints of one open database.
 pub(crate) struct Checkpointer<E: Env> {
     env: E,
-    vfs: E::Vfs,
-    entropy: E::Entropy,
-    spec: Arc<CheckpointSpec>,
-    head: Head,
+    pub(super) vfs: E::Vfs,
+    pub(super) entropy: E::Entropy,
+    pub(super) spec: Arc<CheckpointSpec>,
+    pub(super) head: Head,
     /// The number of the next manifest: above every one that may have landed.
     next_seq: ManifestSeq,
-    attempt: u32,
+    pub(super) attempt: u32,
     /// One for each core; none behind an attempt that failed.
     followers: Vec<Follower>,
 }
@@ -247,9 +261,16 @@ impl<E: Env> Checkpointer<E> {
             files: Vec::new(),
             cuts: Vec::new(),
             offsets: Vec::new(),
+            inherited: Vec::new(),
             watermarks: Vec::new(),
             sinks: Vec::new(),
         };
+        let stated = |name: &str| done.iter().any(|done| done.follower.offsets.contains_key(name));
+        checkpoint.inherited = self
+            .head
+            .manifest
+            .newest_checkpoint()
+            .map_or_else(Vec::new, |newest| newest.inherited_unless(stated));
         for (core, done) in (0..).map(CoreId).zip(done) {
             checkpoint.files.extend(&done.chain);
             checkpoint.cuts.push(done.cut);
@@ -314,6 +335,11 @@ impl<E: Env> Checkpointer<E> {
                 Err(Error::new(ErrorKind::Fenced, what).at(&store::path_of(&self.spec.root, seq)))
             }
         }
+    }
+
+    /// The head, for who lands the next manifest.
+    pub(crate) fn into_head(self) -> Head {
+        self.head
     }
 
     /// The head, for those who copy what it names.

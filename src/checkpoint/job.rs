@@ -1,18 +1,16 @@
 //! One core's part of a checkpoint, from the followed log to durable files.
 
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::checkpointer::CheckpointSpec;
 use super::file::Header;
 use super::follower::{Follower, Stop};
+use super::merge;
 use super::pace::Pace;
 use super::policy::base_due;
 use super::reader::verify;
 use super::writer::{FileWriter, Written};
-use super::{Grouping, merge};
-use crate::codec::{key_group, key_hash};
 use crate::env::{Clock, Entropy};
 use crate::error::{Error, Result};
 use crate::ids::{DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
@@ -199,7 +197,7 @@ impl Job {
         let kind = if whole { FileKind::Base } else { FileKind::Delta };
         let from = self.chain.last().map_or(Epoch(0), |file| file.through_epoch);
         let header = self.header(world.entropy, kind, from, self.epoch);
-        let grouping = (kind == FileKind::Base).then(|| self.grouping());
+        let grouping = (kind == FileKind::Base).then(|| self.spec.grouping());
         let writer = FileWriter::create(world.vfs, &self.spec.root, header, grouping).await?;
         self.follower.delta.write(writer.at(world.pace.clone())).await
     }
@@ -210,9 +208,9 @@ impl Job {
         let (root, database) = (&self.spec.root, self.names.database);
         let through = self.chain.last().map_or(Epoch(0), |file| file.through_epoch);
         let target = self.header(world.entropy, FileKind::Base, Epoch(0), through);
-        let how = (self.grouping(), world.pace.clone());
-        let base = merge::merge(world.vfs, root, &[&self.chain], target, how, |_| true).await?;
-        verify(world.vfs, root, database, base.file(), Some(&self.grouping())).await?;
+        let how = (self.spec.grouping(), world.pace.clone());
+        let base = merge::merge(world.vfs, root, &self.chain, target, how).await?;
+        verify(world.vfs, root, database, base.file(), Some(&self.spec.grouping())).await?;
         let (core, files, bytes) = (self.log.core.0, self.chain.len(), base.file().bytes);
         tracing::debug!(target: "highwater::checkpoint", core, files, bytes, "base rewritten");
         Ok(base)
@@ -223,13 +221,5 @@ impl Job {
         let Names { database, token, cores, attempt } = self.names;
         let name = FileName { token, attempt, uuid: entropy.nonce(), kind };
         Header { database, name, core: self.log.core, cores, from_epoch: from, through_epoch: through }
-    }
-
-    fn grouping(&self) -> Grouping {
-        let CheckpointSpec { hash_seed, route, key_groups, .. } = *self.spec;
-        Grouping {
-            groups: key_groups,
-            group_of: Rc::new(move |key| key_group(key_hash(hash_seed, route.of(key)), key_groups)),
-        }
     }
 }

@@ -5,12 +5,13 @@
 //! chain, which is then not even read.
 //!
 //! Usually there is one chain, and the base is for the same core. When the count of cores changes, every new core
-//! takes its keys from the chains of all old ones, in which no key stands twice.
+//! gets its keys from the chains of all old ones, in which no key stands twice.
 
 use std::path::Path;
 
-use crate::codec::RecordKind;
+use crate::codec::{Record, RecordKind};
 use crate::error::Result;
+use crate::ids::CoreId;
 use crate::manifest::{CheckpointFile, FileKind};
 use crate::vfs::{File, Vfs};
 
@@ -24,37 +25,86 @@ use super::writer::{FileWriter, Written};
 /// Reads ahead over all files of a merge, as long as each has one: they hold memory.
 const READS_AHEAD: usize = 32;
 
-/// Merges `chains` into the new base `target`, leaving out the keys that `keeps` refuses, at `pace`.
+/// Merges `chain` into the new base `target`, at `pace`.
 ///
 /// # Errors
 ///
-/// `Corrupt` naming the damaged file, `Full`, or `Failed`. The base is then given up; the chains are as good as before.
+/// `Corrupt` naming the damaged file, `Full`, or `Failed`. The base is then given up; the chain is as good as before.
 ///
 /// # Panics
 ///
-/// When a chain is of several cores, does not begin at the beginning, or goes beyond the base.
+/// When the chain is of several cores, does not begin at the beginning, or goes beyond the base.
 pub(crate) async fn merge<V: Vfs>(
     vfs: &V,
     root: &Path,
-    chains: &[&[CheckpointFile]],
+    chain: &[CheckpointFile],
     target: Header,
     (grouping, pace): (Grouping, Pace),
-    keeps: impl Fn(&[u8]) -> bool,
 ) -> Result<Written> {
     assert_eq!(target.name.kind, FileKind::Base, "a merge makes a base");
     let mut readers = Vec::new();
-    for chain in chains {
-        open_chain(vfs, root, target, chain, &mut readers).await?;
-    }
+    open_chain(vfs, root, target, chain, &mut readers).await?;
     let mut merge = Merge::begin(&readers).await?;
     let mut writer = FileWriter::create(vfs, root, target, Some(grouping)).await?.at(pace);
-    match merge.write(&mut writer, keeps).await {
-        Ok(written) => Ok(written),
-        Err(error) => {
-            writer.abandon().await;
-            Err(error)
+    let written = match merge.each(async |record| writer.push(record).await).await {
+        Ok(()) => writer.finish().await,
+        Err(error) => Err(error),
+    };
+    if written.is_err() {
+        writer.abandon().await;
+    }
+    written
+}
+
+/// Merges the `chains` of all cores and hands each key to the base of `targets` that `owner` says; a base without a
+/// key is not made. All files are open at once.
+///
+/// # Errors
+///
+/// As [`merge`].
+///
+/// # Panics
+///
+/// As [`merge`], and when `owner` names no target.
+pub(crate) async fn distribute<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    chains: &[Vec<CheckpointFile>],
+    targets: &[Header],
+    (grouping, pace): (Grouping, Pace),
+    owner: impl Fn(&[u8]) -> CoreId,
+) -> Result<Vec<Written>> {
+    let mut readers = Vec::new();
+    for chain in chains {
+        open_chain(vfs, root, targets[0], chain, &mut readers).await?;
+    }
+    let mut merge = Merge::begin(&readers).await?;
+    let mut writers: Vec<Option<FileWriter<V>>> = targets.iter().map(|_| None).collect();
+    let merged = merge.each(async |record| {
+        let core = owner(record.key).index();
+        if writers[core].is_none() {
+            let writer = FileWriter::create(vfs, root, targets[core], Some(grouping.clone())).await?;
+            writers[core] = Some(writer.at(pace.clone()));
+        }
+        writers[core].as_mut().expect("made above").push(record).await
+    });
+    let mut outcome = merged.await;
+    let mut bases = Vec::new();
+    for writer in writers.iter_mut().flatten() {
+        if outcome.is_ok() {
+            match writer.finish().await {
+                Ok(written) => bases.push(written),
+                Err(error) => outcome = Err(error),
+            }
         }
     }
+    if let Err(error) = outcome {
+        for writer in writers.into_iter().flatten() {
+            writer.abandon().await;
+        }
+        return Err(error);
+    }
+    Ok(bases)
 }
 
 /// Opens the files of `chain`, oldest first, that are not void.
@@ -147,18 +197,15 @@ impl<'a, F: File> Merge<'a, F> {
         Ok(merge)
     }
 
-    async fn write<V: Vfs<File = F>>(
-        &mut self,
-        writer: &mut FileWriter<V>,
-        keeps: impl Fn(&[u8]) -> bool,
-    ) -> Result<Written> {
+    /// Hands `take` what is left of each key, in their order.
+    async fn each(&mut self, mut take: impl AsyncFnMut(&Record<'_>) -> Result<()>) -> Result<()> {
         let mut key = Vec::new();
         while let Some(&newest) = self.heap.first() {
             let record = self.cursors[newest].entry().record;
             key.clear();
             key.extend_from_slice(record.key);
-            if record.kind == RecordKind::Put && keeps(&key) {
-                writer.push(&record).await?;
+            if record.kind == RecordKind::Put {
+                take(&record).await?;
             }
             while let Some(&top) = self.heap.first()
                 && self.cursors[top].entry().record.key == key
@@ -169,7 +216,7 @@ impl<'a, F: File> Merge<'a, F> {
                 self.sift_down(0);
             }
         }
-        writer.finish().await
+        Ok(())
     }
 
     /// Whether cursor `a` goes before cursor `b`.

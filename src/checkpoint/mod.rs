@@ -19,6 +19,7 @@ pub(crate) mod block;
 mod checkpointer;
 mod chunk;
 pub(crate) mod delta;
+mod distribution;
 pub(crate) mod file;
 mod follower;
 pub(crate) mod footer;

@@ -26,12 +26,12 @@ use crate::codec::{Record, RecordKind, key_group, key_hash};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
 use crate::error::Error;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, Nonce, SegmentNo};
+use crate::manifest::first_life::{FirstLife, first_life, log_dir};
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::store::{self, Landing};
 use crate::manifest::{Author, Checkpoint, CoreLife, Cut, FileKind, FileName, Life, Manifest};
 use crate::offset::Offset;
-use crate::offsite::{FirstLife, first_life};
 use crate::verify::decode::record;
 use crate::verify::{VerifyOptions, verify_in};
 use crate::vfs::{StdVfs, Vfs};
@@ -200,6 +200,7 @@ impl Copy<'_> {
             files: Vec::new(),
             cuts: Vec::new(),
             offsets: Vec::new(),
+            inherited: Vec::new(),
             watermarks: Vec::new(),
             sinks: Vec::new(),
         };
@@ -212,6 +213,12 @@ impl Copy<'_> {
             checkpoint.cuts.push(Cut { token: TOKEN, segment: SEGMENT, lsn: LSN });
             checkpoint.offsets.extend(offsets.into_iter().map(|(name, offset)| (core, name, offset)));
             checkpoint.watermarks.push(state.marks.watermark);
+        }
+        let base = self.snapshot.base(self.epoch);
+        for (core, name, offset) in base.into_iter().flat_map(|base| &base.inherited) {
+            if checkpoint.offsets.iter().all(|(_, stated, _)| stated != name) {
+                checkpoint.inherited.push((CoreId(*core), name.clone(), known(offset)));
+            }
         }
         checkpoint.files = seal(&StdVfs, self.temp, files).await.map_err(unwritten)?;
         let mut manifest = created.successor(crc, nonce(), Author::Checkpoint);
@@ -275,12 +282,13 @@ impl Copy<'_> {
             core,
             token: TOKEN,
             identity: StdEnv.entropy().nonce(),
+            segment: SEGMENT,
+            lsn: LSN,
             epoch: Epoch(self.epoch),
             offsets: offsets.to_vec(),
             watermark,
         };
-        let folder = self.temp.join("wal").join(format!("{:05}", core.0));
-        first_life(&StdVfs, &folder, life).await.map_err(unwritten)
+        first_life(&StdVfs, &log_dir(self.temp, core), life).await.map_err(unwritten)
     }
 }
 

@@ -23,6 +23,7 @@ mod many;
 mod mark;
 mod offsite;
 mod open;
+mod rescale;
 mod segments;
 mod shared;
 mod writer;

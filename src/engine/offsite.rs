@@ -18,7 +18,7 @@ use crate::offsite::{Found, Landing, Site, StoreId, Writer, fenced, other_databa
 use crate::options::Options;
 use crate::recovery::Floors;
 
-use super::open::{check_fixed, check_ident, lay_out};
+use super::open::{check_ident, lay_out};
 
 /// How often an open makes its manifest anew because one of this directory's earlier processes landed late.
 const REBASES_MAX: u32 = 4;
@@ -113,10 +113,9 @@ impl<E: Env> Attached<E> {
                 return Err(Error::new(ErrorKind::Fenced, what).at(&options.path));
             }
         }
-        match &found.head {
-            Some(head) => check_fixed(options, &found.id.ident, &head.manifest)?,
-            None => check_ident(options, &found.id.ident)?,
-        }
+        check_ident(options, &found.id.ident)?;
+        // It comes back with the cores that it has in the store.
+        let cores = found.head.as_ref().map_or(0, |head| head.manifest.cores).max(options.cores);
         let timeline = env.entropy().nonce();
         let created_wall_ms = env.clock().wall_ms();
         let ident = survey.ident.unwrap_or(Ident { timeline, created_wall_ms, ..found.id.ident });
@@ -124,7 +123,7 @@ impl<E: Env> Attached<E> {
             Some(_) => Action::FinishCreation,
             None => survey.decide(&options.path)?,
         };
-        lay_out(env, vfs, options, (action, &survey.listing), &ident).await?;
+        lay_out(env, vfs, (&options.path, cores), (action, &survey.listing), &ident).await?;
         let head = fence(env, &self.site, options.cores, (&ident, found)).await?;
         let lanes = options.remote.as_ref().map_or(1, |remote| remote.parallel);
         restore(env, (vfs, &options.path), &self.site, (&ident, &head.manifest), lanes).await?;

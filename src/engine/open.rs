@@ -1,12 +1,13 @@
 //! Opening: lock, look, recover, start everything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::core::{CoreHandle, CoreLimits, CoreParts, Ownership};
 use super::drive::Drive;
 use super::maintenance::{Maintenance, Requests, Triggers};
 use super::offsite::{Attached, Owned, newest_epoch};
+use super::rescale::rescale;
 use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
 use super::writer::{self, WriterParts};
@@ -17,13 +18,14 @@ use crate::env::{Clock, Entropy, Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CoreId;
 use crate::manifest::Manifest;
+use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::opening::{Action, survey};
 use crate::manifest::store::{self, Head, Landing};
 use crate::offsite::{Lag, Mirror, Site, Uploader};
 use crate::options::Options;
-use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, log_dir, recover};
+use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, recover};
 use crate::vfs::{Vfs, retry};
 use crate::wal::{Batch, Pool};
 
@@ -54,7 +56,16 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let store = Attached::attach(&env, &vfs, &options).await?;
     let (ident, found) = enter(&env, &vfs, &options).await?;
     let floors = store.as_ref().map_or(Floors::default(), Attached::floors);
+    let (found, rescaled) = if ![0, options.cores].contains(&found.0.manifest.cores) {
+        let (found, rescaled) = rescale(&env, &vfs, &options, &ident, found, floors).await?;
+        (found, Some(rescaled))
+    } else {
+        (found, None)
+    };
     let mut recovered = recover(&env, &vfs, &options, &ident, found, floors).await?;
+    if let Some(rescaled) = rescaled {
+        rescaled.complete(&mut recovered.report);
+    }
     let owned = match store {
         None => None,
         Some(store) => {
@@ -103,7 +114,7 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
     tracing::debug!(target: "highwater::engine", ?action, manifest = head, "directory read");
     let listing = survey.listing;
     if let (Action::Recover, Some(ident), Some(head)) = (action, survey.ident, survey.head) {
-        check_fixed(options, &ident, &head.manifest)?;
+        check_ident(options, &ident)?;
         ident::make_folders(vfs, root, options.cores, &listing).await?;
         if head.manifest.lives.is_empty() {
             // Before the first log file gets a name: it would be data without a manifest.
@@ -113,7 +124,7 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
     }
     let ident = survey.ident.unwrap_or_else(|| fresh_ident(env, options));
     check_ident(options, &ident)?;
-    lay_out(env, vfs, options, (action, &listing), &ident).await?;
+    lay_out(env, vfs, (root, options.cores), (action, &listing), &ident).await?;
     let manifest = Manifest::create(ident.database, ident.timeline, env.entropy().nonce());
     match store::land(vfs, root, &manifest).await? {
         Landing::Landed { crc } => Ok((ident, (Head { manifest, crc }, listing))),
@@ -125,20 +136,20 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
     }
 }
 
-/// Makes the folders and IDENT of a database in a directory whose names are `listing`, as `action` says: a creation.
+/// Makes the folders and IDENT of a database of `cores` cores in the directory `root`, whose names are `listing`, as
+/// `action` says: a creation.
 pub(super) async fn lay_out<E: Env>(
     env: &E,
     vfs: &E::Vfs,
-    options: &Options,
+    (root, cores): (&Path, u16),
     (action, listing): (Action, &Listing),
     ident: &Ident,
 ) -> Result<()> {
-    let root = &options.path;
     let nonce = || env.entropy().nonce();
     if action == Action::CreateAgain {
-        ident::renew_folders(vfs, root, options.cores, nonce()).await?;
+        ident::renew_folders(vfs, root, cores, nonce()).await?;
     }
-    ident::make_folders(vfs, root, options.cores, listing).await?;
+    ident::make_folders(vfs, root, cores, listing).await?;
     if action == Action::FinishCreation {
         ident::land_again(vfs, root, ident, nonce()).await
     } else {
@@ -182,19 +193,7 @@ pub(super) fn check_ident(options: &Options, ident: &Ident) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn check_fixed(options: &Options, ident: &Ident, head: &Manifest) -> Result<()> {
-    check_ident(options, ident)?;
-    if head.cores != 0 && head.cores != options.cores {
-        let what = format!(
-            "the database has {} cores, the options ask for {}: open it with cores({})",
-            head.cores, options.cores, head.cores
-        );
-        return Err(Error::invalid(what).at(&options.path));
-    }
-    Ok(())
-}
-
-fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> CheckpointSpec {
+pub(super) fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> CheckpointSpec {
     let tap_bytes = options.checkpoint_memory_bytes / TAP_PART;
     CheckpointSpec {
         root: options.path.clone(),

@@ -209,7 +209,11 @@ fn check_files(checkpoint: &Checkpoint) -> Result<(), Flaw> {
 }
 
 fn check_offsets(checkpoint: &Checkpoint) -> Result<(), Flaw> {
-    let offsets = &checkpoint.offsets;
+    let fit = [&checkpoint.offsets, &checkpoint.inherited].into_iter().all(|offsets| offsets_fit(offsets));
+    if fit { Ok(()) } else { Err(Flaw::Offsets(checkpoint.epoch)) }
+}
+
+fn offsets_fit(offsets: &[(CoreId, String, Offset)]) -> bool {
     let sorted = offsets.is_sorted_by(|a, b| (a.0, a.1.as_str()) < (b.0, b.1.as_str()));
     let fits = offsets.iter().all(|(core, name, offset)| {
         let opaque_fits = match offset {
@@ -219,5 +223,5 @@ fn check_offsets(checkpoint: &Checkpoint) -> Result<(), Flaw> {
         opaque_fits && name.len() <= OFFSET_NAME_BYTES_MAX && core.0 < CORES_MAX
     });
     let few = offsets.chunk_by(|a, b| a.0 == b.0).all(|of_core| of_core.len() <= OFFSETS_MAX);
-    if sorted && fits && few { Ok(()) } else { Err(Flaw::Offsets(checkpoint.epoch)) }
+    sorted && fits && few
 }

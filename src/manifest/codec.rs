@@ -169,6 +169,7 @@ fn to_wire(manifest: &Manifest) -> WireManifest {
             Author::Checkpoint => 2,
             Author::Retire => 3,
             Author::Restore => 4,
+            Author::Rescale => 5,
         },
         flags: u8::from(manifest.previous.is_some()) | u8::from(manifest.beginning) << 1,
     }
@@ -215,7 +216,7 @@ fn file_to_wire(file: &CheckpointFile) -> WireFile {
     }
 }
 
-fn offset_to_wire((core, name, offset): &(CoreId, String, Offset)) -> WireOffset {
+fn offset_to_wire(inherited: bool, (core, name, offset): &(CoreId, String, Offset)) -> WireOffset {
     let (kind, number, opaque) = match offset {
         Offset::Number(number) => (0, *number, Vec::new()),
         Offset::Opaque(bytes) => (1, 0, bytes.clone()),
@@ -226,7 +227,7 @@ fn offset_to_wire((core, name, offset): &(CoreId, String, Offset)) -> WireOffset
         opaque,
         core: u16_le::from_native(core.0),
         kind: u16_le::from_native(kind),
-        zero: u32_le::from_native(0),
+        inherited: u32_le::from_native(u32::from(inherited)),
     }
 }
 
@@ -246,12 +247,14 @@ fn checkpoint_to_wire(checkpoint: &Checkpoint) -> WireCheckpoint {
         handle: sink.handle.clone().unwrap_or_default(),
         has_handle: flag(sink.handle.is_some()),
     });
+    let own = checkpoint.offsets.iter().map(|offset| offset_to_wire(false, offset));
+    let inherited = checkpoint.inherited.iter().map(|offset| offset_to_wire(true, offset));
     WireCheckpoint {
         epoch: le(checkpoint.epoch.0),
         token: le(checkpoint.token.0),
         files: checkpoint.files.iter().map(file_to_wire).collect(),
         cuts: cuts.collect(),
-        offsets: checkpoint.offsets.iter().map(offset_to_wire).collect(),
+        offsets: own.chain(inherited).collect(),
         watermarks: watermarks.collect(),
         sinks: sinks.collect(),
     }
@@ -286,6 +289,7 @@ fn from_wire(seq: ManifestSeq, nonce: Nonce, wire: &ArchivedWireManifest) -> Opt
             2 => Author::Checkpoint,
             3 => Author::Retire,
             4 => Author::Restore,
+            5 => Author::Rescale,
             _ => return None,
         },
         recovered_epoch: Epoch(wire.recovered_epoch.to_native()),
@@ -371,12 +375,20 @@ fn checkpoint_from_wire(wire: &ArchivedWireCheckpoint) -> Option<Checkpoint> {
         .watermarks
         .iter()
         .map(|entry| Some(is_set(entry.present.to_native())?.then_some(entry.watermark.to_native())));
+    let is_inherited = |wire: &&ArchivedWireOffset| wire.inherited.to_native() == 1;
+    // Its own first, then those that it has inherited.
+    let valid = wire.offsets.is_sorted_by_key(|wire| wire.inherited.to_native())
+        && wire.offsets.iter().all(|wire| wire.inherited.to_native() <= 1);
+    let offsets = wire.offsets.iter().filter(|wire| !is_inherited(wire)).map(offset_from_wire);
+    let inherited = wire.offsets.iter().filter(is_inherited).map(offset_from_wire);
+    valid.then_some(())?;
     Some(Checkpoint {
         epoch: Epoch(wire.epoch.to_native()),
         token: FencingToken(wire.token.to_native()),
         files: wire.files.iter().map(file_from_wire).collect::<Option<_>>()?,
         cuts: cuts.collect(),
-        offsets: wire.offsets.iter().map(offset_from_wire).collect::<Option<_>>()?,
+        offsets: offsets.collect::<Option<_>>()?,
+        inherited: inherited.collect::<Option<_>>()?,
         watermarks: watermarks.collect::<Option<_>>()?,
         sinks: wire.sinks.iter().map(sink_from_wire).collect::<Option<_>>()?,
     })

@@ -18,6 +18,7 @@
 
 pub(crate) mod check;
 mod codec;
+pub(crate) mod first_life;
 pub(crate) mod gc;
 pub(crate) mod ident;
 pub(crate) mod opening;
@@ -49,6 +50,8 @@ pub(crate) enum Author {
     Retire,
     /// In an object store only: an empty directory takes the database over.
     Restore,
+    /// The keys were divided among another number of cores.
+    Rescale,
 }
 
 /// Everything that a database rests on, as of one moment.
@@ -120,6 +123,9 @@ pub(crate) struct Checkpoint {
     pub(crate) cuts: Vec<Cut>,
     /// The newest offset of every source, sorted by core and name.
     pub(crate) offsets: Vec<(CoreId, String, Offset)>,
+    /// Offsets that the cores of an earlier count had stated, sorted as well: each counts until any core states one of
+    /// that name.
+    pub(crate) inherited: Vec<(CoreId, String, Offset)>,
     /// Per core.
     pub(crate) watermarks: Vec<Option<i64>>,
     /// One entry per sink and undecided or newest epoch, also where there is no handle.
@@ -286,6 +292,16 @@ impl Checkpoint {
     /// The oldest life that replay from this checkpoint reads.
     pub(crate) fn cut_token(&self) -> FencingToken {
         self.cuts.iter().map(|cut| cut.token).min().unwrap_or(FencingToken(0))
+    }
+
+    /// How many cores it is of.
+    pub(crate) fn cores(&self) -> u16 {
+        u16::try_from(self.cuts.len()).unwrap_or(u16::MAX)
+    }
+
+    /// What of [`inherited`](Self::inherited) still counts when offsets of the names of `stated` were stated since.
+    pub(crate) fn inherited_unless(&self, stated: impl Fn(&str) -> bool) -> Vec<(CoreId, String, Offset)> {
+        self.inherited.iter().filter(|(_, name, _)| !stated(name)).cloned().collect()
     }
 
     /// The files of one core, oldest first.

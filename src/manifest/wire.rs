@@ -22,7 +22,7 @@ pub(super) struct WireManifest {
     pub(super) retired: Vec<WireName>,
     pub(super) previous_crc: u32_le,
     pub(super) cores: u16_le,
-    /// 0 create, 1 open, 2 checkpoint, 3 retire.
+    /// 0 create, 1 open, 2 checkpoint, 3 retire, 4 restore, 5 rescale.
     pub(super) author: u8,
     /// Bit 0: there is a previous manifest. Bit 1: the lives reach back to the creation.
     pub(super) flags: u8,
@@ -96,7 +96,8 @@ pub(super) struct WireOffset {
     pub(super) core: u16_le,
     /// 0 number, 1 opaque.
     pub(super) kind: u16_le,
-    pub(super) zero: u32_le,
+    /// 1 when cores of an earlier count had stated it.
+    pub(super) inherited: u32_le,
 }
 
 #[derive(Archive, Serialize)]

@@ -42,8 +42,6 @@ pub(crate) use identity::StoreId;
 pub use mirror::RemoteStatus;
 pub(crate) use mirror::{Lag, Mirror};
 pub(crate) use restore::restore;
-#[cfg(feature = "cli")]
-pub(crate) use restore::{FirstLife, first_life};
 pub(crate) use stored::{Writer, stored};
 pub(crate) use uploader::{Uploader, fenced};
 

@@ -17,6 +17,7 @@ pub(crate) struct Writer {
     /// Of its directory: no two directories of a database have the same.
     pub(crate) timeline: TimelineId,
     pub(crate) token: FencingToken,
+    /// Of a database that has no checkpoint yet.
     pub(crate) cores: u16,
 }
 
@@ -28,7 +29,11 @@ pub(crate) fn stored(
     checkpoints: Vec<Checkpoint>,
     entropy: &impl Entropy,
 ) -> Manifest {
-    let Writer { database, timeline, token, cores } = writer;
+    let Writer { database, timeline, token, .. } = writer;
+    // One number of cores in one manifest: that of what a restore begins with.
+    let cores = checkpoints.last().map_or(writer.cores, Checkpoint::cores);
+    let checkpoints: Vec<_> =
+        checkpoints.into_iter().filter(|checkpoint| checkpoint.cores() == cores).collect();
     let recovered_epoch = checkpoints.last().map_or(Epoch(0), |newest| newest.epoch);
     let beginning = checkpoints.is_empty();
     let carried_through = if beginning { Lsn(LSN.0 - 1) } else { LSN };

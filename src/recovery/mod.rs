@@ -32,6 +32,7 @@ use crate::codec::Record;
 use crate::env::{Clock, Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
+use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::{self, Listing};
 use crate::manifest::ident::Ident;
 use crate::manifest::store::{self, Head, Landing};
@@ -65,11 +66,6 @@ pub(crate) struct RecoveredCore {
     /// A number above every segment of the core.
     pub(crate) next_segment: SegmentNo,
     pub(crate) offset_names: BTreeSet<String>,
-}
-
-/// The directory of one core's log.
-pub(crate) fn log_dir(root: &Path, core: CoreId) -> PathBuf {
-    root.join("wal").join(format!("{:05}", core.0))
 }
 
 /// What an object store knows of the database: nothing older may be recovered, and no token below used.
@@ -468,6 +464,9 @@ fn report(
         let id = CoreId(u16::try_from(index).unwrap_or(u16::MAX));
         offsets.extend(core.offsets.iter().map(|(name, offset)| ((id, name.clone()), offset.clone())));
     }
+    let stated = |name: &str| rebuilt.iter().any(|core| core.offsets.contains_key(name));
+    let inherited = base.map_or_else(Vec::new, |base| base.inherited_unless(stated));
+    offsets.extend(inherited.into_iter().map(|(core, name, offset)| ((core, name), offset)));
     let watermarks: Option<Vec<i64>> = rebuilt.iter().map(|core| core.watermark).collect();
     RecoveryReport {
         epoch: plan.epoch,

@@ -42,13 +42,17 @@ pub struct RecoveryReport {
     pub created: bool,
     /// Whether the directory held nothing, and its content came from the object store.
     pub restored: bool,
+    /// How many cores the database had before, if the keys were divided anew: then nothing but the recovered epoch is left.
+    pub rescaled_from: Option<u16>,
     /// The epoch whose state was recovered: the last one closed on all cores; zero if none was.
     pub epoch: Epoch,
     /// The epoch of the checkpoint that the recovery started from; zero if it replayed the log from its beginning.
     pub checkpoint_epoch: Epoch,
     /// The fencing token that this open took.
     pub token: FencingToken,
-    /// The source offsets that belong to the epoch, by core and source name: where to rewind to.
+    /// The source offsets that belong to the epoch, by core and source name: where to rewind to. Behind a change of the
+    /// number of cores they stand under the cores that stated them, which may be none any more. Those stay until any core
+    /// has stated an offset of the same name.
     pub offsets: BTreeMap<(CoreId, String), Offset>,
     /// The least watermark over the cores, if every core has one.
     pub watermark: Option<i64>,
@@ -87,6 +91,9 @@ impl fmt::Display for RecoveryReport {
         )?;
         let torn = self.tails.iter().filter(|tail| matches!(tail, Tail::Torn { .. })).count();
         write!(f, ", {torn} torn tails)")?;
+        if let Some(cores) = self.rescaled_from {
+            write!(f, "; rescaled from {cores} to {} cores", self.tails.len())?;
+        }
         for skipped in &self.skipped {
             write!(f, "; skipped checkpoint {}: {}", skipped.epoch, skipped.reason)?;
         }

@@ -204,6 +204,9 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
             join(&mut report, &epochs);
             logs.push(log);
         }
+        for finding in inheritances(manifest, &head.path()) {
+            report.add(finding);
+        }
         for finding in tail::beyond(&directory, ident, manifest).await {
             report.add(finding);
         }
@@ -211,6 +214,21 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
     }
     report.bytes_read = directory.bytes_read();
     Ok(report)
+}
+
+/// What cores of an earlier count had stated is handed down from epoch to epoch, until any core states the name.
+fn inheritances(manifest: &decode::manifest::Manifest, path: &str) -> Vec<Finding> {
+    let pairs = manifest.checkpoints.windows(2);
+    let broken = pairs.filter(|pair| {
+        let (before, after) = (&pair[0].inherited, &pair[1]);
+        let is_stated = |name: &str| after.offsets.iter().any(|(_, stated, _)| stated == name);
+        !before.iter().filter(|(_, name, _)| !is_stated(name)).eq(&after.inherited)
+    });
+    let what =
+        "the offsets that it has inherited are not those of the epoch before that nobody has stated since";
+    broken
+        .map(|pair| Finding::new(DamageKind::Diverges, path.as_ref(), what).in_epoch(pair[1].epoch))
+        .collect()
 }
 
 /// What is proven of an epoch is what is proven on all cores.

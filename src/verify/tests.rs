@@ -9,6 +9,7 @@ use crate::checkpoint::load_file;
 use crate::checkpoint::writer::{FileWriter, seal};
 use crate::codec::{Record, RecordKind, key_group, key_hash};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
+use crate::ids::CoreId;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::store::{self, Head};
 use crate::manifest::{Author, FileName};
@@ -179,4 +180,20 @@ fn offsets_that_the_log_does_not_have_are_found() {
     let report = verify(&root, VerifyOptions::new()).unwrap();
     assert_eq!(report.damage[0].epoch.map(|epoch| epoch.0), Some(2), "{report}");
     assert!(report.damage[0].what.contains("offsets"), "{report}");
+}
+
+#[test]
+fn offsets_that_came_from_nowhere_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    database(&root);
+    StdEnv.block_on(async {
+        let (_, head) = head(&root).await;
+        let mut next = head.manifest.successor(head.crc, StdEnv.entropy().nonce(), Author::Checkpoint);
+        next.checkpoints[1].inherited.push((CoreId(7), "gone".to_owned(), 7.into()));
+        store::land(&StdVfs, &root, &next).await.unwrap();
+    });
+    let report = verify(&root, VerifyOptions::new()).unwrap();
+    assert_eq!(report.damage[0].epoch.map(|epoch| epoch.0), Some(2), "{report}");
+    assert!(report.damage[0].what.contains("inherited"), "{report}");
 }

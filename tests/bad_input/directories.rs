@@ -111,16 +111,6 @@ fn every_missing_segment_is_refused_or_needed_by_nobody() {
 }
 
 #[test]
-fn another_count_of_cores_is_refused() {
-    let place = Place::with_epochs(3);
-    for cores in [1, 3, 7] {
-        let error = place.refuses(place.options().cores(cores), ErrorKind::Invalid, "data");
-        advises(&error, &["cores(2)"]);
-    }
-    assert_eq!(place.epoch(), 3);
-}
-
-#[test]
 fn a_directory_without_permissions_is_an_error() {
     let place = Place::with_epochs(3);
     fs::set_permissions(&place.path, fs::Permissions::from_mode(0o500)).unwrap();

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::merge::merge;
+use crate::checkpoint::merge::{distribute, merge};
 use crate::checkpoint::reader::verify;
 use crate::codec::Digest;
 use crate::error::ErrorKind;
@@ -35,7 +35,7 @@ fn write_delta(vfs: &MemoryVfs, attempt: u32, from: u64, (clears, changes): &Del
 fn merged(vfs: &MemoryVfs, chain: &[CheckpointFile]) -> crate::Result<CheckpointFile> {
     let through = chain.last().unwrap().through_epoch.0;
     let target = header(FileKind::Base, 99, 0, through);
-    block_on(merge(vfs, root(), &[chain], target, (grouping(), Pace::default()), |_| true))
+    block_on(merge(vfs, root(), chain, target, (grouping(), Pace::default())))
         .map(|written| sealed(vfs, written))
 }
 
@@ -145,18 +145,15 @@ fn a_new_count_of_cores_divides_the_chains_anew() {
             &[CLEAR, put(b"y", b"6"), put(b"z", b"7")],
         ),
     ];
-    let owner = |key: &[u8]| u16::from(key[0] % 3);
-    let bases: Vec<_> = (0..3)
-        .map(|core| {
-            let target = of_core(core, 3, header(FileKind::Base, 10 + u32::from(core), 0, 2));
-            let chains = [&old[..2], &old[2..]];
-            let merged =
-                merge(&vfs, root(), &chains, target, (grouping(), Pace::default()), |key| owner(key) == core);
-            sealed(&vfs, block_on(merged).unwrap())
-        })
-        .collect();
+    let owner = |key: &[u8]| CoreId(u16::from(key[0] % 3));
+    let targets: Vec<_> =
+        (0..3).map(|core| of_core(core, 3, header(FileKind::Base, 10 + u32::from(core), 0, 2))).collect();
+    let chains = [old[..2].to_vec(), old[2..].to_vec()];
+    let how = (grouping(), Pace::default());
+    let bases = block_on(distribute(&vfs, root(), &chains, &targets, how, owner)).unwrap();
+    let bases: Vec<_> = bases.into_iter().map(|base| sealed(&vfs, base)).collect();
     for base in &bases {
-        assert!(restore(&vfs, &[*base]).keys().all(|key| owner(key) == base.core.0));
+        assert!(restore(&vfs, &[*base]).keys().all(|key| owner(key) == base.core));
     }
     let keys: Vec<_> = restore(&vfs, &bases).into_keys().collect();
     assert_eq!(keys, [b"b", b"d", b"y", b"z"]);

@@ -66,6 +66,7 @@ fn checkpoint(epoch: u64, files: Vec<CheckpointFile>, segment: u64) -> Checkpoin
             (CoreId(0), "orders".into(), Offset::Number(42)),
             (CoreId(1), "orders".into(), Offset::Opaque(b"page 7".to_vec())),
         ],
+        inherited: vec![(CoreId(6), "clicks".into(), Offset::Number(7))],
         watermarks: vec![Some(-5), None],
         sinks: vec![
             SinkState { name: "out".into(), epoch: Epoch(epoch), handle: Some(b"tx".to_vec()) },

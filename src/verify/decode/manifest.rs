@@ -49,6 +49,8 @@ pub(crate) struct Checkpoint {
     pub(crate) cuts: Vec<Cut>,
     pub(crate) watermarks: Vec<Option<i64>>,
     pub(crate) offsets: Vec<(u16, String, Offset)>,
+    /// Of cores of an earlier count.
+    pub(crate) inherited: Vec<(u16, String, Offset)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -290,6 +292,11 @@ fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {
         let offset = if opaque { Offset::Opaque(at.bytes(16)?.to_vec()) } else { Offset::Number(at.u64(0)?) };
         Ok((at.u16(24)?, at.text(8)?, offset))
     };
+    let (mut offsets, mut inherited) = (Vec::new(), Vec::new());
+    for at in at.list(32, 32)? {
+        let list = if at.u32(28)? == 1 { &mut inherited } else { &mut offsets };
+        list.push(offset(at)?);
+    }
     let watermark = |at: At<'_>| -> Result<Option<i64>, String> {
         Ok((at.u64(8)? == 1).then_some(i64_at(at.body, at.begins)?))
     };
@@ -298,7 +305,8 @@ fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {
         token: at.u64(8)?,
         files: at.list(16, 104)?.map(state_file).collect::<Result<_, _>>()?,
         cuts: at.list(24, 24)?.map(cut).collect::<Result<_, _>>()?,
-        offsets: at.list(32, 32)?.map(offset).collect::<Result<_, _>>()?,
+        offsets,
+        inherited,
         watermarks: at.list(40, 16)?.map(watermark).collect::<Result<_, _>>()?,
     })
 }
