@@ -2,7 +2,7 @@
 //! can do to the engine. Power losses and lies are the simulator's business.
 //!
 //! ```text
-//! round:  options drawn ─► life ─► life ─► … ─► verified
+//! round:  options drawn ─► life ─► life, perhaps with another number of cores ─► … ─► verified
 //! life:   open, compare ─► steps ─► close, or drop everything in the middle
 //! ```
 //!
@@ -28,7 +28,7 @@ use highwater::{
     Backend, CoreHandle, DurableWrite, Engine, Epoch, EpochMark, Error, ErrorKind, Opened, Options, Result,
     VerifyOptions, verify,
 };
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// How long the rounds go on without `HIGHWATER_SOAK_SECONDS`.
 const SOAK: Duration = Duration::from_secs(12);
@@ -74,15 +74,10 @@ struct CoreModel {
     digests: BTreeMap<u64, u64>,
 }
 
+/// Of several cores together it is the sum.
 fn digest_of<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> u64 {
-    let mut hasher = Xxh3::new();
-    for (key, value) in entries {
-        hasher.update(&(key.len() as u64).to_le_bytes());
-        hasher.update(key);
-        hasher.update(&(value.len() as u64).to_le_bytes());
-        hasher.update(value);
-    }
-    hasher.digest()
+    let of_entry = |(key, value): (&[u8], &[u8])| xxh3_64_with_seed(value, xxh3_64_with_seed(key, 1));
+    entries.map(of_entry).fold(0, u64::wrapping_add)
 }
 
 impl CoreModel {
@@ -136,6 +131,9 @@ impl Round {
     }
 
     fn life(&mut self, path: &Path, dice: &mut Dice) -> Result<()> {
+        if dice.chance(5) {
+            self.cores = dice.one_of(&[1, 2, 3, 4]);
+        }
         let options = self.options(path, dice);
         self.say(&format!("open {options:?}"));
         let mut opened = loop {
@@ -177,13 +175,16 @@ impl Round {
             "epoch {} was acknowledged, {epoch} came back",
             self.acknowledged
         );
-        for (core, model) in opened.cores.iter().zip(&mut self.models) {
-            let found = CoreModel::recovered(core, epoch);
-            let (core, expected) = (core.id(), model.digests.get(&epoch));
-            assert!(epoch == 0 || expected.is_some(), "core {core}: epoch {epoch} was never ended");
-            let expected = expected.copied().unwrap_or_else(|| CoreModel::default().digest());
-            assert_eq!(found.digest(), expected, "core {core}: epoch {epoch} came back changed");
-            *model = found;
+        let expected = self.models.iter().map(|model| model.digests.get(&epoch).copied());
+        let expected: Option<Vec<u64>> = expected.collect();
+        assert!(epoch == 0 || expected.is_some(), "epoch {epoch} was never ended by all cores");
+        let expected = expected.unwrap_or_else(|| vec![0; self.models.len()]);
+        self.models = opened.cores.iter().map(|core| CoreModel::recovered(core, epoch)).collect();
+        let found: Vec<u64> = self.models.iter().map(CoreModel::digest).collect();
+        let sum = |digests: &[u64]| digests.iter().copied().fold(0, u64::wrapping_add);
+        assert_eq!(sum(&found), sum(&expected), "epoch {epoch} came back changed");
+        if opened.report.rescaled_from.is_none() {
+            assert_eq!(found, expected, "epoch {epoch} came back with other cores' keys");
         }
         self.acknowledged = epoch;
     }

@@ -45,7 +45,7 @@ impl Model {
         let mut epoch = highwater::Epoch(0);
         for (number, core) in (0_i64..).zip(&mut opened.cores) {
             let watermark = i64::try_from(self.epoch).expect("few") * 100 + number;
-            let mark = EpochMark::new().offset(&format!("source {number}"), self.epoch).watermark(watermark);
+            let mark = EpochMark::new().offset(format!("source {number}"), self.epoch).watermark(watermark);
             epoch = core.close_epoch(mark).expect("room");
         }
         opened.engine.durable(epoch).await.expect("no faults");
@@ -106,9 +106,9 @@ fn a_rescale_may_be_cut_off_at_every_call() {
                 rig.kill();
                 let done = rig.open_for(options(after), boundaries).await.is_some();
                 if boundaries % 2 == 0 {
-                    rig.kill()
+                    rig.kill();
                 } else {
-                    rig.cut_power()
+                    rig.cut_power();
                 }
                 let next = if boundaries % 3 == 0 { before } else { after };
                 goes_on(&mut rig, model, next).await;

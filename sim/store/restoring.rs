@@ -15,8 +15,9 @@ pub(super) const TESTS: &[Test] = tests![
     a_rotten_object_is_named,
     a_database_gets_a_store_later,
     an_older_copy_of_the_directory_is_refused,
-    the_wrong_count_of_cores_takes_no_token,
+    an_option_that_is_fixed_takes_no_token,
     a_restore_through_a_bad_store_takes_longer_and_gives_the_same,
+    a_restore_may_change_the_number_of_cores,
 ];
 
 /// F12: the machine is gone with its disk; what `remote_durable` returned for is there.
@@ -179,7 +180,7 @@ fn an_older_copy_of_the_directory_is_refused() {
     });
 }
 
-fn the_wrong_count_of_cores_takes_no_token() {
+fn an_option_that_is_fixed_takes_no_token() {
     story(8, StoreFaults::none(), async |mut rig| {
         let first = rig.machine();
         let mut opened = rig.open(&first).await.unwrap();
@@ -188,7 +189,7 @@ fn the_wrong_count_of_cores_takes_no_token() {
         let manifests = rig.names("m/");
         let second = rig.machine();
         let refused =
-            Engine::open_in(second.env(), rig.options(&second).cores(3)).await.expect_err("3 cores");
+            Engine::open_in(second.env(), rig.options(&second).key_groups(7)).await.expect_err("7 groups");
         assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
         assert_eq!(rig.names("m/"), manifests);
         let epoch = round(&mut opened, 2, 20).await.unwrap();
@@ -213,4 +214,28 @@ fn a_restore_through_a_bad_store_takes_longer_and_gives_the_same() {
         let second = rig.machine();
         assert_round(&rig.open(&second).await.unwrap(), 1, 200);
     });
+}
+
+/// Onto another machine with another number of cores, and back again: the store goes on with those of the newest checkpoint.
+fn a_restore_may_change_the_number_of_cores() {
+    for (seed, cores) in [(70, 1), (71, 3), (72, 4)] {
+        story(seed, StoreFaults::none().with_latency_ms(1, 5), async move |mut rig| {
+            let mut last = 0;
+            for cores in [2, cores, 2] {
+                let machine = rig.machine();
+                let options = rig.options(&machine).cores(cores);
+                let mut opened = Engine::open_in(machine.env(), options).await.unwrap();
+                if last > 0 {
+                    assert_eq!(opened.report.rescaled_from.is_some(), opened.report.restored);
+                    assert_round(&opened, last, 30);
+                }
+                // A checkpoint of these cores, and one more on top of it.
+                for _ in 0..2 {
+                    last += 1;
+                    let epoch = round(&mut opened, last, 30).await.unwrap();
+                    opened.engine.remote_durable(epoch).await.unwrap();
+                }
+            }
+        });
+    }
 }

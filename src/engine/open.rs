@@ -56,11 +56,12 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let store = Attached::attach(&env, &vfs, &options).await?;
     let (ident, found) = enter(&env, &vfs, &options).await?;
     let floors = store.as_ref().map_or(Floors::default(), Attached::floors);
-    let (found, rescaled) = if ![0, options.cores].contains(&found.0.manifest.cores) {
+    let cores = found.0.manifest.cores;
+    let (found, rescaled) = if cores == 0 || cores == options.cores {
+        (found, None)
+    } else {
         let (found, rescaled) = rescale(&env, &vfs, &options, &ident, found, floors).await?;
         (found, Some(rescaled))
-    } else {
-        (found, None)
     };
     let mut recovered = recover(&env, &vfs, &options, &ident, found, floors).await?;
     if let Some(rescaled) = rescaled {

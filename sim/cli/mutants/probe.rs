@@ -32,6 +32,10 @@ pub(crate) enum Killer {
     State,
     /// Scenarios around an object store.
     Store,
+    /// Crash fan-out of recoveries that change the number of cores.
+    Rescale,
+    /// Scenarios of the same.
+    Cores,
 }
 
 impl Killer {
@@ -47,7 +51,8 @@ impl Killer {
             Self::Engine => Some(Profile::FanOutEngine),
             Self::Forward => Some(Profile::Forward),
             Self::Remote => Some(Profile::Remote),
-            Self::Flips | Self::Damage | Self::State | Self::Store => None,
+            Self::Rescale => Some(Profile::FanOutRescale),
+            Self::Flips | Self::Damage | Self::State | Self::Store | Self::Cores => None,
         }
     }
 
@@ -57,7 +62,8 @@ impl Killer {
             Self::Damage => scenario::damage::TESTS.to_vec(),
             Self::State => many::TESTS.to_vec(),
             Self::Store => store::SUITES.concat(),
-            Self::Log | Self::Engine | Self::Forward | Self::Remote => Vec::new(),
+            Self::Cores => scenario::rescale::TESTS.to_vec(),
+            Self::Log | Self::Engine | Self::Forward | Self::Remote | Self::Rescale => Vec::new(),
         }
     }
 
