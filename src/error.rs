@@ -16,6 +16,9 @@ pub enum ErrorKind {
     Fenced,
     /// Bytes on disk contradict what was promised. Nothing was changed; restore the named file or a backup.
     Corrupt,
+    /// A sink has forgotten what was decided: rows are missing there. Say what is to become of it
+    /// ([`Options::on_lost`](crate::Options::on_lost)).
+    Lost,
     /// A write or sync failed, or an invariant broke. Reads go on; reopen the database to go on writing.
     Failed,
     /// The directory, file or device needs something that this build does not offer. Use one that does.
@@ -31,6 +34,7 @@ impl fmt::Display for ErrorKind {
             Self::Full => "full",
             Self::Fenced => "fenced",
             Self::Corrupt => "corrupt",
+            Self::Lost => "lost",
             Self::Failed => "failed",
             Self::Unsupported => "unsupported",
             Self::Invalid => "invalid",

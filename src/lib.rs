@@ -30,6 +30,7 @@ pub mod env;
 pub mod remote;
 #[cfg(feature = "sim")]
 pub mod sim;
+pub mod sink;
 pub mod vfs;
 pub mod wal;
 
@@ -52,7 +53,8 @@ mod turns;
 mod verify;
 
 pub use engine::{
-    CheckpointInfo, CoreHandle, Engine, EpochMark, Health, Key, Opened, PutManyError, Ready, Value,
+    CheckpointInfo, CoreHandle, Engine, EpochMark, Health, InDoubt, Key, Opened, PutManyError, Ready,
+    SinkStatus, Standing, Value,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{
@@ -63,6 +65,7 @@ pub use offsite::RemoteStatus;
 pub use options::{Backend, DurableWrite, Options};
 pub use recovery::{RecoveryReport, SkippedCheckpoint, Tail};
 pub use route::Route;
+pub use sink::Sink;
 pub use verify::{
     Damage, DamageKind, Proof, StateDigest, VerifiedEpoch, VerifiedLog, VerifyOptions, VerifyProgress,
     VerifyReport, verify, verify_in,

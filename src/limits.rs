@@ -21,6 +21,9 @@ pub(crate) const OFFSETS_MAX: usize = 256;
 /// Most sinks of one database.
 pub(crate) const SINKS_MAX: usize = 64;
 
+/// Longest name of a sink, in bytes.
+pub(crate) const SINK_NAME_BYTES_MAX: usize = 255;
+
 /// Longest handle of a sink's pre-commit, in bytes.
 pub(crate) const SINK_HANDLE_BYTES_MAX: usize = 4096;
 

@@ -1,15 +1,18 @@
 //! What a user may choose at open. Every field has a default that suits a durable local database.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::limits::{
     CORES_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, RECORD_HEADER_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    WRITE_UNIT_BYTES_MAX,
+    SINK_NAME_BYTES_MAX, SINKS_MAX, WRITE_UNIT_BYTES_MAX,
 };
 use crate::remote::Remote;
 use crate::route::Route;
+use crate::sink::{LostPolicy, Named, Sink};
 
 /// Which production disk backend to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Options {
     pub(crate) route: Route,
     pub(crate) write_unit_bytes: u32,
     pub(crate) remote: Option<Remote>,
+    pub(crate) sinks: Vec<Named>,
+    pub(crate) on_lost: LostPolicy,
 }
 
 impl Options {
@@ -100,6 +105,8 @@ impl Options {
             route: Route::WholeKey,
             write_unit_bytes: WRITE_UNIT_BYTES_MAX,
             remote: None,
+            sinks: Vec::new(),
+            on_lost: LostPolicy::Halt,
         }
     }
 
@@ -241,6 +248,21 @@ impl Options {
         self
     }
 
+    /// A sink that sees every row that the program gives it once, whatever crashes: what a core gives it in an epoch is
+    /// pre-committed when the core ends the epoch, and published when a checkpoint holds it
+    /// ([`Engine::wait_published`](crate::Engine::wait_published)). How often checkpoints are taken is how soon rows are seen. `name` is
+    /// kept in the database: a sink stays under its name, and with all of them, until everything is published. Default none.
+    pub fn sink(mut self, name: impl Into<String>, sink: impl Sink) -> Self {
+        self.sinks.push(Named { name: name.into(), sink: Arc::new(sink) });
+        self
+    }
+
+    /// What is done when a sink has forgotten what was decided. Default [`LostPolicy::Halt`].
+    pub fn on_lost(mut self, policy: LostPolicy) -> Self {
+        self.on_lost = policy;
+        self
+    }
+
     /// Bytes of the largest record, header included, that these options can log.
     pub(crate) fn record_bytes_max(&self) -> u64 {
         // A segment's header, its first frame and its seal each take units of their own.
@@ -296,6 +318,19 @@ impl Options {
         }
         if let Some(remote) = &self.remote {
             remote.check()?;
+        }
+        let names: BTreeSet<&str> = self.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        if names.len() < self.sinks.len() || names.len() > SINKS_MAX {
+            return refuse(format!(
+                "{} sinks: at most {SINKS_MAX}, each with a name of its own",
+                self.sinks.len()
+            ));
+        }
+        if let Some(name) = names.iter().find(|name| name.len() > SINK_NAME_BYTES_MAX) {
+            return refuse(format!(
+                "the sink name of {} bytes is over the limit of {SINK_NAME_BYTES_MAX}",
+                name.len()
+            ));
         }
         self.route.check()
     }

@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
 use crate::manifest::gc;
 use crate::manifest::store::{self, Head, Landing};
-use crate::manifest::{Author, Checkpoint, FileName, Manifest};
+use crate::manifest::{Author, Checkpoint, FileName, Manifest, SinkEntry};
 use crate::parallel;
 use crate::route::Route;
 use crate::turns::Turns;
@@ -159,31 +159,31 @@ impl<E: Env> Checkpointer<E> {
         }
     }
 
-    /// Takes a checkpoint of `epoch`, which is closed; `None` when the newest one is of that epoch already.
+    /// Takes a checkpoint of `epoch`, which is closed, that lists `sinks`; `None` when the newest one is of that epoch already.
     ///
     /// # Errors
     ///
     /// `Full`, `Failed` or `Corrupt` as `Engine::checkpoint`: nothing is lost, the next attempt uses other names.
-    pub(crate) async fn take(&mut self, epoch: Epoch) -> Result<Option<Taken>> {
+    pub(crate) async fn take(&mut self, epoch: Epoch, sinks: Vec<SinkEntry>) -> Result<Option<Taken>> {
         let newest = self.newest_epoch();
         assert!(epoch >= newest, "a checkpoint of epoch {epoch} after one of {newest}");
         if epoch == newest {
             return Ok(None);
         }
         self.attempt += 1;
-        let taken = self.attempt(epoch).await;
+        let taken = self.attempt(epoch, sinks).await;
         if taken.is_err() {
             self.begin();
         }
         taken.map(Some)
     }
 
-    async fn attempt(&mut self, epoch: Epoch) -> Result<Taken> {
+    async fn attempt(&mut self, epoch: Epoch, sinks: Vec<SinkEntry>) -> Result<Taken> {
         self.follow(epoch);
         let mut done = self.run_jobs(epoch).await?;
         let written = done.iter_mut().flat_map(|done| std::mem::take(&mut done.written)).collect();
         seal(&self.vfs, &self.spec.root, written).await?;
-        let manifest = self.manifest(epoch, &done).await?;
+        let manifest = self.manifest(epoch, &done, sinks).await?;
         let before = self.land(manifest).await?;
         let records_read = done.iter().map(|done| done.records).sum();
         let (mut bytes_written, mut files_written, mut bases_written) = (0, 0, 0);
@@ -251,7 +251,7 @@ impl<E: Env> Checkpointer<E> {
     }
 
     /// The manifest of the checkpoint: what it adds, and what stays of the older ones.
-    async fn manifest(&self, epoch: Epoch, done: &[Done]) -> Result<Manifest> {
+    async fn manifest(&self, epoch: Epoch, done: &[Done], sinks: Vec<SinkEntry>) -> Result<Manifest> {
         let mut next = self.head.manifest.successor(self.head.crc, self.entropy.nonce(), Author::Checkpoint);
         next.seq = self.next_seq;
         next.attempt_floor = u64::from(self.attempt) + 1;
@@ -263,7 +263,7 @@ impl<E: Env> Checkpointer<E> {
             offsets: Vec::new(),
             inherited: Vec::new(),
             watermarks: Vec::new(),
-            sinks: Vec::new(),
+            sinks,
         };
         let stated = |name: &str| done.iter().any(|done| done.follower.offsets.contains_key(name));
         checkpoint.inherited = self

@@ -23,8 +23,9 @@ pub(super) struct Appender {
     queue: rtrb::Producer<Batch>,
     pool: Arc<Pool>,
     next_lsn: Lsn,
-    /// Most bytes of records in one epoch.
+    /// Most bytes of records in one epoch; and that, or zero while the epoch ends.
     epoch_bytes_max: u64,
+    bytes_max: u64,
     batch: Option<Batch>,
     epoch_bytes: u64,
     epoch_records: u64,
@@ -47,6 +48,7 @@ impl Appender {
             pool,
             next_lsn,
             epoch_bytes_max,
+            bytes_max: epoch_bytes_max,
             batch: None,
             epoch_bytes: 0,
             epoch_records: 0,
@@ -75,6 +77,21 @@ impl Appender {
         self.batch.is_none().then(|| Arc::clone(&self.pool))
     }
 
+    /// From now on the open epoch takes no change: `Busy`.
+    pub(super) fn freeze(&mut self) {
+        self.bytes_max = 0;
+    }
+
+    /// Whether it takes none.
+    pub(super) fn is_frozen(&self) -> bool {
+        self.bytes_max == 0
+    }
+
+    /// It takes changes again.
+    pub(super) fn thaw(&mut self) {
+        self.bytes_max = self.epoch_bytes_max;
+    }
+
     /// Appends a change to the open epoch.
     ///
     /// # Errors
@@ -86,7 +103,7 @@ impl Appender {
         if self.shared.failed() {
             self.shared.check()?;
         }
-        if self.epoch_bytes + bytes > self.epoch_bytes_max {
+        if self.epoch_bytes + bytes > self.bytes_max {
             return Err(self.epoch_too_large());
         }
         let lsn = self.append_to_batch(record)?;
@@ -170,7 +187,12 @@ impl Appender {
 
     #[cold]
     fn epoch_too_large(&self) -> Error {
-        let max = self.epoch_bytes_max;
+        let max = self.bytes_max;
+        if max == 0 {
+            let what =
+                "the epoch is ending, and its sinks have pre-committed: end it first, by another close_epoch";
+            return Error::new(ErrorKind::Busy, what);
+        }
         Error::new(
             ErrorKind::Busy,
             format!("the open epoch holds {max} bytes (epoch_bytes_max): end it first"),

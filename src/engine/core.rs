@@ -17,12 +17,12 @@ use std::sync::atomic::Ordering;
 use super::append::{Appender, no_space};
 use super::drive::Drive;
 use super::entry::{Key, Value};
-use super::mark::EpochMark;
 use super::shared::Shared;
+use super::sinks::Ledger;
 use crate::codec::{HashRange, Record, RecordKind, key_group, key_hash, record_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn};
-use crate::limits::{KEY_BYTES_MAX, OFFSETS_MAX, VALUE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::offsite::Lag;
 use crate::route::Route;
 use crate::state::{CoreState, KeyRange};
@@ -44,6 +44,7 @@ pub(crate) struct CoreParts {
     /// How far ahead of an object store the core may be, if that is bounded.
     pub(crate) lag: Option<Lag>,
     pub(crate) offset_names: BTreeSet<String>,
+    pub(crate) sinks: Option<Arc<Ledger>>,
 }
 
 /// Which keys a core owns.
@@ -77,21 +78,24 @@ pub(crate) struct CoreLimits {
 ///
 /// Then nothing has changed.
 pub struct CoreHandle {
-    core: CoreId,
-    shared: Arc<Shared>,
-    drive: Arc<Drive>,
-    state: CoreState,
-    log: Appender,
-    token: FencingToken,
-    epoch: Epoch,
+    pub(super) core: CoreId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) drive: Arc<Drive>,
+    pub(super) state: CoreState,
+    pub(super) log: Appender,
+    pub(super) token: FencingToken,
+    pub(super) epoch: Epoch,
     ownership: Ownership,
     /// `ownership.owned`, as hashes of routes; `None` when every key is this core's.
     hashes: Option<HashRange>,
-    limits: CoreLimits,
-    lag: Option<Lag>,
-    offset_names: BTreeSet<String>,
+    pub(super) limits: CoreLimits,
+    pub(super) lag: Option<Lag>,
+    pub(super) offset_names: BTreeSet<String>,
     /// Where the end of an epoch is encoded.
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) sinks: Option<Arc<Ledger>>,
+    /// What the sinks have pre-committed of the open epoch: of the first of them, in their order.
+    pub(super) handles: Vec<Option<Vec<u8>>>,
 }
 
 impl fmt::Debug for CoreHandle {
@@ -130,6 +134,8 @@ impl CoreHandle {
             lag: parts.lag,
             offset_names: parts.offset_names,
             scratch: Vec::new(),
+            sinks: parts.sinks,
+            handles: Vec::new(),
         }
     }
 
@@ -270,74 +276,6 @@ impl CoreHandle {
         (requested >= self.epoch).then_some(requested)
     }
 
-    /// Ends this core's epoch with its source offsets and watermark, and begins the next. The epoch closes when every
-    /// core has ended it and all of it is durable: `Engine::wait_durable`.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` when a name, an offset or their number is over its limit, or when they are more than a segment
-    /// takes; `Busy` also when this core is
-    /// `epoch_skew_max` ahead of the slowest, or `epoch_lag_max` of [`Remote`](crate::remote::Remote) ahead of the object
-    /// store; `Full`, `Failed` as above. Then the epoch is still open.
-    pub fn close_epoch(&mut self, mark: EpochMark) -> Result<Epoch> {
-        let epoch = self.epoch;
-        self.state.settle();
-        let names = self.check_names(&mark)?;
-        let slowest = self.shared.slowest_ended();
-        if epoch.0 > slowest.0 + self.limits.epoch_skew_max {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                format!("core {} would end epoch {epoch} while the slowest has ended {slowest}", self.id()),
-            ));
-        }
-        if let Some(lag) = &self.lag {
-            self.shared.check()?;
-            lag.check(epoch)?;
-        }
-        let end = mark.into_epoch_end(epoch, self.token)?;
-        let mut value = std::mem::take(&mut self.scratch);
-        value.clear();
-        end.encode(&mut value);
-        let fits = self.check_record("end of the epoch", record_bytes(0, value.len()));
-        let logged = fits.and_then(|()| self.log.append_end(&value));
-        self.scratch = value;
-        logged?;
-        self.offset_names = names;
-        self.epoch = epoch.next();
-        // The end is announced before the log writer can see it: invariant 1 of `shared`.
-        self.shared.end(self.core, epoch);
-        self.log.hand_over();
-        Ok(epoch)
-    }
-
-    /// Ends the epoch and waits until it is durable: a commit of a single-core database. Blocks the thread.
-    ///
-    /// # Errors
-    ///
-    /// As [`CoreHandle::close_epoch`], and `Failed` when the epoch cannot become durable any more. `Invalid` with more
-    /// than one core (the others have to end the epoch too), and under an environment that cannot block.
-    pub fn commit(&mut self) -> Result<Epoch> {
-        self.commit_with(EpochMark::new())
-    }
-
-    /// [`CoreHandle::commit`] with source offsets and a watermark.
-    ///
-    /// # Errors
-    ///
-    /// As [`CoreHandle::commit`].
-    pub fn commit_with(&mut self, mark: EpochMark) -> Result<Epoch> {
-        if self.shared.cores().count() > 1 {
-            return Err(Error::invalid(
-                "commit is for one core: use close_epoch on each core, then wait_durable",
-            ));
-        }
-        let drive = Arc::clone(&self.drive);
-        let blocker = drive.blocker()?;
-        let epoch = self.close_epoch(mark)?;
-        drive.block_until(blocker, &self.shared, |shared| shared.durable_outcome(epoch))?;
-        Ok(epoch)
-    }
-
     /// Waits until this core can accept a change again, or never will: `ready().await` in an async program,
     /// `ready().wait()` to block the thread.
     ///
@@ -363,9 +301,10 @@ impl CoreHandle {
             core: self.core,
             shared: Arc::clone(&self.shared),
             pool: self.log.awaited_pool(),
-            open: self.epoch,
             lag: self.lag.clone(),
             ended_min: Epoch(self.epoch.0.saturating_sub(self.limits.epoch_skew_max)),
+            sinks: self.sinks.clone(),
+            epoch: self.epoch,
         }
     }
 
@@ -395,7 +334,7 @@ impl CoreHandle {
     /// # Errors
     ///
     /// `Invalid` when a record of `bytes` in all does not fit into a segment of these options.
-    fn check_record(&self, what: &str, bytes: usize) -> Result<()> {
+    pub(super) fn check_record(&self, what: &str, bytes: usize) -> Result<()> {
         let max = self.limits.record_bytes_max;
         if bytes as u64 <= max {
             return Ok(());
@@ -434,20 +373,6 @@ impl CoreHandle {
         );
         Error::new(ErrorKind::Full, what)
     }
-
-    /// The names of all sources after `mark`, if they are not too many.
-    fn check_names(&self, mark: &EpochMark) -> Result<BTreeSet<String>> {
-        let mut names = self.offset_names.clone();
-        names.extend(mark.names().map(str::to_owned));
-        if names.len() > OFFSETS_MAX {
-            return Err(Error::invalid(format!(
-                "core {} would keep the offsets of {} sources, over the limit of {OFFSETS_MAX}",
-                self.id(),
-                names.len()
-            )));
-        }
-        Ok(names)
-    }
 }
 
 /// What a core needs before it accepts a change.
@@ -456,9 +381,10 @@ struct Gate {
     core: CoreId,
     shared: Arc<Shared>,
     pool: Option<Arc<Pool>>,
-    open: Epoch,
     lag: Option<Lag>,
     ended_min: Epoch,
+    sinks: Option<Arc<Ledger>>,
+    epoch: Epoch,
 }
 
 impl Gate {
@@ -471,7 +397,10 @@ impl Gate {
             let full = self.shared.core(self.core).full.load(Ordering::Acquire);
             return full.then(|| Err(no_space(self.core)));
         }
-        let stored = self.lag.as_ref().is_none_or(|lag| lag.allows(self.open));
+        if self.sinks.as_ref().is_some_and(|ledger| ledger.check_room(self.epoch).is_err()) {
+            return None;
+        }
+        let stored = self.lag.as_ref().is_none_or(|lag| lag.allows(self.epoch));
         (stored && self.shared.slowest_ended() >= self.ended_min).then_some(Ok(()))
     }
 }

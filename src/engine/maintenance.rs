@@ -8,6 +8,7 @@ use event_listener::Event;
 
 use super::segments::Supply;
 use super::shared::{Shared, lock};
+use super::sinks::Ledger;
 use crate::checkpoint::{CheckpointSpec, Checkpointer, Taken};
 use crate::env::{Clock, Env, Spawn, Tick};
 use crate::error::{Error, Result};
@@ -163,13 +164,15 @@ pub(crate) struct Maintenance<E: Env> {
     pub(crate) head: Head,
     /// Who brings checkpoints to an object store is told of them here.
     pub(crate) mirror: Option<Arc<Mirror>>,
+    /// What the sinks have in doubt.
+    pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) triggers: Triggers,
 }
 
 impl<E: Env> Maintenance<E> {
     /// Runs until the engine stops.
     pub(crate) async fn run(self) {
-        let Self { env, shared, supply, requests, spec, head, mirror, triggers } = self;
+        let Self { env, shared, supply, requests, spec, head, mirror, ledger, triggers } = self;
         env.spawn().give_way();
         match env.vfs() {
             Ok(vfs) => {
@@ -178,9 +181,20 @@ impl<E: Env> Maintenance<E> {
                 let last = clock.now();
                 let requests = &requests;
                 let (shared, failures) = (&*shared, 0);
-                Work { clock, checkpointer, shared, supply, requests, mirror, triggers, last, failures }
-                    .run()
-                    .await;
+                Work {
+                    clock,
+                    checkpointer,
+                    shared,
+                    supply,
+                    requests,
+                    mirror,
+                    ledger,
+                    triggers,
+                    last,
+                    failures,
+                }
+                .run()
+                .await;
             }
             Err(error) => {
                 tracing::warn!(target: "highwater::engine", %error, "no disk for checkpoints: the logs will grow");
@@ -197,6 +211,7 @@ struct Work<'a, E: Env> {
     supply: Arc<Supply>,
     requests: &'a Requests,
     mirror: Option<Arc<Mirror>>,
+    ledger: Option<Arc<Ledger>>,
     triggers: Triggers,
     /// When the last checkpoint was taken or tried.
     last: Tick,
@@ -225,6 +240,10 @@ impl<E: Env> Work<'_, E> {
             match left {
                 Some(left) => {
                     race(wanted, self.clock.sleep(left.max(PATIENCE_MIN))).await;
+                }
+                // It is due, and was tried a moment ago.
+                None if self.pressed() => {
+                    race(wanted, self.clock.sleep(PATIENCE_MIN)).await;
                 }
                 None => wanted.await,
             }
@@ -258,15 +277,23 @@ impl<E: Env> Work<'_, E> {
         let by_log = self.requests.log_bytes.load(Ordering::Relaxed) >= self.triggers.wal_bytes;
         let by_lives = self.checkpointer.lives() > LIVES_MAX;
         let by_epochs = self.is_behind() && since >= self.patience();
+        let by_sinks = self.pressed();
         // After a failure the next try waits a little, whatever makes it due.
-        by_time || by_epochs || ((by_log || by_lives) && (self.last == Tick(0) || since >= PATIENCE_MIN))
+        let rested = self.last == Tick(0) || since >= PATIENCE_MIN;
+        by_time || by_epochs || ((by_log || by_lives || by_sinks) && rested)
+    }
+
+    /// Whether sinks wait for a decision.
+    fn pressed(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.presses(self.shared.closed()))
     }
 
     /// Takes a checkpoint, answers those who asked up to the ticket `asked`, and gives up what it made needless.
     async fn checkpoint(&mut self, asked: Option<u64>) {
         let epoch = self.shared.closed();
         let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
-        let taken = self.checkpointer.take(epoch).await;
+        let sinks = self.ledger.as_ref().map(|ledger| ledger.list(epoch)).unwrap_or_default();
+        let taken = self.checkpointer.take(epoch, sinks).await;
         self.last = self.clock.now();
         self.failures = if taken.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let (answer, taken) = match taken {
@@ -281,6 +308,13 @@ impl<E: Env> Work<'_, E> {
             }
         };
         self.expect_next();
+        if let (Some(ledger), Some(_)) = (&self.ledger, &taken) {
+            ledger.landed(epoch);
+            if self.mirror.is_none() {
+                ledger.decide(epoch);
+            }
+            self.shared.notify();
+        }
         if let (Some(mirror), Some(_)) = (&self.mirror, &taken) {
             mirror.offer(self.checkpointer.head_manifest());
         }

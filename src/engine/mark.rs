@@ -41,8 +41,10 @@ impl EpochMark {
         self.offsets.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The log's form of the mark, if it keeps the limits.
-    pub(super) fn into_epoch_end(self, epoch: Epoch, token: FencingToken) -> Result<EpochEnd> {
+    /// # Errors
+    ///
+    /// `Invalid` when it breaks a limit.
+    pub(super) fn check(&self) -> Result<()> {
         for (name, offset) in &self.offsets {
             if name.len() > OFFSET_NAME_BYTES_MAX {
                 return Err(Error::invalid(format!(
@@ -59,6 +61,16 @@ impl EpochMark {
                 )));
             }
         }
-        Ok(EpochEnd { epoch, token, watermark: self.watermark, offsets: self.offsets, sinks: Vec::new() })
+        Ok(())
+    }
+
+    /// The log's form of the mark, which keeps the limits, with what the `sinks` have pre-committed.
+    pub(super) fn into_epoch_end(
+        self,
+        epoch: Epoch,
+        token: FencingToken,
+        sinks: Vec<(String, Option<Vec<u8>>)>,
+    ) -> EpochEnd {
+        EpochEnd { epoch, token, watermark: self.watermark, offsets: self.offsets, sinks }
     }
 }

@@ -4,10 +4,12 @@
 //! Ring 0   core.rs         one handle per core, on the caller's threads
 //!          many.rs         many keys in one call
 //!          append.rs       its end of the log
+//!          ending.rs       the end of an epoch
 //! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
 //!          segments.rs     prepares log files ahead of need
 //!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
 //!          offsite.rs      what an open has to do with an object store
+//!          sinks/          two-phase commit with external systems: a thread for each of them
 //!          shared.rs       the marks that join them
 //! ```
 //!
@@ -17,6 +19,7 @@
 mod append;
 mod core;
 mod drive;
+mod ending;
 mod entry;
 mod maintenance;
 mod many;
@@ -26,6 +29,7 @@ mod open;
 mod rescale;
 mod segments;
 mod shared;
+mod sinks;
 mod writer;
 
 use std::fmt;
@@ -39,6 +43,7 @@ pub use many::PutManyError;
 pub use mark::EpochMark;
 pub use open::Opened;
 pub use shared::Health;
+pub use sinks::{InDoubt, SinkStatus, Standing};
 
 use self::core::Ownership;
 use crate::codec::{core_of, key_group, key_hash};
@@ -51,6 +56,7 @@ use drive::{Drive, EnvBlocker};
 use maintenance::Requests;
 use segments::Supply;
 use shared::Shared;
+use sinks::Ledger;
 
 /// An open database. Its [`CoreHandle`]s do the work; the engine is what they have in common.
 pub struct Engine<E: Env = SystemEnv> {
@@ -60,6 +66,7 @@ pub struct Engine<E: Env = SystemEnv> {
     requests: Arc<Requests>,
     supply: Arc<Supply>,
     mirror: Option<Arc<Mirror>>,
+    ledger: Option<Arc<Ledger>>,
     identity: Identity,
 }
 
@@ -231,6 +238,55 @@ impl<E: Env> Engine<E> {
         self.mirror.as_ref().map(|mirror| mirror.status())
     }
 
+    /// Completes when everything that the sinks were given through `epoch` is published there: decided by a manifest, and
+    /// committed. Asks for a checkpoint if none has listed it. With [`Options::remote`] the manifest in the object store decides.
+    ///
+    /// # Errors
+    ///
+    /// `Busy` when a sink or the object store did not do its part meanwhile: it is tried again without being asked, so wait
+    /// again. `Lost` when a sink has forgotten what was decided. `Invalid` without sinks. Else as [`Engine::durable`],
+    /// [`Engine::checkpoint_async`] and [`Engine::remote_durable`].
+    pub fn published(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
+        let (shared, requests) = (Arc::clone(&self.shared), Arc::clone(&self.requests));
+        let (mirror, ledger) = (self.mirror.clone(), self.ledger.clone());
+        async move {
+            let Some(ledger) = ledger else {
+                return Err(Error::invalid("there is no sink: open the database with Options::sink"));
+            };
+            let (failures, uploads) =
+                (ledger.failures(), mirror.as_ref().map_or(0, |mirror| mirror.failures()));
+            shared.until(|| shared.durable_outcome(epoch)).await?;
+            if ledger.listed() < epoch {
+                Requests::checkpoint(requests, Arc::clone(&shared)).await?;
+            }
+            let closed =
+                || Error::invalid(format!("the engine was closed before epoch {epoch} was published"));
+            let outcome = || {
+                let uploaded = || mirror.as_ref()?.outcome(epoch, uploads).filter(Result::is_err);
+                let failed = || shared.check().err().map(Err);
+                let outcome = ledger.outcome(epoch, failures).or_else(uploaded).or_else(failed);
+                outcome.or_else(|| shared.stopping().then(|| Err(closed())))
+            };
+            shared.until(outcome).await
+        }
+    }
+
+    /// Everything that the sinks were given through this epoch is published; the durable epoch without sinks.
+    pub fn published_epoch(&self) -> Epoch {
+        self.ledger.as_ref().map_or_else(|| self.durable_epoch(), |ledger| ledger.published_epoch())
+    }
+
+    /// Every transaction of a sink that is pre-committed and not published, with what is to become of it. Epochs that have not
+    /// closed are among them, from the moment at which a core has ended its part.
+    pub fn in_doubt(&self) -> Vec<InDoubt> {
+        self.ledger.as_ref().map(|ledger| ledger.in_doubt()).unwrap_or_default()
+    }
+
+    /// How every sink is doing, by name.
+    pub fn sinks(&self) -> Vec<SinkStatus> {
+        self.ledger.as_ref().map(|ledger| ledger.status()).unwrap_or_default()
+    }
+
     /// Closes the database: everything handed over becomes durable, the marks are written once more, the lock is
     /// given up. The next open replays what the last checkpoint does not hold.
     ///
@@ -295,6 +351,16 @@ impl<E: Blocking> Engine<E> {
     pub fn wait_remote(&self, epoch: Epoch) -> Result<()> {
         self.wait_durable(epoch)?;
         self.env.block_on(self.remote_durable(epoch))
+    }
+
+    /// [`Engine::published`], blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::published`].
+    pub fn wait_published(&self, epoch: Epoch) -> Result<()> {
+        self.wait_durable(epoch)?;
+        self.env.block_on(self.published(epoch))
     }
 
     /// [`Engine::checkpoint_async`], blocking.

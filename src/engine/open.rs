@@ -10,19 +10,20 @@ use super::offsite::{Attached, Owned, newest_epoch};
 use super::rescale::rescale;
 use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
+use super::sinks::{self, Beginning, Committer, Ledger};
 use super::writer::{self, WriterParts};
 use super::{Engine, Identity};
 use crate::checkpoint::{Bounds, CheckpointSpec, Tap};
 use crate::codec::{HASH_ID_XXH3_64, groups_of};
 use crate::env::{Clock, Entropy, Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::CoreId;
-use crate::manifest::Manifest;
+use crate::ids::{CoreId, Epoch, FencingToken};
 use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::opening::{Action, survey};
 use crate::manifest::store::{self, Head, Landing};
+use crate::manifest::{Checkpoint, Manifest};
 use crate::offsite::{Lag, Mirror, Site, Uploader};
 use crate::options::Options;
 use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, recover};
@@ -76,7 +77,37 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
             Some((store.site, owned))
         }
     };
-    start(env, options, &ident, (recovered, owned), Arc::new(lock)).await
+    let ledger =
+        begin_sinks(&env, &options, &ident, &mut recovered, owned.as_ref().map(|(_, owned)| owned)).await?;
+    start(env, options, &ident, (recovered, owned, ledger), Arc::new(lock)).await
+}
+
+/// Begins the life of the sinks. With a store, what is in its head decides, and its history names the transactions: they
+/// are taken over with the database.
+async fn begin_sinks<E: Env>(
+    env: &E,
+    options: &Options,
+    ident: &Ident,
+    recovered: &mut Recovered,
+    owned: Option<&Owned>,
+) -> Result<Participants> {
+    let (timeline, decided) = match owned {
+        None => (ident.timeline, recovered.listed),
+        Some(owned) => {
+            let newest = owned.head.manifest.newest_checkpoint();
+            (owned.id.ident.timeline, newest.map_or(Epoch(0), Checkpoint::listed_epoch))
+        }
+    };
+    let beginning = Beginning {
+        database: ident.database,
+        timeline,
+        token: recovered.head.manifest.token,
+        epoch: recovered.report.epoch,
+        known: std::mem::take(&mut recovered.sinks),
+        decided,
+        listed: recovered.listed,
+    };
+    sinks::begin(env, options, beginning).await
 }
 
 /// Takes the lock of the directory, which is created if it is missing.
@@ -246,19 +277,23 @@ fn ownership(core: CoreId, ident: &Ident, cores: u16) -> Ownership {
     }
 }
 
+/// The sinks of an open, if it has any.
+type Participants = Option<Arc<Ledger>>;
+
 /// Starts the background and hands out the cores.
 async fn start<E: Env>(
     env: E,
     options: Options,
     ident: &Ident,
-    (recovered, owned): (Recovered, Option<(Site<E>, Owned)>),
+    (recovered, owned, ledger): (Recovered, Option<(Site<E>, Owned)>, Participants),
     lock: Arc<<E::Vfs as Vfs>::Lock>,
 ) -> Result<Opened<E>> {
-    let Recovered { head, cores, report, replayed_bytes } = recovered;
+    let Recovered { head, cores, report, replayed_bytes, .. } = recovered;
     let (token, database) = (head.manifest.token, ident.database);
     let ids = || (0..options.cores).map(CoreId);
-    // The preparer, the maintenance, a writer per core, and who uploads.
-    let parts = usize::from(options.cores) + 2 + usize::from(owned.is_some());
+    // The preparer, the maintenance, a writer per core, who uploads, and one for each sink.
+    let sinks = ledger.as_ref().map_or(0, |ledger| ledger.len());
+    let parts = usize::from(options.cores) + 2 + usize::from(owned.is_some()) + sinks;
     let shared = Arc::new(Shared::new(options.cores, report.epoch, parts));
     let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
     let supply = Supply::new(cores.iter().map(|core| core.next_segment));
@@ -275,6 +310,7 @@ async fn start<E: Env>(
         spec: checkpoint_spec(&options, ident, log_dirs.clone()),
         head,
         mirror: mirror.clone(),
+        ledger: ledger.clone(),
         triggers: triggers(&options),
     };
 
@@ -301,30 +337,29 @@ async fn start<E: Env>(
         parts.push((core, recovered, producer, pool));
     }
     let mut starter = Starter { env: &env, shared: &shared, lock };
-    let inline = starter.start(queues, preparer, maintenance, (uploader, options.inline)).await?;
+    let committers = committers(&env, (&shared, &requests), ledger.as_ref(), mirror.as_ref());
+    let inline = starter.start(queues, preparer, maintenance, (uploader, committers), options.inline).await?;
     let drive = Arc::new(Drive::new(inline));
-    let ownership = |core| ownership(core, ident, options.cores);
-    let handle =
-        |(core, recovered, queue, pool): (CoreId, RecoveredCore, rtrb::Producer<Batch>, Arc<Pool>)| {
-            CoreHandle::new(CoreParts {
-                core,
-                shared: Arc::clone(&shared),
-                drive: Arc::clone(&drive),
-                state: recovered.state,
-                queue,
-                pool,
-                next_lsn: recovered.life.next_lsn,
-                token,
-                epoch: report.epoch.next(),
-                ownership: ownership(core),
-                limits: limits(&options),
-                lag: lag(&options, mirror.as_ref()),
-                offset_names: recovered.offset_names,
-            })
-        };
-    let cores = parts.into_iter().map(handle).collect();
-    let identity = Identity { database, token, cores: options.cores, ownership: ownership(CoreId(0)) };
-    Ok(Opened { engine: Engine { env, shared, drive, requests, supply, mirror, identity }, cores, report })
+    let common = CoreCommon {
+        options: &options,
+        ident,
+        shared: &shared,
+        drive: &drive,
+        ledger: ledger.as_ref(),
+        lag: lag(&options, mirror.as_ref()),
+        token,
+    };
+    let cores = parts.into_iter().map(|(core, recovered, queue, pool)| {
+        common.handle((core, report.epoch.next()), recovered, (queue, pool))
+    });
+    let cores = cores.collect();
+    let ownership = ownership(CoreId(0), ident, options.cores);
+    let identity = Identity { database, token, cores: options.cores, ownership };
+    Ok(Opened {
+        engine: Engine { env, shared, drive, requests, supply, mirror, ledger, identity },
+        cores,
+        report,
+    })
 }
 
 /// Who brings the checkpoints of the directory whose head is `local` into the store, and how that one is told of them.
@@ -356,6 +391,64 @@ fn uploader<E: Env>(
     Some((uploader, mirror))
 }
 
+/// What all handles of an open are made with.
+struct CoreCommon<'a> {
+    options: &'a Options,
+    ident: &'a Ident,
+    shared: &'a Arc<Shared>,
+    drive: &'a Arc<Drive>,
+    ledger: Option<&'a Arc<Ledger>>,
+    lag: Option<Lag>,
+    token: FencingToken,
+}
+
+impl CoreCommon<'_> {
+    fn handle(
+        &self,
+        (core, epoch): (CoreId, Epoch),
+        recovered: RecoveredCore,
+        (queue, pool): (rtrb::Producer<Batch>, Arc<Pool>),
+    ) -> CoreHandle {
+        CoreHandle::new(CoreParts {
+            core,
+            shared: Arc::clone(self.shared),
+            drive: Arc::clone(self.drive),
+            state: recovered.state,
+            queue,
+            pool,
+            next_lsn: recovered.life.next_lsn,
+            token: self.token,
+            epoch,
+            ownership: ownership(core, self.ident, self.options.cores),
+            limits: limits(self.options),
+            lag: self.lag.clone(),
+            offset_names: recovered.offset_names,
+            sinks: self.ledger.cloned(),
+        })
+    }
+}
+
+/// Who publishes what the sinks of `ledger` have.
+fn committers<E: Env>(
+    env: &E,
+    (shared, requests): (&Arc<Shared>, &Arc<Requests>),
+    ledger: Option<&Arc<Ledger>>,
+    mirror: Option<&Arc<Mirror>>,
+) -> Vec<Committer<E>> {
+    let of_ledger = |ledger: &Arc<Ledger>| {
+        let committer = |index| Committer {
+            env: env.clone(),
+            shared: Arc::clone(shared),
+            requests: Arc::clone(requests),
+            ledger: Arc::clone(ledger),
+            mirror: mirror.cloned(),
+            index,
+        };
+        (0..ledger.len()).map(committer).collect()
+    };
+    ledger.map(of_ledger).unwrap_or_default()
+}
+
 /// A part of the background while it runs. If it panics, those who wait for it must not wait for ever.
 struct Part {
     shared: Arc<Shared>,
@@ -384,7 +477,8 @@ impl<E: Env> Starter<'_, E> {
         queues: Vec<WriterParts<E>>,
         preparer: Preparer<E>,
         maintenance: Maintenance<E>,
-        (uploader, inline): (Option<Uploader<E>>, bool),
+        (uploader, committers): (Option<Uploader<E>>, Vec<Committer<E>>),
+        inline: bool,
     ) -> Result<Vec<Box<dyn super::drive::InlineLog>>> {
         let mut logs = Vec::new();
         for parts in queues {
@@ -404,6 +498,10 @@ impl<E: Env> Starter<'_, E> {
                     shared.fail(&fenced);
                 }
             })?;
+        }
+        for committer in committers {
+            let name = format!("highwater-sink-{}", committer.index);
+            self.spawn(&name, move || committer.run())?;
         }
         Ok(logs)
     }

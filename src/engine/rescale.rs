@@ -23,7 +23,7 @@ use crate::manifest::first_life::{FirstLife, clear_log, first_life, log_dir};
 use crate::manifest::gc::{self, Listing};
 use crate::manifest::ident::Ident;
 use crate::manifest::store::{self, Head, Landing};
-use crate::manifest::{Author, Checkpoint, CheckpointFile, CoreLife, Cut, Life, Manifest};
+use crate::manifest::{Author, Checkpoint, CheckpointFile, CoreLife, Cut, Life, Manifest, SinkEntry};
 use crate::options::Options;
 use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, recover};
 use crate::vfs::{Vfs, retry};
@@ -64,13 +64,14 @@ pub(super) async fn rescale<E: Env>(
 ) -> Result<((Head, Listing), Rescaled)> {
     let from = found.0.manifest.cores;
     let old = options.clone().cores(from);
-    let Recovered { head, cores, report, .. } = recover(env, vfs, &old, ident, found, floors).await?;
+    let recovered = recover(env, vfs, &old, ident, found, floors).await?;
+    let Recovered { head, cores, report, sinks, .. } = recovered;
     let places = Places::behind(&cores, options);
     drop(cores);
     let log_dirs = (0..from).map(|core| log_dir(&options.path, CoreId(core))).collect();
     let spec = checkpoint_spec(&old, ident, log_dirs);
     let mut checkpointer = Checkpointer::new(env.clone(), vfs.clone(), spec, head);
-    checkpointer.take(report.epoch).await?;
+    checkpointer.take(report.epoch, listed(sinks)).await?;
     let files = checkpointer.distribute(options.cores).await?;
     let head = checkpointer.into_head();
     for core in (from..options.cores).map(CoreId) {
@@ -84,6 +85,14 @@ pub(super) async fn rescale<E: Env>(
     tracing::info!(target: "highwater::engine", from, to, epoch, "rescaled");
     let listing = gc::listing(vfs, &options.path).await?;
     Ok(((head, listing), Rescaled { from, report }))
+}
+
+/// In the order of a manifest.
+fn listed(mut sinks: Vec<SinkEntry>) -> Vec<SinkEntry> {
+    let place = |entry: &SinkEntry| (entry.name.clone(), entry.epoch, entry.core);
+    sinks.sort_by_key(place);
+    sinks.dedup_by_key(|entry| place(entry));
+    sinks
 }
 
 /// Where the new logs begin: above everything that was there.

@@ -152,8 +152,11 @@ impl Shared {
     pub(crate) fn fail(&self, error: &Error) {
         let publish = lock(&self.publish);
         tracing::error!(target: "highwater::engine", %error, "engine failed");
-        // Whoever was fenced must not be told to open again.
-        let kind = if error.kind() == ErrorKind::Fenced { ErrorKind::Fenced } else { ErrorKind::Failed };
+        // Whoever was fenced must not be told to open again; what is lost does not come back by it.
+        let kind = match error.kind() {
+            told @ (ErrorKind::Fenced | ErrorKind::Lost) => told,
+            _ => ErrorKind::Failed,
+        };
         let _ = self.failure.set(error.duplicate().with_kind(kind));
         self.failed.store(true, Ordering::Release);
         drop(publish);

@@ -2,10 +2,13 @@
 //! and after one is read, where it is corruption.
 
 use crate::ids::{CoreId, Epoch, FencingToken};
-use crate::limits::{CORES_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX};
+use crate::limits::{
+    CORES_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX, SINK_HANDLE_BYTES_MAX,
+    SINK_NAME_BYTES_MAX,
+};
 use crate::offset::Offset;
 
-use super::{Author, Checkpoint, CheckpointFile, FileKind, Manifest};
+use super::{Author, Checkpoint, CheckpointFile, FileKind, Manifest, SinkEntry};
 
 /// The rule that a manifest breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,15 +47,13 @@ pub(crate) enum Flaw {
     FileTwice(Epoch),
     #[error("the checkpoint of epoch {0}: the offsets are unsorted, too many or too long")]
     Offsets(Epoch),
-    #[error("the checkpoint of epoch {0}: the sinks are unsorted or a name or handle is too long")]
+    #[error(
+        "the checkpoint of epoch {0}: the sinks are unsorted, a name or handle is too long, or what is lost has no handle"
+    )]
     Sinks(Epoch),
     #[error("a file is both retired and needed, retired twice, or of a later token")]
     Retired,
 }
-
-/// Longest name of a sink, in bytes, and longest handle.
-const SINK_NAME_BYTES_MAX: usize = 255;
-const SINK_HANDLE_BYTES_MAX: usize = 64 * 1024;
 
 impl Manifest {
     /// Whether the manifest keeps every structural rule; the first broken one otherwise.
@@ -154,10 +155,12 @@ impl Manifest {
         check_offsets(checkpoint)?;
         let fits = checkpoint.sinks.iter().all(|sink| {
             sink.name.len() <= SINK_NAME_BYTES_MAX
-                && sink.handle.as_ref().is_none_or(|handle| handle.len() <= SINK_HANDLE_BYTES_MAX)
+                && sink.handle.as_ref().map_or(!sink.lost, |handle| handle.len() <= SINK_HANDLE_BYTES_MAX)
+                && sink.core.0 < CORES_MAX
         });
+        let place = |sink: &SinkEntry| (sink.epoch, sink.core);
         let sorted =
-            checkpoint.sinks.is_sorted_by(|a, b| (a.name.as_str(), a.epoch) < (b.name.as_str(), b.epoch));
+            checkpoint.sinks.is_sorted_by(|a, b| (a.name.as_str(), place(a)) < (b.name.as_str(), place(b)));
         if fits && sorted { Ok(()) } else { Err(Flaw::Sinks(epoch)) }
     }
 

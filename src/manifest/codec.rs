@@ -26,7 +26,7 @@ use super::wire::{
     WireManifest, WireName, WireOffset, WireSink, WireWatermark,
 };
 use super::{
-    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, Life, Manifest, SinkState,
+    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, Life, Manifest, SinkEntry,
 };
 
 const MAGIC: &[u8; 8] = b"HWMANIF\0";
@@ -245,7 +245,9 @@ fn checkpoint_to_wire(checkpoint: &Checkpoint) -> WireCheckpoint {
         epoch: le(sink.epoch.0),
         name: sink.name.as_bytes().to_vec(),
         handle: sink.handle.clone().unwrap_or_default(),
-        has_handle: flag(sink.handle.is_some()),
+        core: sink.core.0.into(),
+        state: (u16::from(sink.handle.is_some()) + u16::from(sink.lost)).into(),
+        zero: 0.into(),
     });
     let own = checkpoint.offsets.iter().map(|offset| offset_to_wire(false, offset));
     let inherited = checkpoint.inherited.iter().map(|offset| offset_to_wire(true, offset));
@@ -357,11 +359,19 @@ fn offset_from_wire(wire: &ArchivedWireOffset) -> Option<(CoreId, String, Offset
     Some((CoreId(wire.core.to_native()), text(&wire.name)?, offset))
 }
 
-fn sink_from_wire(wire: &ArchivedWireSink) -> Option<SinkState> {
-    Some(SinkState {
+fn sink_from_wire(wire: &ArchivedWireSink) -> Option<SinkEntry> {
+    let (has_handle, lost) = match (wire.state.to_native(), wire.zero.to_native()) {
+        (0, 0) if wire.handle.is_empty() => (false, false),
+        (1, 0) => (true, false),
+        (2, 0) => (true, true),
+        _ => return None,
+    };
+    Some(SinkEntry {
         name: text(&wire.name)?,
         epoch: Epoch(wire.epoch.to_native()),
-        handle: is_set(wire.has_handle.to_native())?.then_some(wire.handle.to_vec()),
+        core: CoreId(wire.core.to_native()),
+        handle: has_handle.then_some(wire.handle.to_vec()),
+        lost,
     })
 }
 

@@ -128,8 +128,9 @@ pub(crate) struct Checkpoint {
     pub(crate) inherited: Vec<(CoreId, String, Offset)>,
     /// Per core.
     pub(crate) watermarks: Vec<Option<i64>>,
-    /// One entry per sink and undecided or newest epoch, also where there is no handle.
-    pub(crate) sinks: Vec<SinkState>,
+    /// What this checkpoint decides, and what earlier ones decided and nobody knows to be published: sorted by sink, epoch
+    /// and core. The newest epoch has an entry per sink and core, also where there is no handle.
+    pub(crate) sinks: Vec<SinkEntry>,
 }
 
 /// Where a checkpoint and a core's log meet: the record that ends the checkpoint's epoch.
@@ -140,12 +141,15 @@ pub(crate) struct Cut {
     pub(crate) lsn: Lsn,
 }
 
-/// A sink's transaction of one epoch.
+/// What a sink was given by one core in one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SinkState {
+pub(crate) struct SinkEntry {
     pub(crate) name: String,
     pub(crate) epoch: Epoch,
+    pub(crate) core: CoreId,
     pub(crate) handle: Option<Vec<u8>>,
+    /// The sink has forgotten it, and that was accepted: kept for the record.
+    pub(crate) lost: bool,
 }
 
 /// What a checkpoint file holds.
@@ -302,6 +306,12 @@ impl Checkpoint {
     /// What of [`inherited`](Self::inherited) still counts when offsets of the names of `stated` were stated since.
     pub(crate) fn inherited_unless(&self, stated: impl Fn(&str) -> bool) -> Vec<(CoreId, String, Offset)> {
         self.inherited.iter().filter(|(_, name, _)| !stated(name)).cloned().collect()
+    }
+
+    /// The last epoch whose sinks are listed: greater than the checkpoint's own where it took over the list of a later one.
+    pub(crate) fn listed_epoch(&self) -> Epoch {
+        let listed = self.sinks.iter().filter(|entry| !entry.lost).map(|entry| entry.epoch);
+        listed.max().unwrap_or(self.epoch).max(self.epoch)
     }
 
     /// The files of one core, oldest first.

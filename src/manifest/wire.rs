@@ -112,8 +112,10 @@ pub(super) struct WireSink {
     pub(super) epoch: u64_le,
     pub(super) name: Vec<u8>,
     pub(super) handle: Vec<u8>,
-    /// 1 when there is a handle.
-    pub(super) has_handle: u64_le,
+    pub(super) core: u16_le,
+    /// 0 no handle, 1 a handle, 2 the handle of what was lost, and accepted as lost.
+    pub(super) state: u16_le,
+    pub(super) zero: u32_le,
 }
 
 /// Stops the build unless each archived type has this size and alignment.

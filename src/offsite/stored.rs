@@ -65,8 +65,9 @@ pub(crate) fn stored(
     manifest
 }
 
-/// `checkpoint` with its cuts where a restored directory has them.
+/// `checkpoint` with its cuts where a restored directory has them, and without what sinks were given behind it: that comes again.
 fn at_home(checkpoint: Checkpoint, token: FencingToken) -> Checkpoint {
     let cuts = checkpoint.cuts.iter().map(|_| Cut { token, segment: SEGMENT, lsn: LSN }).collect();
-    Checkpoint { token, cuts, ..checkpoint }
+    let sinks = checkpoint.sinks.iter().filter(|entry| entry.epoch <= checkpoint.epoch).cloned().collect();
+    Checkpoint { token, cuts, sinks, ..checkpoint }
 }

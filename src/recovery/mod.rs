@@ -36,7 +36,7 @@ use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::{self, Listing};
 use crate::manifest::ident::Ident;
 use crate::manifest::store::{self, Head, Landing};
-use crate::manifest::{Author, Checkpoint, CoreLife, Life, Manifest};
+use crate::manifest::{Author, Checkpoint, CoreLife, Life, Manifest, SinkEntry};
 use crate::options::Options;
 use crate::parallel;
 use crate::state::CoreState;
@@ -55,6 +55,10 @@ pub(crate) struct Recovered {
     pub(crate) head: Head,
     pub(crate) cores: Vec<RecoveredCore>,
     pub(crate) report: RecoveryReport,
+    /// What sinks were given and are not known to have published, through the recovered epoch.
+    pub(crate) sinks: Vec<SinkEntry>,
+    /// The greatest epoch that a manifest of the directory decides or lists.
+    pub(crate) listed: Epoch,
     /// Bytes of the records that were replayed, over all cores.
     pub(crate) replayed_bytes: u64,
 }
@@ -106,13 +110,14 @@ pub(crate) async fn recover<E: Env>(
     report.tails = findings.iter().map(|found| found.tail.clone()).collect();
     report.took = env.clock().now().since(started);
     let replayed_bytes = rebuilt.iter().map(|core| core.replayed_bytes).sum();
+    let (sinks, listed) = (work.sinks(&rebuilt), work.listed());
     let cores = rebuilt.into_iter().zip(lives).zip(&findings).map(|((rebuilt, life), found)| RecoveredCore {
         state: rebuilt.state,
         life,
         next_segment: SegmentNo(life.cursor.segment.0.max(greatest_segment(found).0) + 1),
         offset_names: rebuilt.offsets.into_keys().collect(),
     });
-    Ok(Recovered { head, cores: cores.collect(), report, replayed_bytes })
+    Ok(Recovered { head, cores: cores.collect(), report, sinks, listed, replayed_bytes })
 }
 
 /// The files of a checkpoint that could be restored; `None` for the empty beginning.
@@ -145,6 +150,26 @@ impl<E: Env> Recovery<'_, E> {
     fn base_epoch(&self) -> Epoch {
         let newest = self.old.newest_checkpoint().map_or(Epoch(0), |checkpoint| checkpoint.epoch);
         self.old.recovered_epoch.max(newest)
+    }
+
+    /// The last epoch whose sinks the manifest lists.
+    fn listed(&self) -> Epoch {
+        self.old.newest_checkpoint().map_or(Epoch(0), Checkpoint::listed_epoch)
+    }
+
+    /// What the manifest lists of the sinks, and the log behind it.
+    fn sinks(&self, rebuilt: &[Rebuilt]) -> Vec<SinkEntry> {
+        let listed = self.old.newest_checkpoint().into_iter().flat_map(|newest| newest.sinks.clone());
+        let logged = self.cores().zip(rebuilt).flat_map(|(core, rebuilt)| {
+            rebuilt.sinks.iter().map(move |(epoch, name, handle)| SinkEntry {
+                name: name.clone(),
+                epoch: *epoch,
+                core,
+                handle: Some(handle.clone()),
+                lost: false,
+            })
+        });
+        listed.chain(logged).collect()
     }
 
     /// Step 1.
@@ -273,6 +298,7 @@ impl<E: Env> Recovery<'_, E> {
             plan: planned,
             token: self.old.token,
             epoch: plan.epoch,
+            listed: self.listed(),
             offsets: offsets
                 .filter(|(of, ..)| *of == core)
                 .map(|(_, name, offset)| (name.clone(), offset.clone()))
@@ -377,6 +403,11 @@ impl<E: Env> Recovery<'_, E> {
             }
         }
         next.checkpoints.retain(|checkpoint| skipped.iter().all(|skipped| skipped.epoch != checkpoint.epoch));
+        if let (Some(decided), Some(newest)) = (old.manifest.newest_checkpoint(), next.checkpoints.last_mut())
+        {
+            // The files of a checkpoint can be given up, what it decided cannot.
+            newest.sinks.clone_from(&decided.sinks);
+        }
         let cores = lives.iter().map(|life| CoreLife {
             first_segment: life.first_segment,
             identity: life.identity,

@@ -41,6 +41,8 @@ pub(super) struct Order {
     pub(super) token: FencingToken,
     /// The epoch that is being recovered.
     pub(super) epoch: Epoch,
+    /// The last epoch whose sinks the manifest lists.
+    pub(super) listed: Epoch,
     /// Offsets and watermark as of the checkpoint.
     pub(super) offsets: BTreeMap<String, Offset>,
     pub(super) watermark: Option<i64>,
@@ -52,6 +54,8 @@ pub(super) struct Rebuilt {
     pub(super) state: CoreState,
     pub(super) offsets: BTreeMap<String, Offset>,
     pub(super) watermark: Option<i64>,
+    /// The handles of sinks behind what the manifest lists: epoch, sink, handle.
+    pub(super) sinks: Vec<(Epoch, String, Vec<u8>)>,
     pub(super) replayed: u64,
     pub(super) replayed_bytes: u64,
     /// The encoded records to carry, in order.
@@ -71,6 +75,7 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
         state: CoreState::new(StateConfig::new(KeyHasher::new(order.hash_seed)).ordered(order.ordered)),
         offsets: order.offsets.clone(),
         watermark: order.watermark,
+        sinks: Vec::new(),
         replayed: 0,
         replayed_bytes: 0,
         carry: Vec::new(),
@@ -136,6 +141,10 @@ impl Rebuilt {
         );
         self.offsets.extend(end.offsets);
         self.watermark = end.watermark.or(self.watermark);
+        if end.epoch > order.listed {
+            let handles = end.sinks.into_iter().filter_map(|(name, handle)| Some((end.epoch, name, handle?)));
+            self.sinks.extend(handles);
+        }
         Ok(())
     }
 

@@ -138,6 +138,9 @@ fn every_broken_rule_is_found() {
         (|m| m.checkpoints[1].files[3] = m.checkpoints[1].files[2], |f| matches!(f, Flaw::FileTwice(_))),
         (|m| m.checkpoints[1].offsets.swap(0, 1), |f| matches!(f, Flaw::Offsets(_))),
         (|m| m.checkpoints[1].sinks.swap(0, 1), |f| matches!(f, Flaw::Sinks(_))),
+        (|m| m.checkpoints[1].sinks.swap(1, 2), |f| matches!(f, Flaw::Sinks(_))),
+        (|m| m.checkpoints[1].sinks[0].handle = None, |f| matches!(f, Flaw::Sinks(_))),
+        (|m| m.checkpoints[1].sinks[1].core = CoreId(u16::MAX), |f| matches!(f, Flaw::Sinks(_))),
         (|m| m.retired.push(m.checkpoints[1].files[0].name), |f| matches!(f, Flaw::Retired)),
         (|m| m.retired.push(m.retired[0]), |f| matches!(f, Flaw::Retired)),
     ];

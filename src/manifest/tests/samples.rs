@@ -3,7 +3,7 @@
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo};
 use crate::manifest::ident::Ident;
 use crate::manifest::{
-    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, Life, Manifest, SinkState,
+    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, Life, Manifest, SinkEntry,
 };
 use crate::offset::Offset;
 use crate::route::Route;
@@ -69,8 +69,11 @@ fn checkpoint(epoch: u64, files: Vec<CheckpointFile>, segment: u64) -> Checkpoin
         inherited: vec![(CoreId(6), "clicks".into(), Offset::Number(7))],
         watermarks: vec![Some(-5), None],
         sinks: vec![
-            SinkState { name: "out".into(), epoch: Epoch(epoch), handle: Some(b"tx".to_vec()) },
-            SinkState { name: "side".into(), epoch: Epoch(epoch), handle: None },
+            SinkEntry { lost: true, ..sink("out", epoch - 1, 1, Some(b"forgotten")) },
+            sink("out", epoch, 0, Some(b"tx")),
+            sink("out", epoch, 1, None),
+            sink("side", epoch, 0, None),
+            sink("side", epoch, 1, None),
         ],
     }
 }
@@ -109,4 +112,9 @@ pub(crate) fn manifest() -> Manifest {
         retired: vec![file(FileKind::Delta, 0, 0, 0, 1).name],
         attempt_floor: 4,
     }
+}
+
+fn sink(name: &str, epoch: u64, core: u16, handle: Option<&[u8]>) -> SinkEntry {
+    let handle = handle.map(<[u8]>::to_vec);
+    SinkEntry { name: name.into(), epoch: Epoch(epoch), core: CoreId(core), handle, lost: false }
 }
