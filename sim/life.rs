@@ -14,6 +14,7 @@ use crate::load::{Stop, User};
 use crate::plan::{Ending, LifePlan};
 use crate::remote;
 use crate::shape::Tuning;
+use crate::sink::{self, Sinks};
 use crate::step::{Moment, Step};
 use crate::story::LAST;
 use crate::world::{News, Run, World, lock};
@@ -46,11 +47,11 @@ const REFUSED: &str = "refused for damage";
 /// Lives the `number`-th life, and tells how it ended.
 pub(crate) async fn live(run: Arc<Run>, env: World, executor: Arc<dyn Executor>, plan: LifePlan) {
     let number = plan.number;
-    let opened = match open(&run, &env, &executor, &plan.tuning).await {
+    let (opened, sinks) = match open(&run, &env, &executor, &plan.tuning).await {
         Ok(opened) => opened,
         Err(story) => return run.tell(News::Over(story)),
     };
-    let mut user = User::new(&run, (opened.engine, opened.cores), executor, (number, &plan.tuning));
+    let mut user = User::new(&run, (opened.engine, opened.cores, sinks), executor, (number, &plan.tuning));
     run.step(format!("life {number}: working"));
     let stopped = user.work(&plan.steps).await;
     run.enter(Moment { life: number, step: Moment::END });
@@ -91,11 +92,12 @@ async fn open(
     env: &World,
     executor: &Arc<dyn Executor>,
     tuning: &Tuning,
-) -> Result<Opened<World>, String> {
+) -> Result<(Opened<World>, Option<Sinks>), String> {
+    let sinks = Sinks::of(run, env, executor);
     for _ in 0..LOCK_TRIES_MAX {
         let (before, nothing_there) = (lattice::Before::look(run), check::nothing_there(run));
         run.opening(executor.now());
-        let opened = Engine::open_in(env.clone(), run.options(tuning, executor)).await;
+        let opened = Engine::open_in(env.clone(), run.options(tuning, executor, sinks.as_ref())).await;
         run.opened(executor.now());
         match opened {
             Ok(opened) => {
@@ -119,7 +121,7 @@ async fn open(
                     check::i3_created_once(nothing_there, &opened.report);
                     check_recovery(run, &opened);
                 }
-                return Ok(opened);
+                return Ok((opened, sinks));
             }
             Err(error) if error.kind() == ErrorKind::Busy => executor.sleep(LOCK_PAUSE).await,
             Err(error) => {
@@ -159,6 +161,8 @@ fn check_recovery(run: &Run, opened: &Opened<World>) {
     let states = oracle.at(epoch);
     check::i4_state_is_the_model(&states, cores, report);
     oracle.recovered(epoch, states, report.token);
+    drop(oracle);
+    sink::i9_nothing_twice_nothing_missing(run);
 }
 
 async fn close(user: &mut User) -> String {
@@ -192,11 +196,12 @@ async fn close(user: &mut User) -> String {
 pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Executor>) {
     let tuning = run.plan.last.clone();
     run.step("last life: opening");
-    let opened = match open(&run, &env, &executor, &tuning).await {
+    let (opened, sinks) = match open(&run, &env, &executor, &tuning).await {
         Ok(opened) => opened,
         Err(story) => return end_refused(&run, story),
     };
-    let mut user = User::new(&run, (opened.engine, opened.cores), executor.clone(), (LAST, &tuning));
+    let opened = (opened.engine, opened.cores, sinks);
+    let mut user = User::new(&run, opened, executor.clone(), (LAST, &tuning));
     run.step("last life: working");
     user.work(&run.plan.last_steps).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     for round in 1.. {
@@ -216,13 +221,15 @@ pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Ex
         user.work(&more).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     }
     user.reach_the_store().await;
+    user.publish_everything().await;
+    sink::i9_everything_once(&run);
     run.step("last life: closing");
     user.read_everything();
     user.cores.iter_mut().for_each(highwater::CoreHandle::discard_open);
     user.engine.close_async(&mut user.cores[..]).await.unwrap_or_else(|error| panic!("I11: close: {error}"));
     drop(user);
     run.step("last life: opening once more");
-    let opened = match open(&run, &env, &executor, &tuning).await {
+    let (opened, _sinks) = match open(&run, &env, &executor, &tuning).await {
         Ok(opened) => opened,
         Err(story) => return end_refused(&run, story),
     };

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use highwater::env::{Env, Spawn};
 use highwater::sim::{Executor, Stream, Streams};
-use highwater::{CoreHandle, CoreId, Engine, EpochMark, Error, ErrorKind, Health, Offset};
+use highwater::{CoreHandle, CoreId, Engine, Epoch, EpochMark, Error, ErrorKind, Health, Offset, Standing};
 
 use crate::check;
 use crate::draw::Draw;
@@ -22,6 +22,7 @@ use crate::lattice;
 use crate::oracle::{Change, Mark};
 use crate::remote;
 use crate::shape::Tuning;
+use crate::sink::{self, Sinks};
 use crate::step::{Len, Moment, Op, Step};
 use crate::story::LAST;
 use crate::world::{Run, World, lock};
@@ -63,6 +64,9 @@ pub(crate) struct User {
     step: u32,
     keys: Vec<Vec<Vec<u8>>>,
     accounts: Vec<Vec<u8>>,
+    sinks: Option<Sinks>,
+    /// Rows that every core has written.
+    rows: Vec<u64>,
 }
 
 /// The balance of the account of `core`, if it has one. Which of the keys with this word is its account depends on
@@ -102,7 +106,7 @@ impl User {
     /// A user of `engine` in the `life`-th life.
     pub(crate) fn new(
         run: &Arc<Run>,
-        (engine, cores): (Engine<World>, Vec<CoreHandle>),
+        (engine, cores, sinks): (Engine<World>, Vec<CoreHandle>, Option<Sinks>),
         executor: Arc<dyn Executor>,
         (life, tuning): (u32, &Tuning),
     ) -> Self {
@@ -119,7 +123,10 @@ impl User {
             step: Moment::OPEN,
             keys: Vec::new(),
             accounts: Vec::new(),
+            sinks,
+            rows: Vec::new(),
         };
+        user.rows = (0..user.cores.len()).map(|core| sink::count(&user.run, core)).collect();
         user.keys = user.owned_keys();
         user.accounts = (0..user.cores.len()).map(|core| user.owned(ACCOUNT, core)).collect();
         user
@@ -171,6 +178,7 @@ impl User {
 
     async fn operate(&mut self, step: &Step) -> Result<(), Stop> {
         let core = self.core(step.core);
+        self.write_rows(core);
         match step.op {
             Op::Put if self.stream.chance(0.2) => self.put_many(core, step).await,
             Op::Put => {
@@ -212,6 +220,15 @@ impl User {
                 self.wait_for_the_store();
                 Ok(())
             }
+        }
+    }
+
+    /// Writes some rows of `core` to the sinks, if there are any.
+    fn write_rows(&mut self, core: usize) {
+        let Some(sinks) = &self.sinks else { return };
+        for _ in 0..sinks.some(&mut self.stream) {
+            self.rows[core] += 1;
+            sinks.write(core, self.rows[core]);
         }
     }
 
@@ -400,6 +417,9 @@ impl User {
             let by = i64::try_from(self.stream.below(50)).unwrap_or(0);
             mark.watermark = Some(before + by);
         }
+        if self.sinks.is_some() {
+            mark.offsets.push((sink::ROWS.to_owned(), Offset::Number(self.rows[core])));
+        }
         mark
     }
 
@@ -413,7 +433,7 @@ impl User {
         if let Some(watermark) = mark.watermark {
             said = said.watermark(watermark);
         }
-        match self.cores[core].close_epoch(said) {
+        match self.end_epoch(core, said).await? {
             Ok(epoch) => {
                 remote::check_lag(&self.run, epoch.0);
                 let mut oracle = lock(&self.run.oracle);
@@ -435,6 +455,20 @@ impl User {
         }
     }
 
+    /// Has the engine end the epoch of `core`. What has begun to end is ended, whatever the sinks say.
+    async fn end_epoch(&mut self, core: usize, mark: EpochMark) -> Result<Result<Epoch, Error>, Stop> {
+        if self.sinks.is_none() {
+            return Ok(self.cores[core].close_epoch(mark));
+        }
+        for _ in 0..TRIES_MAX {
+            match self.cores[core].end_epoch(mark.clone()).await {
+                Err(error) if self.cores[core].is_ending() => self.wait(core, error).await?,
+                ended => return Ok(ended),
+            }
+        }
+        Err(Stop::NoRoom)
+    }
+
     /// Ends the requested epoch on every core that has not, slowest first.
     async fn end_all(&mut self) -> Result<(), Stop> {
         let wanted = self.engine.request_epoch();
@@ -452,7 +486,7 @@ impl User {
     }
 
     fn wait_in_background(&mut self) {
-        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        let epoch = Epoch(lock(&self.run.oracle).ceiling());
         let (durable, run) = (self.engine.durable(epoch), Arc::clone(&self.run));
         let opened = lock(&run.oracle).opened;
         let spawned = self.engine.env().spawn().spawn("waiter", move || async move {
@@ -471,7 +505,7 @@ impl User {
         if self.run.plan.remote.is_none() || !remote::waits(&mut self.stream) {
             return;
         }
-        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        let epoch = Epoch(lock(&self.run.oracle).ceiling());
         let (stored, run) = (self.engine.remote_durable(epoch), Arc::clone(&self.run));
         let opened = lock(&run.oracle).opened;
         let spawned = self.engine.env().spawn().spawn("remote-waiter", move || async move {
@@ -493,7 +527,7 @@ impl User {
         if self.run.plan.remote.is_none() {
             return;
         }
-        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        let epoch = Epoch(lock(&self.run.oracle).ceiling());
         for _ in 0..STORE_TRIES_MAX {
             match self.engine.remote_durable(epoch).await {
                 Ok(()) => return lock(&self.run.oracle).acknowledge_remote(epoch.0),
@@ -501,6 +535,28 @@ impl User {
             }
         }
         panic!("I11: epoch {epoch} does not get into the store");
+    }
+
+    /// Without faults everything is published (I11).
+    pub(crate) async fn publish_everything(&mut self) {
+        if self.sinks.is_none() {
+            return;
+        }
+        let epoch = Epoch(lock(&self.run.oracle).ceiling());
+        for _ in 0..STORE_TRIES_MAX {
+            match self.engine.published(epoch).await {
+                Ok(()) => {
+                    assert!(self.engine.published_epoch() >= epoch);
+                    let behind = self.engine.in_doubt().into_iter().find(|left| left.epoch <= epoch);
+                    return assert!(
+                        behind.is_none_or(|left| left.standing == Standing::Lost),
+                        "I9: in doubt"
+                    );
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "I11: without faults: {error}"),
+            }
+        }
+        panic!("I11: epoch {epoch} is not published");
     }
 
     fn checkpoint_in_background(&mut self) {
@@ -518,7 +574,7 @@ impl User {
     /// Ends an epoch everywhere and waits for it, in vain if the engine fails.
     pub(crate) async fn commit(&mut self) -> Result<(), Stop> {
         self.end_all().await?;
-        let epoch = highwater::Epoch(lock(&self.run.oracle).ceiling());
+        let epoch = Epoch(lock(&self.run.oracle).ceiling());
         for _ in 0..TRIES_MAX {
             if self.tuning.inline {
                 self.engine.drive().await;

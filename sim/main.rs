@@ -62,6 +62,7 @@ mod seeds;
 mod settings;
 mod shape;
 mod shrink;
+mod sink;
 mod step;
 mod store;
 mod story;
@@ -98,6 +99,7 @@ const SUITES: &[&[Test]] = &[
     scenario::zombies::TESTS,
     settings::TESTS,
     shrink::TESTS,
+    sink::TESTS,
     text::TESTS,
     usage::TESTS,
 ];
@@ -130,6 +132,13 @@ const MUST_HIT: &[&str] = &[
     "engine: epoch closed",
     "engine: segment not prepared",
     "engine: space for the log",
+    "sink: aborted",
+    "sink: commit failed",
+    "sink: decided",
+    "sink: found decided",
+    "sink: found in doubt",
+    "sink: pre-commit failed",
+    "sink: published",
     "wal: carry",
     "wal: coalesce",
     "wal: log poisoned",
@@ -160,6 +169,11 @@ const REMOTE_MUST_HIT: &[&str] = &[
     "offsite: restored",
     "offsite: upload failed",
     "remote: request given up",
+    "sink: aborted",
+    "sink: decided",
+    "sink: found decided",
+    "sink: found in doubt",
+    "sink: published",
 ];
 
 fn main() -> ExitCode {

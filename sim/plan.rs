@@ -16,6 +16,7 @@ use crate::host::Schedule;
 use crate::profile::Profile;
 use crate::remote::RemotePlan;
 use crate::shape::{DIRECTORY, Shape, Tuning};
+use crate::sink::SinkPlan;
 use crate::step::{Moment, Op, Step, in_words};
 use crate::without;
 
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) damage: Option<DamagePlan>,
     /// The object store, if there is one.
     pub(crate) remote: Option<RemotePlan>,
+    /// The sinks, if there are any.
+    pub(crate) sinks: Option<SinkPlan>,
 }
 
 /// What the workload does, and how often.
@@ -169,6 +172,8 @@ impl Plan {
         plan.profile = Profile::Damage;
         plan.disk.lying = stream.chance(0.5);
         plan.faults = damage::faults(&mut stream, plan.faults);
+        // What a sink shows of a database that went back is that sink's affair.
+        plan.sinks = None;
         plan.damage = Some(DamagePlan::draw(&mut stream, plan.lives.iter().map(|life| life.number)));
         plan
     }
@@ -179,6 +184,7 @@ impl Plan {
         plan.profile = Profile::Remote;
         let lives = plan.lives.iter().map(|life| life.number);
         plan.remote = Some(RemotePlan::draw(Streams::new(seed), lives));
+        plan.sinks = SinkPlan::draw(Streams::new(seed), false);
         plan
     }
 
@@ -213,6 +219,7 @@ impl Plan {
             last_steps,
             damage: None,
             remote: None,
+            sinks: SinkPlan::draw(streams, true),
         }
     }
 
@@ -232,6 +239,7 @@ impl Plan {
             last_steps: Vec::new(),
             damage: (profile == Profile::Damage).then(DamagePlan::plain),
             remote: (profile == Profile::Remote).then(RemotePlan::plain),
+            sinks: None,
         }
     }
 
@@ -401,6 +409,9 @@ impl fmt::Display for Plan {
             writeln!(f, "life {}: {life}", life.number)?;
         }
         write!(f, "last life: {}\n        {}", self.last, in_words(&self.last_steps))?;
+        if let Some(sinks) = &self.sinks {
+            write!(f, "\n{sinks}")?;
+        }
         if let Some(remote) = &self.remote {
             write!(f, "\n{remote}")?;
         }

@@ -81,6 +81,7 @@ impl Machine {
         }
         *lock(&run.disk) = Some(disk.clone());
         *lock(&run.store) = plan.remote.as_ref().map(|remote| remote.store(run));
+        *lock(&run.outlet) = plan.sinks.as_ref().map(|sinks| sinks.outlet(run));
         let clock = SimClock::new(executor).with_faults(plan.clock, streams.stream("clock"));
         let process = host.process("engine");
         let env = SimEnv::new("engine", process.executor(), disk.vfs(), &streams)
@@ -164,6 +165,9 @@ impl Machine {
         self.clock.stop_faults();
         if let Some(store) = &*lock(&self.run.store) {
             store.stop_faults();
+        }
+        if let Some(outlet) = &*lock(&self.run.outlet) {
+            outlet.stop_faults();
         }
         // Half of the last lives find a page cache.
         let number_of_lives = self.run.plan.lives.len();

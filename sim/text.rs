@@ -24,6 +24,7 @@ use crate::plan::{Ending, Fate, LifePlan, Load, Next, Plan, Trigger};
 use crate::profile::Profile;
 use crate::remote::RemotePlan;
 use crate::shape::{Shape, Tuning};
+use crate::sink::SinkPlan;
 use crate::step::{Moment, Step, number};
 
 /// A plan as it is written. See [`Plan`] for what the fields are.
@@ -48,6 +49,8 @@ struct PlanText {
     damage: Option<DamagePlan>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     remote: Option<RemotePlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sinks: Option<SinkPlan>,
 }
 
 /// A life as it is written. See [`LifePlan`].
@@ -302,6 +305,7 @@ fn full(plan: &Plan) -> PlanText {
         lives: plan.lives.iter().map(life).collect(),
         damage: plan.damage.clone(),
         remote: plan.remote.clone(),
+        sinks: plan.sinks.clone(),
     }
 }
 
@@ -350,6 +354,7 @@ pub(crate) fn plan(profile: Profile, seed: u64, mut table: Table) -> Result<Plan
         last_steps: text.last_steps,
         damage: text.damage,
         remote: text.remote,
+        sinks: text.sinks,
     })
 }
 

@@ -15,6 +15,7 @@ use crate::explain::record;
 use crate::oracle::Oracle;
 use crate::plan::{Plan, Trigger};
 use crate::shape::Tuning;
+use crate::sink::{Outlet, Sinks};
 use crate::step::Moment;
 
 /// The environment of the simulated processes.
@@ -103,6 +104,8 @@ pub(crate) struct Run {
     pub(crate) disk: Mutex<Option<SimDisk>>,
     /// The object store, if the plan has one.
     pub(crate) store: Mutex<Option<SimStore>>,
+    /// The external system that takes rows, if the plan has one.
+    pub(crate) outlet: Mutex<Option<Outlet>>,
     /// Earlier images of the disk, of which parts may come back.
     pub(crate) images: Mutex<Images>,
     /// What verifications found.
@@ -143,6 +146,7 @@ impl Run {
             step: Mutex::new("before the first life".to_owned()),
             disk: Mutex::default(),
             store: Mutex::default(),
+            outlet: Mutex::default(),
             images: Mutex::default(),
             audits: Mutex::default(),
             news: Mutex::default(),
@@ -152,9 +156,18 @@ impl Run {
         })
     }
 
-    /// The options of a life whose tasks run on `executor`.
-    pub(crate) fn options(&self, tuning: &Tuning, executor: &Arc<dyn Executor>) -> Options {
+    /// The options of a life with these sinks, whose tasks run on `executor`.
+    pub(crate) fn options(
+        &self,
+        tuning: &Tuning,
+        executor: &Arc<dyn Executor>,
+        sinks: Option<&Sinks>,
+    ) -> Options {
         let options = tuning.options(&self.plan.shape);
+        let options = match sinks {
+            Some(sinks) => sinks.option(options),
+            None => options,
+        };
         match (&self.plan.remote, &*lock(&self.store)) {
             (Some(plan), Some(store)) => options.remote(plan.option(store, Arc::clone(executor))),
             _ => options,

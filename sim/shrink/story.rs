@@ -38,6 +38,10 @@ type Plainer = fn(&mut Plan);
 
 /// Changes of settings, the greater ones first.
 const PLAINER: &[Plainer] = &[
+    |plan| plan.sinks = None,
+    |plan| plan.sinks.iter_mut().for_each(|sinks| sinks.rates.clear()),
+    |plan| plan.sinks.iter_mut().for_each(|sinks| sinks.latency_ms = (0, 0)),
+    |plan| plan.sinks.iter_mut().for_each(|sinks| sinks.files &= !sinks.external),
     |plan| plan.shape = Shape { write_unit: plan.shape.write_unit, ..Shape::plain() },
     |plan| plan.shape.cores = 1,
     |plan| plan.shape.cores = 2,

@@ -102,8 +102,13 @@ impl CoreHandle {
         // From the first call on a sink may have drawn the line: what comes now is the next epoch's.
         self.log.freeze();
         while self.handles.len() < ledger.len() {
-            let handle = ledger.pre_commit(self.handles.len(), part).await?;
-            self.handles.push(handle);
+            let handle = ledger.pre_commit(self.handles.len(), part).await;
+            if let Err(fenced) = &handle
+                && fenced.kind() == ErrorKind::Fenced
+            {
+                self.shared.fail(fenced);
+            }
+            self.handles.push(handle?);
         }
         Ok(())
     }

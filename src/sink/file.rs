@@ -161,20 +161,17 @@ impl<E: Env> FileSink<E> {
 
     /// Makes the folder of `life`, durably.
     async fn make_folder(&self, life: &SinkLife) -> io::Result<PathBuf> {
-        let (vfs, dir) = (self.vfs()?, &self.inner.dir);
-        let folder = dir.join(folder_of(life));
-        let nonce = || self.inner.env.entropy().nonce();
-        for (path, only) in [(dir, Some(folder_of(life))), (&folder, None)] {
-            match retry(|| vfs.create_dir(path)).await {
-                Ok(()) => continue,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-            // Nothing is in it that was ever published: the sync of its name may have failed.
-            let entries = retry(|| vfs.list(path)).await?;
-            if entries.iter().all(|entry| only.as_ref() == Some(&entry.name)) {
-                renew_dir(&vfs, path, nonce()).await?;
-            }
+        let (vfs, dir, name) = (self.vfs()?, &self.inner.dir, folder_of(life));
+        let folder = dir.join(&name);
+        let is_used = match retry(|| vfs.list(&folder)).await {
+            Ok(entries) => !entries.is_empty(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        // What is in it was put there after its name was durable. Before, a sync of the name may have failed (F3).
+        if !is_used {
+            self.make_again(dir, |entry| *entry == name).await?;
+            self.make_again(&folder, |_| false).await?;
         }
         retry(|| vfs.sync_dir(dir)).await?;
         match dir.parent() {
@@ -183,6 +180,20 @@ impl<E: Env> FileSink<E> {
             None => {}
         }
         Ok(folder)
+    }
+
+    /// Makes the directory `path`, or its name anew if it is there and holds nothing but what is `unused`.
+    async fn make_again(&self, path: &Path, unused: impl Fn(&String) -> bool) -> io::Result<()> {
+        let vfs = self.vfs()?;
+        match retry(|| vfs.create_dir(path)).await {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+        let entries = retry(|| vfs.list(path)).await?;
+        if entries.iter().all(|entry| unused(&entry.name)) {
+            renew_dir(&vfs, path, self.inner.env.entropy().nonce()).await?;
+        }
+        Ok(())
     }
 
     /// Writes a file, durably but for its name, in the place of whatever has the name.

@@ -25,7 +25,8 @@
 //! K5. `commit` says [`Commit::Lost`] only if the transaction was neither committed nor will ever be: not when nobody
 //!     answers.
 //! K6. `recover` ends the lives before: rows that they had not pre-committed are gone, and a `pre_commit` of theirs that is
-//!     still under way should fail. (Where it cannot be stopped, it stays in doubt and is seen by nobody.)
+//!     still under way, or comes later, should fail as [`SinkErrorKind::Fenced`]. (Where it cannot be stopped, it stays in doubt and
+//!     is seen by nobody.)
 //! K7. Every call returns, if only with [`SinkErrorKind::Unknown`].
 //!
 //! [`FileSink`] writes files. docs/sinks.md tells more.
@@ -124,6 +125,8 @@ pub enum SinkErrorKind {
     Unavailable,
     /// Done or not done, now or later: the reply was lost.
     Unknown,
+    /// Not done: a later life of the database has begun there.
+    Fenced,
     /// Not done, and trying again does not help: rows that it does not take, no permission, a bad setting.
     Refused,
 }
@@ -198,6 +201,14 @@ pub(crate) struct Named {
     pub(crate) sink: Arc<dyn Erased>,
 }
 
+impl SinkLife {
+    /// A first life of one core, for tests of sinks; the fields can be set. Databases make their own.
+    pub fn new(name: impl Into<String>, database: DatabaseId, timeline: TimelineId) -> Self {
+        let (token, cores, epoch) = (FencingToken(1), 1, Epoch(0));
+        Self { name: name.into(), database, timeline, token, cores, epoch }
+    }
+}
+
 impl SinkError {
     /// An error of `kind`; `message` says what the external system said.
     pub fn new(kind: SinkErrorKind, message: impl Into<String>) -> Self {
@@ -209,10 +220,11 @@ impl SinkError {
         self.kind
     }
 
-    /// The same as an error of this crate: `Invalid` for what is refused, else `unless`.
+    /// The same as an error of this crate: `Invalid` for what is refused, `Fenced` for a life that is over, else `unless`.
     pub(crate) fn of(&self, doing: &str, sink: &str, unless: ErrorKind) -> Error {
         let kind = match self.kind {
             SinkErrorKind::Refused => ErrorKind::Invalid,
+            SinkErrorKind::Fenced => ErrorKind::Fenced,
             SinkErrorKind::Unavailable | SinkErrorKind::Unknown => unless,
         };
         Error::new(kind, format!("{doing} the sink `{sink}`: {self}"))

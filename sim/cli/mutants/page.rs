@@ -19,7 +19,7 @@ Written by `cargo sim mutants`. Each bug is a patch of at most ten lines in `sim
 and built at opt-level 1; the harness runs against it from {runs} first seeds on {cores} processors until the first failure, with at most
 {states} crash states (fan-outs) or {seeds} seeds (stories) a try. {count} bugs, {run} of them run, {survivors} survivors.
 
-*Killed by*: the profile that found it: `log`, `engine` crash fan-out; `forward`, `remote` stories, these with an object store; `store` scenarios around one; `flips`, `damage` damage at
+*Killed by*: the profile that found it: `log`, `engine` crash fan-out; `forward`, `remote` stories, these with an object store; `store` scenarios around one; `sink` scenarios around sinks; `flips`, `damage` damage at
 rest; `state` many keys. *Seeds* and *seconds*: the median until the first failure; the first three count seeds.
 *Shrunk to*: the lines that `cargo sim shrink` leaves of the first seed that found it, and how long that took. Before, it
 was replayed and failed twice in the same way; afterwards its page was written (`cargo sim explain --html`).

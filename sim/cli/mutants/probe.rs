@@ -11,7 +11,7 @@ use super::super::{Exit, seed};
 use crate::host::Scheduler;
 use crate::job::{self, Job};
 use crate::profile::Profile;
-use crate::{Test, flips, many, scenario, store};
+use crate::{Test, flips, many, scenario, sink, store};
 
 /// What may kill a planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -36,6 +36,8 @@ pub(crate) enum Killer {
     Rescale,
     /// Scenarios of the same.
     Cores,
+    /// Scenarios around sinks.
+    Sink,
 }
 
 impl Killer {
@@ -52,7 +54,7 @@ impl Killer {
             Self::Forward => Some(Profile::Forward),
             Self::Remote => Some(Profile::Remote),
             Self::Rescale => Some(Profile::FanOutRescale),
-            Self::Flips | Self::Damage | Self::State | Self::Store | Self::Cores => None,
+            Self::Flips | Self::Damage | Self::State | Self::Store | Self::Cores | Self::Sink => None,
         }
     }
 
@@ -63,6 +65,7 @@ impl Killer {
             Self::State => many::TESTS.to_vec(),
             Self::Store => store::SUITES.concat(),
             Self::Cores => scenario::rescale::TESTS.to_vec(),
+            Self::Sink => sink::TESTS.to_vec(),
             Self::Log | Self::Engine | Self::Forward | Self::Remote | Self::Rescale => Vec::new(),
         }
     }

@@ -170,7 +170,10 @@ impl<E: Env> Opening<'_, E> {
             tries += 1;
             match call().await {
                 Ok(value) => return Ok(value),
-                Err(error) if error.kind() == SinkErrorKind::Refused || tries == TRIES_MAX => {
+                Err(error)
+                    if matches!(error.kind(), SinkErrorKind::Refused | SinkErrorKind::Fenced)
+                        || tries == TRIES_MAX =>
+                {
                     return Err(error.of(doing, &self.named.name, ErrorKind::Failed));
                 }
                 Err(error) => {

@@ -1,0 +1,584 @@
+//! What other systems got wrong with two-phase commit, each as one sentence.
+
+#![expect(clippy::unwrap_used, reason = "a scenario says what it expects")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use highwater::env::Tick;
+use highwater::remote::Remote;
+use highwater::sim::{
+    Damage, Executor, FaultClass, FaultPlan, Handle, Hardware, Machine, SimEnv, SimStore, SimVfs, Simulator,
+    StoreFaults, Streams, Trace,
+};
+use highwater::sink::{FileSink, LostPolicy, Part, Prepared};
+use highwater::{
+    CoreId, Engine, Epoch, EpochMark, Error, ErrorKind, FencingToken, Offset, Opened, Options, Standing,
+};
+
+use super::outlet::{Manners, Outlet, OutletSink, SinkFault};
+use crate::Test;
+
+/// See [`Test`].
+pub(super) const TESTS: &[Test] = tests![
+    rows_are_seen_once_wherever_a_process_is_stopped,
+    rows_are_seen_once_wherever_the_power_is_cut,
+    files_are_seen_once_on_a_disk_that_fails,
+    an_empty_epoch_is_decided_like_any_other,
+    a_commit_whose_reply_is_lost_is_made_again,
+    a_silent_sink_holds_up_its_own_epochs_only,
+    a_transaction_that_expires_is_lost_and_says_so,
+    a_transaction_that_nobody_knows_is_left_alone,
+    a_barrier_that_reached_half_of_the_cores_publishes_nothing,
+    a_rotten_checkpoint_takes_no_decision_back,
+    with_a_store_its_manifest_decides,
+    a_writer_fenced_in_the_middle_of_a_commit_publishes_nothing_twice,
+    a_deposed_writer_leaves_nothing_in_doubt,
+];
+
+type World = SimEnv<SimVfs>;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const CORES: u16 = 2;
+
+/// Machines around one outlet, and perhaps one object store.
+struct Rig {
+    sim: Handle,
+    outlet: Outlet,
+    store: SimStore,
+    seed: u64,
+    machines: u64,
+}
+
+/// The sinks of one open.
+struct Writers {
+    outlet: OutletSink,
+    files: FileSink<World>,
+}
+
+fn story<Fut: Future<Output = ()> + 'static>(seed: u64, story: impl FnOnce(Rig) -> Fut + 'static) {
+    let run = Simulator::new(seed).time_max(Duration::from_secs(24 * 3600)).run(async move |sim| {
+        let manners =
+            Manners { latency_ms: (0, 3), late_max: SECOND * 60, in_doubt_max: 1_000, ..Manners::default() };
+        let outlet = Outlet::new(Streams::new(seed), manners, Trace::new());
+        let store = SimStore::new(&Streams::new(seed).fork("store"), StoreFaults::none(), Trace::new());
+        story(Rig { sim, outlet, store, seed, machines: 0 }).await;
+    });
+    run.unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
+}
+
+impl Rig {
+    fn machine(&mut self) -> Machine {
+        self.machine_with(Hardware::default())
+    }
+
+    fn machine_with(&mut self, hardware: Hardware) -> Machine {
+        self.machines += 1;
+        Machine::new(&self.sim, self.seed * 1_000 + self.machines, hardware)
+    }
+
+    fn options(&self, machine: &Machine) -> (Options, Writers) {
+        options(&self.outlet, machine.env(), Arc::new(machine.process().clone()))
+    }
+
+    async fn open(&self, machine: &Machine) -> Result<User, Error> {
+        let (options, writers) = self.options(machine);
+        open(machine.env(), options, writers).await
+    }
+
+    /// The same, with an object store. Files would be lost with the machine.
+    async fn open_remote(&self, machine: &Machine) -> Result<User, Error> {
+        let executor: Arc<dyn Executor> = Arc::new(machine.process().clone());
+        let remote = Remote::new(self.store.client("engine", Arc::clone(&executor))).part_bytes(1_000);
+        let writers = Writers {
+            outlet: self.outlet.client("engine", executor),
+            files: FileSink::in_env(machine.env(), "unused"),
+        };
+        let options = plain_options().remote(remote).sink("outlet", writers.outlet.clone());
+        open(machine.env(), options, writers).await
+    }
+
+    /// Every row that the outlet shows, per core: 1, 2, 3 …
+    fn assert_dense(&self) -> [u64; CORES as usize] {
+        [0, 1].map(|core| {
+            let (rows, forgotten) = self.outlet.rows(CoreId(core));
+            super::dense("outlet", usize::from(core), &rows, &forgotten);
+            rows.last().copied().unwrap_or(0)
+        })
+    }
+}
+
+fn plain_options() -> Options {
+    Options::new("db")
+        .cores(CORES)
+        .segment_bytes(64 << 10)
+        .batch_bytes(4 << 10)
+        .write_unit_bytes(512)
+        .checkpoint_interval(None)
+}
+
+fn options(outlet: &Outlet, env: World, executor: Arc<dyn Executor>) -> (Options, Writers) {
+    let writers = Writers { outlet: outlet.client("engine", executor), files: FileSink::in_env(env, "out") };
+    let options = plain_options().sink("outlet", writers.outlet.clone()).sink("files", writers.files.clone());
+    (options, writers)
+}
+
+/// An open database, with what its cores have written.
+struct User {
+    opened: Opened<World>,
+    writers: Writers,
+    rows: [u64; CORES as usize],
+}
+
+async fn open(env: World, options: Options, writers: Writers) -> Result<User, Error> {
+    let opened = Engine::open_in(env, options).await?;
+    let rows = [0, 1].map(|core| match opened.report.offsets.get(&(CoreId(core), "rows".to_owned())) {
+        Some(Offset::Number(rows)) => *rows,
+        _ => 0,
+    });
+    Ok(User { opened, writers, rows })
+}
+
+impl User {
+    /// Every core writes `count` rows and ends its epoch.
+    async fn round(&mut self, count: u64) -> Result<Epoch, Error> {
+        let mut epoch = Epoch(0);
+        for core in 0..usize::from(CORES) {
+            epoch = self.end(core, count).await?;
+        }
+        Ok(epoch)
+    }
+
+    async fn end(&mut self, core: usize, count: u64) -> Result<Epoch, Error> {
+        let handle = &mut self.opened.cores[core];
+        for _ in 0..count {
+            self.rows[core] += 1;
+            self.writers.outlet.write(handle.id(), self.rows[core]);
+            self.writers.files.write(handle.id(), &self.rows[core].to_le_bytes());
+        }
+        let mark = EpochMark::new().offset("rows", self.rows[core]);
+        loop {
+            match handle.end_epoch(mark.clone()).await {
+                Err(error) if error.kind() == ErrorKind::Busy => handle.ready().await?,
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn published(&self, epoch: Epoch) -> Result<(), Error> {
+        loop {
+            match self.opened.engine.published(epoch).await {
+                Err(error) if error.kind() == ErrorKind::Busy => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn standings(&self) -> BTreeSet<(u64, Standing)> {
+        self.opened.engine.in_doubt().iter().map(|one| (one.epoch.0, one.standing)).collect()
+    }
+}
+
+/// Works until it is stopped: epochs with and without rows, and a checkpoint now and then.
+async fn work(outlet: Outlet, env: World, executor: Arc<dyn Executor>) {
+    let (options, writers) = options(&outlet, env.clone(), executor);
+    let Ok(mut user) = open(env, options, writers).await else { return };
+    for number in 0.. {
+        let Ok(epoch) = user.round(number % 3).await else { return };
+        if number % 3 == 2 && user.published(epoch).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn stopped_anywhere(power: bool) {
+    for seed in 0..3 {
+        story(seed, async move |mut rig| {
+            rig.outlet.set(SinkFault::ReplyLost, 0.1);
+            rig.outlet.set(SinkFault::Late, 0.05);
+            let mut machine = rig.machine();
+            for life in 0..120 {
+                let calls = 10 + 13 * life;
+                let (outlet, executor) = (rig.outlet.clone(), Arc::new(machine.process().clone()));
+                machine.spawn("user", move |env| work(outlet, env, executor));
+                machine.run_until_call(calls, SECOND * 100).await;
+                if power {
+                    machine.cut_power();
+                } else {
+                    machine.crash_process();
+                }
+                rig.assert_dense();
+            }
+            rig.outlet.stop_faults();
+            let mut user = rig.open(&machine).await.unwrap();
+            let epoch = user.round(1).await.unwrap();
+            user.published(epoch).await.unwrap();
+            assert_eq!(rig.assert_dense(), user.rows, "nothing is missing");
+            assert!(
+                user.rows[0] > 10,
+                "only {} rows: the lives were too short to prove anything",
+                user.rows[0]
+            );
+            assert_eq!(file_rows(&user).await, user.rows.map(|last| (1..=last).collect::<Vec<_>>()));
+            assert_eq!(rig.outlet.prepared(), []);
+        });
+    }
+}
+
+/// What the files show of each core.
+async fn file_rows(user: &User) -> [Vec<u64>; CORES as usize] {
+    let disk = user.opened.engine.env();
+    let sink = &user.writers.files;
+    let mut rows = [Vec::new(), Vec::new()];
+    for file in sink.published().await.unwrap() {
+        let content = read(disk, &file.path).await;
+        rows[file.part.core.index()]
+            .extend(content.as_chunks::<8>().0.iter().map(|row| u64::from_le_bytes(*row)));
+    }
+    rows
+}
+
+async fn read(env: &World, path: &std::path::Path) -> Vec<u8> {
+    use highwater::env::Env;
+    use highwater::vfs::{File, OpenMode, Vfs};
+    let file = env.vfs().unwrap().open(path, OpenMode::Read).await.unwrap();
+    let mut content = Vec::new();
+    loop {
+        let (bytes, count) =
+            file.read_at(content.len() as u64, bytes::BytesMut::zeroed(4_096)).await.unwrap();
+        if count == 0 {
+            return content;
+        }
+        content.extend_from_slice(&bytes[..count]);
+    }
+}
+
+/// S5: a kill between any two calls of the protocol.
+fn rows_are_seen_once_wherever_a_process_is_stopped() {
+    stopped_anywhere(false);
+}
+
+/// S5, and what was not synced is kept or lost.
+fn rows_are_seen_once_wherever_the_power_is_cut() {
+    stopped_anywhere(true);
+}
+
+/// S3, S4, S14 for files: syncs fail and lose names, the disk is full for a while, and the power goes.
+fn files_are_seen_once_on_a_disk_that_fails() {
+    for seed in 0..20 {
+        story(100 + seed, async move |mut rig| {
+            let faults = [
+                FaultClass::SyncErrorOnce,
+                FaultClass::DirSyncError,
+                FaultClass::Full,
+                FaultClass::WriteError,
+            ];
+            let mut plan = faults.into_iter().fold(FaultPlan::none(), |plan, fault| plan.with(fault, 0.02));
+            plan.focus = Some("out".into());
+            let mut machine = rig.machine_with(Hardware { faults: plan, ..Hardware::default() });
+            for calls in 0..30 {
+                let (outlet, executor) = (rig.outlet.clone(), Arc::new(machine.process().clone()));
+                machine.spawn("user", move |env| work(outlet, env, executor));
+                machine.run_until_call(100 + 37 * calls, SECOND * 100).await;
+                if calls % 3 == 0 { machine.crash_process() } else { machine.cut_power() }
+            }
+            machine.stop_faults();
+            let mut user = rig.open(&machine).await.unwrap();
+            let epoch = user.round(1).await.unwrap();
+            user.published(epoch).await.unwrap();
+            assert_eq!(file_rows(&user).await, user.rows.map(|last| (1..=last).collect::<Vec<_>>()));
+        });
+    }
+}
+
+/// S11: an epoch without rows has an entry and no transaction, and decides those before it.
+fn an_empty_epoch_is_decided_like_any_other() {
+    story(200, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        for _ in 0..2 {
+            let epoch = user.round(0).await.unwrap();
+            user.published(epoch).await.unwrap();
+            assert_eq!((user.opened.engine.published_epoch(), user.standings()), (epoch, BTreeSet::new()));
+            // A core with rows, and one without.
+            user.end(0, 2).await.unwrap();
+            let epoch = user.end(1, 0).await.unwrap();
+            user.opened.engine.durable(epoch).await.unwrap();
+            machine.crash_process();
+            user = rig.open(&machine).await.unwrap();
+            rig.sim.sleep(SECOND).await;
+            assert_eq!(user.standings(), BTreeSet::from([(epoch.0, Standing::InDoubt)]));
+        }
+        let epoch = user.round(0).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [4, 0]);
+    });
+}
+
+/// S12: the commit took effect, and nobody said so.
+fn a_commit_whose_reply_is_lost_is_made_again() {
+    story(201, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(2).await.unwrap();
+        rig.outlet.set(SinkFault::ReplyLost, 1.0);
+        let busy = user.opened.engine.published(epoch).await.expect_err("no reply ever comes");
+        assert_eq!(busy.kind(), ErrorKind::Busy, "{busy}");
+        assert_eq!(rig.assert_dense(), [2, 0], "the first of them took effect");
+        assert!(user.standings().contains(&(epoch.0, Standing::Decided)), "unknown is not done");
+        machine.cut_power();
+        rig.outlet.stop_faults();
+        let user = rig.open(&machine).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [2, 2]);
+    });
+}
+
+/// An outage of the sink: the state goes on being durable, epochs end up to the bound, and then it all catches up.
+fn a_silent_sink_holds_up_its_own_epochs_only() {
+    story(202, async |mut rig| {
+        let machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        let clock: Arc<dyn Executor> = Arc::new(machine.process().clone());
+        rig.outlet.silence(Tick(clock.now().0 + 60_000_000_000));
+        user.writers.outlet.write(CoreId(0), 2);
+        let busy = user.opened.cores[0].end_epoch(EpochMark::new().offset("rows", 2_u64)).await.unwrap_err();
+        assert_eq!(busy.kind(), ErrorKind::Busy, "{busy}");
+        assert!(user.opened.cores[0].is_ending());
+        user.rows = [2, 1];
+        let epoch = user.end(0, 0).await.unwrap();
+        assert!(clock.now().0 > 60_000_000_000, "it waited");
+        user.end(1, 1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [2, 2]);
+    });
+}
+
+/// S12: the transaction is gone. The third outcome is typed, and stays until somebody decides.
+fn a_transaction_that_expires_is_lost_and_says_so() {
+    story(203, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(1).await.unwrap();
+        user.opened.engine.durable(epoch).await.unwrap();
+        rig.outlet.expire();
+        for _ in 0..2 {
+            let lost = user.published(epoch).await.expect_err("it is lost");
+            assert_eq!(lost.kind(), ErrorKind::Lost, "{lost}");
+            assert_eq!(user.opened.engine.check().unwrap_err().kind(), ErrorKind::Lost);
+            machine.crash_process();
+            user = rig.open(&machine).await.unwrap();
+        }
+        machine.crash_process();
+        let (options, writers) = rig.options(&machine);
+        let mut user = open(machine.env(), options.on_lost(LostPolicy::Accept), writers).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(user.standings(), BTreeSet::from([(epoch.0, Standing::Lost)]));
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [2, 2], "what was forgotten is not there, and everything else is");
+        machine.cut_power();
+        let user = rig.open(&machine).await.unwrap();
+        assert!(user.standings().contains(&(1, Standing::Lost)), "the manifest keeps the record");
+    });
+}
+
+/// S12: a handle that no log and no manifest knows, of an epoch long closed, is neither committed nor aborted.
+fn a_transaction_that_nobody_knows_is_left_alone() {
+    story(204, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        let strange = |token: u64, epoch: u64| Prepared {
+            token: FencingToken(token),
+            part: Part { epoch: Epoch(epoch), core: CoreId(1) },
+            handle: format!("strange/{token}/{epoch}").into_bytes(),
+        };
+        rig.outlet.plant(strange(1, 1));
+        rig.outlet.plant(strange(1, 2));
+        rig.outlet.plant(strange(9, 2));
+        machine.crash_process();
+        let mut user = rig.open(&machine).await.unwrap();
+        rig.sim.sleep(SECOND).await;
+        let unclaimed = BTreeSet::from([(1, Standing::Unclaimed), (2, Standing::Unclaimed)]);
+        assert_eq!(user.standings(), unclaimed);
+        assert_eq!(
+            rig.outlet.prepared(),
+            [strange(1, 1), strange(9, 2)],
+            "the one that could never close is aborted"
+        );
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [2, 2]);
+        assert_eq!(user.standings(), unclaimed);
+    });
+}
+
+/// S22: one core has ended the epoch, with its handle in its log, and the other has not.
+fn a_barrier_that_reached_half_of_the_cores_publishes_nothing() {
+    story(205, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        for _ in 0..3 {
+            user.end(0, 5).await.unwrap();
+            rig.sim.sleep(SECOND).await;
+            assert_eq!(rig.outlet.prepared().len(), 1);
+            machine.crash_process();
+            user = rig.open(&machine).await.unwrap();
+            assert_eq!(rig.outlet.prepared(), [], "aborted");
+            assert_eq!(user.rows, [1, 1], "its rows come again");
+        }
+        let epoch = user.round(5).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [6, 6]);
+    });
+}
+
+/// R6: a checkpoint whose files are damaged costs time. What its manifest decided stays decided.
+fn a_rotten_checkpoint_takes_no_decision_back() {
+    story(206, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        for number in 0..40_u64 {
+            let key = number.to_le_bytes();
+            let core = user.opened.engine.core_of(&key).index();
+            user.opened.cores[core].put(&key, &[7; 100]).unwrap();
+        }
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        for number in 0..40_u64 {
+            let key = number.to_le_bytes();
+            let core = user.opened.engine.core_of(&key).index();
+            user.opened.cores[core].put(&key, &[8; 100]).unwrap();
+        }
+        let epoch = user.round(1).await.unwrap();
+        user.opened.engine.checkpoint_async().await.unwrap();
+        user.published(epoch).await.unwrap();
+        let disk = machine.disk().disk();
+        let newest =
+            disk.tree().into_iter().filter(|(path, _)| path.starts_with("db/f")).map(|(path, _)| path);
+        machine.crash_process();
+        for path in newest.filter(|path| path.extension().is_some_and(|end| end == "delta")) {
+            machine.disk().damage(&path, &Damage::BitRot { offset: 200, mask: 1 }).unwrap();
+        }
+        for _ in 0..3 {
+            let user = rig.open(&machine).await.unwrap();
+            assert!(!user.opened.report.skipped.is_empty() || user.opened.report.checkpoint_epoch < epoch);
+            rig.sim.sleep(SECOND).await;
+            assert_eq!(user.opened.engine.published_epoch(), epoch, "decided and published, as before");
+            machine.crash_process();
+        }
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [3, 3]);
+    });
+}
+
+/// The decision is the manifest that a successor will begin from: while the store is away nothing is published.
+fn with_a_store_its_manifest_decides() {
+    story(207, async |mut rig| {
+        let mut first = rig.machine();
+        let mut user = rig.open_remote(&first).await.unwrap();
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        rig.store.unplug(Tick(u64::MAX));
+        let epoch = user.round(1).await.unwrap();
+        user.opened.engine.durable(epoch).await.unwrap();
+        let info = user.opened.engine.checkpoint_async().await.unwrap();
+        assert_eq!(info.epoch, epoch, "the directory has it");
+        rig.sim.sleep(SECOND * 100).await;
+        assert_eq!(user.standings(), BTreeSet::from([(epoch.0, Standing::InDoubt)]));
+        assert_eq!(rig.assert_dense(), [1, 1]);
+        // The machine is lost: its successor knows nothing of the epoch, and writes the rows anew.
+        first.cut_power();
+        rig.store.unplug(Tick(0));
+        let second = rig.machine();
+        let mut user = rig.open_remote(&second).await.unwrap();
+        assert_eq!((user.opened.report.epoch.0, user.rows), (epoch.0 - 1, [1, 1]));
+        assert_eq!(rig.outlet.prepared(), [], "aborted");
+        let epoch = user.round(2).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [3, 3]);
+    });
+}
+
+/// S20: the decision has landed, the commit is under way, and the writer is deposed. Both commit, and once is all.
+fn a_writer_fenced_in_the_middle_of_a_commit_publishes_nothing_twice() {
+    for seed in 0..20 {
+        story(300 + seed, async |mut rig| {
+            let first = rig.machine();
+            let mut old = rig.open_remote(&first).await.unwrap();
+            let epoch = old.round(3).await.unwrap();
+            rig.outlet.set(SinkFault::Late, 0.5);
+            let _ = old.opened.engine.remote_durable(epoch).await;
+            first.process().pause();
+            let second = rig.machine();
+            let mut new = loop {
+                match rig.open_remote(&second).await {
+                    Ok(user) => break user,
+                    Err(error) => {
+                        assert!(matches!(error.kind(), ErrorKind::Failed | ErrorKind::Busy), "{error}");
+                    }
+                }
+            };
+            first.process().resume();
+            let next = new.round(2).await.unwrap();
+            new.published(next).await.unwrap();
+            let fenced = old.round(4).await.expect_err("it is deposed, and the outlet knows");
+            assert_eq!(fenced.kind(), ErrorKind::Fenced, "{fenced}");
+            rig.sim.sleep(SECOND * 100).await;
+            assert_eq!(rig.assert_dense(), new.rows);
+            assert_eq!(rig.outlet.prepared(), [], "what the old one pre-committed took no effect");
+        });
+    }
+}
+
+/// P7: transactions of a writer that does not know it is deposed are aborted, or never take effect.
+fn a_deposed_writer_leaves_nothing_in_doubt() {
+    for seed in 0..20 {
+        story(400 + seed, async |mut rig| {
+            rig.outlet.set(SinkFault::Late, 0.3);
+            rig.outlet.set(SinkFault::ReplyLost, 0.3);
+            let mut rows = [0, 0];
+            let mut machines = Vec::new();
+            for life in 0..4 {
+                let machine = rig.machine();
+                let mut user = loop {
+                    match rig.open_remote(&machine).await {
+                        Ok(user) => break user,
+                        Err(error) => assert_eq!(error.kind(), ErrorKind::Failed, "{error}"),
+                    }
+                };
+                assert!(user.rows[0] >= rows[0] && user.rows[1] >= rows[1], "life {life}");
+                let epoch = user.round(2).await.unwrap();
+                user.published(epoch).await.unwrap();
+                rows = user.rows;
+                let _ = user.round(1).await;
+                let _ = user.end(0, 1).await;
+                if life % 2 == 0 {
+                    machine.process().pause();
+                }
+                machines.push((machine, user));
+            }
+            rig.outlet.stop_faults();
+            for (machine, _) in &machines {
+                machine.process().resume();
+            }
+            rig.sim.sleep(SECOND * 100).await;
+            let machine = rig.machine();
+            let mut user = rig.open_remote(&machine).await.unwrap();
+            let epoch = user.round(1).await.unwrap();
+            user.published(epoch).await.unwrap();
+            assert_eq!(rig.assert_dense(), user.rows);
+            assert_eq!(rig.outlet.prepared(), []);
+        });
+    }
+}

@@ -1,0 +1,407 @@
+//! A sink of PostgreSQL: what a core writes in an epoch is one prepared transaction.
+//!
+//! ```text
+//! pre_commit   BEGIN · a row in highwater_published · COPY … FROM STDIN · PREPARE TRANSACTION 'hw/…'
+//! commit       COMMIT PREPARED 'hw/…'       unknown to the server? its row in highwater_published tells whether it was committed
+//! abort        ROLLBACK PREPARED 'hw/…'
+//! in_doubt     pg_prepared_xacts
+//! name         hw/{database:032x}/{timeline:032x}/{sink}/{token}/{epoch}/{core}
+//! ```
+//!
+//! P1. The row in `highwater_published` is part of the transaction: it is there if and only if the other rows are.
+//! P2. A life begins by ending the server's processes of the lives before (K6): they are known by their application name.
+//! P3. Before a call is repeated whose reply was lost, the server's process that may still be at work on it is ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postgres::error::SqlState;
+use postgres::{Client, Config, NoTls};
+
+use super::buffer::{Buffer, Taken};
+use super::{Commit, Part, Prepared, Recovered, Sink, SinkError, SinkErrorKind, SinkLife, SinkResult};
+use crate::codec::crc;
+use crate::error::{Error, Result};
+use crate::ids::{CoreId, Epoch, FencingToken};
+
+/// Longest name of a sink, so that the name of a transaction keeps the server's limit of 199 bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// How long the server may take to answer a connection, and a statement (K7).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const STATEMENT_TIMEOUT_MS: u64 = 60_000;
+
+/// How often it is looked whether processes of the server that were told to end are gone, 50 ms apart.
+const LOOKS_MAX: u32 = 200;
+
+const TABLES: &str = "\
+CREATE TABLE IF NOT EXISTS highwater_published (
+    database text NOT NULL, timeline text NOT NULL, sink text NOT NULL,
+    epoch bigint NOT NULL, core integer NOT NULL, token bigint NOT NULL);
+CREATE INDEX IF NOT EXISTS highwater_published_by_epoch ON highwater_published (database, timeline, sink, epoch, core);";
+
+/// A sink of a PostgreSQL database, by prepared transactions. Clones are the same sink.
+///
+/// The server needs `max_prepared_transactions` of at least one for each core; how many epochs can wait for a checkpoint
+/// follows from it. Calls block their thread, and must not be made on a thread of a tokio runtime: end epochs by
+/// [`CoreHandle::close_epoch`](crate::CoreHandle::close_epoch) on a thread of the core's own. Connections are not
+/// encrypted.
+#[derive(Clone)]
+pub struct PostgresSink {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    copy: String,
+    buffer: Buffer,
+    life: Mutex<Option<SinkLife>>,
+    /// Connections that nobody uses now: one for each core, and one for everything else.
+    lanes: Mutex<BTreeMap<Option<CoreId>, Lane>>,
+}
+
+/// A connection, or the server's process of one that failed.
+enum Lane {
+    Open(Box<Client>, i32),
+    Broken(i32),
+}
+
+impl PostgresSink {
+    /// A sink of the database that `url` names (`postgres://user:password@host/database`, or `key=value …`). `copy` is the
+    /// statement that takes the rows: `COPY departures (id, carrier) FROM STDIN`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the URL cannot be read, or the statement copies from anywhere else.
+    pub fn new(url: &str, copy: impl Into<String>) -> Result<Self> {
+        let mut config: Config =
+            url.parse().map_err(|error| Error::invalid(format!("the URL of the PostgreSQL server: {error}")))?;
+        config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(CONNECT_TIMEOUT);
+        let copy = copy.into();
+        let upper = copy.to_uppercase();
+        if !upper.trim_start().starts_with("COPY ") || !upper.contains("FROM STDIN") {
+            return Err(Error::invalid(format!("\"{copy}\" is no COPY … FROM STDIN")));
+        }
+        let (buffer, life, lanes) = (Buffer::default(), Mutex::default(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { config, copy, buffer, life, lanes }) })
+    }
+
+    /// Writes rows in the open epoch of `core`, in the format of the COPY statement: as text, a line each, columns apart by
+    /// tabs. They are held in memory until the epoch ends.
+    pub fn write(&self, core: CoreId, rows: &[u8]) {
+        self.inner.buffer.write(core, rows);
+    }
+
+    /// Bytes written in the open epoch of `core`.
+    pub fn pending_bytes(&self, core: CoreId) -> usize {
+        self.inner.buffer.len(core)
+    }
+
+    fn life(&self) -> SinkResult<SinkLife> {
+        let life = self.inner.life.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        life.ok_or_else(|| refused("the sink has not been opened with a database"))
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, BTreeMap<Option<CoreId>, Lane>> {
+        self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does `work` on the connection of `lane`. `again` says that an earlier try may be under way still (P3).
+    fn on<T>(
+        &self,
+        lane: Option<CoreId>,
+        work: impl FnOnce(&mut Client, bool) -> SinkResult<T>,
+    ) -> SinkResult<T> {
+        let there = self.lanes().remove(&lane);
+        let (mut client, pid, again) = match there {
+            Some(Lane::Open(client, pid)) if !client.is_closed() => (client, pid, false),
+            Some(Lane::Open(_, before) | Lane::Broken(before)) => {
+                let connected = self.connect().and_then(|(mut client, pid)| {
+                    end(&mut client, "pid = $1", &[&before])?;
+                    Ok((client, pid))
+                });
+                match connected {
+                    Ok((client, pid)) => (Box::new(client), pid, true),
+                    Err(error) => {
+                        self.lanes().insert(lane, Lane::Broken(before));
+                        return Err(error);
+                    }
+                }
+            }
+            None => self.connect().map(|(client, pid)| (Box::new(client), pid, false))?,
+        };
+        let done = work(&mut client, again);
+        let unclear = matches!(&done, Err(error) if error.kind() == SinkErrorKind::Unknown);
+        let lane_now = if unclear || client.is_closed() { Lane::Broken(pid) } else { Lane::Open(client, pid) };
+        self.lanes().insert(lane, lane_now);
+        done
+    }
+
+    fn connect(&self) -> SinkResult<(Client, i32)> {
+        let mut config = self.inner.config.clone();
+        config.application_name(&application(&self.life()?));
+        let mut client = config.connect(NoTls).map_err(|error| failed("connecting", &error))?;
+        let set = format!("SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET standard_conforming_strings = on");
+        client.batch_execute(&set).map_err(|error| failed("connecting", &error))?;
+        let row = client.query_one("SELECT pg_backend_pid()", &[]).map_err(|error| failed("connecting", &error))?;
+        Ok((client, row.get(0)))
+    }
+
+    /// Prepares the transaction `gid`.
+    fn prepare(&self, client: &mut Client, name: &Name, gid: &str, rows: &[u8]) -> postgres::Result<()> {
+        client.batch_execute("BEGIN")?;
+        let (epoch, token) = (signed(name.part.epoch.0), signed(name.token.0));
+        client.execute(
+            "INSERT INTO highwater_published VALUES ($1, $2, $3, $4, $5, $6)",
+            &[&name.database, &name.timeline, &name.sink, &epoch, &i32::from(name.part.core.0), &token],
+        )?;
+        let mut writer = client.copy_in(self.inner.copy.as_str())?;
+        // What went wrong is told by the end of the copy.
+        let _ = writer.write_all(rows);
+        writer.finish()?;
+        client.batch_execute(&format!("PREPARE TRANSACTION '{gid}'"))
+    }
+}
+
+impl Sink for PostgresSink {
+    async fn recover(&self, life: &SinkLife) -> SinkResult<Recovered> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if life.name.len() > NAME_BYTES_MAX || !life.name.bytes().all(plain) {
+            let what = format!("`{}`: letters, digits, _ - . name a sink, {NAME_BYTES_MAX} at most", life.name);
+            return Err(refused(what));
+        }
+        self.lanes().clear();
+        self.inner.buffer.clear();
+        *self.inner.life.lock().unwrap_or_else(PoisonError::into_inner) = Some(life.clone());
+        self.on(None, |client, _| {
+            let doing = |error: postgres::Error| failed("recovering", &error);
+            end(client, "application_name = $1", &[&application(life)])?;
+            client.batch_execute(TABLES).map_err(doing)?;
+            let row = client
+                .query_one("SELECT current_setting('max_prepared_transactions')::bigint", &[])
+                .map_err(doing)?;
+            let in_doubt_max = u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
+            if in_doubt_max == 0 {
+                return Err(refused("the server has max_prepared_transactions = 0: set it, and restart the server"));
+            }
+            let of = [life.database.to_string(), life.timeline.to_string(), life.name.clone()];
+            let row = client
+                .query_one(
+                    "SELECT max(epoch) FROM highwater_published WHERE database = $1 AND timeline = $2 AND sink = $3",
+                    &[&of[0], &of[1], &of[2]],
+                )
+                .map_err(doing)?;
+            let published = row.get::<_, Option<i64>>(0).and_then(|epoch| u64::try_from(epoch).ok()).map(Epoch);
+            Ok(Recovered { published, in_doubt_max })
+        })
+    }
+
+    async fn pre_commit(&self, part: Part) -> SinkResult<Option<Vec<u8>>> {
+        let rows = match self.inner.buffer.take(part) {
+            Taken::Done(handle) => return Ok(handle),
+            Taken::Rows(rows) => rows,
+        };
+        let name = Name::of(&self.life()?, part);
+        let gid = name.gid();
+        self.on(Some(part.core), |client, again| {
+            if again && is_prepared(client, &gid)? {
+                return Ok(());
+            }
+            self.prepare(client, &name, &gid, &rows).map_err(|error| {
+                let error = failed("preparing", &error);
+                if !client.is_closed() {
+                    // After a refusal the connection waits for the end of its transaction.
+                    let _ = client.batch_execute("ROLLBACK");
+                }
+                error
+            })
+        })?;
+        let handle = gid.into_bytes();
+        self.inner.buffer.done(part, handle.clone());
+        Ok(Some(handle))
+    }
+
+    async fn commit(&self, handle: &[u8]) -> SinkResult<Commit> {
+        let name = Name::parse(handle)?;
+        self.on(None, |client, _| {
+            match client.batch_execute(&format!("COMMIT PREPARED '{}'", name.gid())) {
+                Ok(()) => Ok(Commit::Done),
+                Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
+                    let there = name.is_published(client)?;
+                    Ok(if there { Commit::Done } else { Commit::Lost })
+                }
+                Err(error) => Err(failed("committing", &error)),
+            }
+        })
+    }
+
+    async fn abort(&self, handle: &[u8]) -> SinkResult<()> {
+        let name = Name::parse(handle)?;
+        self.on(None, |client, _| {
+            match client.batch_execute(&format!("ROLLBACK PREPARED '{}'", name.gid())) {
+                Err(error) if error.code() != Some(&SqlState::UNDEFINED_OBJECT) => {
+                    Err(failed("rolling back", &error))
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
+    async fn in_doubt(&self) -> SinkResult<Vec<Prepared>> {
+        let life = self.life()?;
+        let prefix = format!("hw/{}/{}/{}/", life.database, life.timeline, life.name);
+        let rows = self.on(None, |client, _| {
+            let query = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND \
+                         left(gid, length($1)) = $1 ORDER BY gid";
+            client.query(query, &[&prefix]).map_err(|error| failed("listing", &error))
+        })?;
+        let prepared = rows.iter().map(|row| {
+            let gid: String = row.get(0);
+            let name = Name::parse(gid.as_bytes())?;
+            Ok(Prepared { token: name.token, part: name.part, handle: gid.into_bytes() })
+        });
+        prepared.collect()
+    }
+
+    async fn forget(&self, through: Epoch) -> SinkResult<()> {
+        let life = self.life()?;
+        let of = [life.database.to_string(), life.timeline.to_string(), life.name];
+        self.on(None, |client, _| {
+            // The last one stays: it says how far the database has published.
+            let delete = "DELETE FROM highwater_published AS old \
+                          WHERE database = $1 AND timeline = $2 AND sink = $3 AND epoch <= $4 AND epoch < ( \
+                              SELECT max(epoch) FROM highwater_published \
+                              WHERE database = $1 AND timeline = $2 AND sink = $3)";
+            let done = client.execute(delete, &[&of[0], &of[1], &of[2], &signed(through.0)]);
+            done.map(|_| ()).map_err(|error| failed("forgetting", &error))
+        })
+    }
+}
+
+impl fmt::Debug for PostgresSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the configuration, which has a password.
+        write!(f, "PostgresSink({})", self.inner.copy)
+    }
+}
+
+/// The name of a transaction, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    database: String,
+    timeline: String,
+    sink: String,
+    token: FencingToken,
+    part: Part,
+}
+
+impl Name {
+    fn of(life: &SinkLife, part: Part) -> Self {
+        Self {
+            database: life.database.to_string(),
+            timeline: life.timeline.to_string(),
+            sink: life.name.clone(),
+            token: life.token,
+            part,
+        }
+    }
+
+    fn gid(&self) -> String {
+        let Self { database, timeline, sink, token, part } = self;
+        format!("hw/{database}/{timeline}/{sink}/{token}/{}/{}", part.epoch, part.core)
+    }
+
+    /// # Errors
+    ///
+    /// `Refused` unless it is exactly what [`Name::gid`] says of some name: it becomes part of a statement.
+    fn parse(handle: &[u8]) -> SinkResult<Self> {
+        let parsed = || {
+            let text = std::str::from_utf8(handle).ok()?;
+            let [_, database, timeline, sink, token, epoch, core] =
+                text.split('/').collect::<Vec<_>>().try_into().ok()?;
+            let part = Part { epoch: Epoch(epoch.parse().ok()?), core: CoreId(core.parse().ok()?) };
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+            let name = Self {
+                database: database.to_owned(),
+                timeline: timeline.to_owned(),
+                sink: sink.to_owned(),
+                token: FencingToken(token.parse().ok()?),
+                part,
+            };
+            let words = [database, timeline, sink];
+            (name.gid() == text && words.iter().all(|word| word.bytes().all(plain))).then_some(name)
+        };
+        parsed().ok_or_else(|| {
+            refused(format!("\"{}\" is no handle of a sink of PostgreSQL", handle.escape_ascii()))
+        })
+    }
+
+    /// Whether the transaction was committed (P1).
+    fn is_published(&self, client: &mut Client) -> SinkResult<bool> {
+        let query = "SELECT 1 FROM highwater_published WHERE database = $1 AND timeline = $2 AND sink = $3 \
+                     AND epoch = $4 AND core = $5 AND token = $6";
+        let (epoch, token) = (signed(self.part.epoch.0), signed(self.token.0));
+        let core = i32::from(self.part.core.0);
+        let row =
+            client.query_opt(query, &[&self.database, &self.timeline, &self.sink, &epoch, &core, &token]);
+        row.map(|row| row.is_some()).map_err(|error| failed("looking for a commit", &error))
+    }
+}
+
+fn is_prepared(client: &mut Client, gid: &str) -> SinkResult<bool> {
+    let row = client.query_opt("SELECT 1 FROM pg_prepared_xacts WHERE gid = $1", &[&gid]);
+    row.map(|row| row.is_some()).map_err(|error| failed("looking for a transaction", &error))
+}
+
+/// Ends the server's processes that `which` selects, but for this one, and waits until they are gone.
+fn end(
+    client: &mut Client,
+    which: &str,
+    value: &[&(dyn postgres::types::ToSql + Sync)],
+) -> SinkResult<()> {
+    let those = format!("FROM pg_stat_activity WHERE {which} AND pid <> pg_backend_pid()");
+    for look in 0..LOOKS_MAX {
+        let told = format!("SELECT pg_terminate_backend(pid) {those}");
+        let rows = client.query(&told, value).map_err(|error| failed("ending an earlier connection", &error))?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if look > 0 {
+            let waited = client.batch_execute("SELECT pg_sleep(0.05)");
+            waited.map_err(|error| failed("ending an earlier connection", &error))?;
+        }
+    }
+    Err(SinkError::new(SinkErrorKind::Unavailable, "an earlier connection does not end"))
+}
+
+/// What the server's processes of a sink's lives are known by, in the 63 bytes that it keeps.
+fn application(life: &SinkLife) -> String {
+    let name = format!("{}/{}/{}", life.database, life.timeline, life.name);
+    format!("hw/{}/{:08x}", life.database, crc(0, name.as_bytes()))
+}
+
+/// Epochs and tokens as the server counts: neither ever gets beyond it.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn refused(what: impl Into<String>) -> SinkError {
+    SinkError::new(SinkErrorKind::Refused, what)
+}
+
+/// What is known after `error`: what the server said, it has not done; else its reply was lost.
+fn failed(doing: &str, error: &postgres::Error) -> SinkError {
+    let kind = match error.code().map(SqlState::code) {
+        // Of the connection, of the operator, of the system: the statement may have been done.
+        Some(code) if ["08", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) => SinkErrorKind::Unknown,
+        // No room for now, a conflict, a lock: to be tried again.
+        Some(code) if ["40", "53", "55"].iter().any(|class| code.starts_with(class)) => SinkErrorKind::Unavailable,
+        Some(_) => SinkErrorKind::Refused,
+        None => SinkErrorKind::Unknown,
+    };
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    SinkError::new(kind, format!("{doing}: {error}{source}"))
+}
