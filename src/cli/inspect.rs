@@ -6,7 +6,7 @@ use super::console::Console;
 use super::snapshot::Snapshot;
 use super::{Database, Exit, Outcome};
 use crate::env::{Blocking, StdEnv};
-use crate::verify::decode::manifest::{Checkpoint, Life};
+use crate::verify::decode::manifest::{Checkpoint, Life, SinkEntry};
 use crate::verify::decode::segment::FRAMES;
 use crate::verify::log::{Log, segment_path};
 use crate::verify::source::Sequential;
@@ -110,6 +110,20 @@ fn checkpoint(checkpoint: &Checkpoint) -> Value {
         "files": files,
         "cuts": cuts,
         "watermarks": checkpoint.watermarks,
+        "sinks": checkpoint.sinks.iter().map(sink).collect::<Vec<_>>(),
+    })
+}
+
+/// What was decided with the checkpoint, or before and was not known to be published.
+fn sink(entry: &SinkEntry) -> Value {
+    let handle = entry.handle.as_ref().map(|handle| handle.escape_ascii().to_string());
+    let standing = if entry.lost { "lost" } else { "decided" };
+    json!({
+        "sink": entry.name,
+        "epoch": entry.epoch,
+        "core": entry.core,
+        "standing": handle.as_ref().map(|_| standing),
+        "handle": handle,
     })
 }
 
@@ -199,6 +213,11 @@ fn show(found: &Value, console: &mut Console) -> Outcome<()> {
         ))?;
         let columns = ["core", "kind", "from_epoch", "through_epoch", "puts", "deletes", "bytes", "path"];
         console.table(&columns, &rows(files, &columns))?;
+        if checkpoint["sinks"].as_array().is_some_and(|sinks| !sinks.is_empty()) {
+            console.line("")?;
+            let columns = ["sink", "epoch", "core", "standing", "handle"];
+            console.table(&columns, &rows(&checkpoint["sinks"], &columns))?;
+        }
         console.line("")?;
     }
     let columns = ["core", "segment", "token", "bytes", "follows", "state"];

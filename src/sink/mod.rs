@@ -29,17 +29,21 @@
 //!     is seen by nobody.)
 //! K7. Every call returns, if only with [`SinkErrorKind::Unknown`].
 //!
-//! [`FileSink`] writes files. docs/sinks.md tells more.
+//! [`FileSink`] writes files, `PostgresSink` (feature `postgres`) prepared transactions. docs/sinks.md tells more.
 
 mod buffer;
 mod erased;
 mod file;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use erased::Erased;
 pub use file::{FileSink, Published};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresSink;
 
 use std::fmt;
 use std::future::Future;

@@ -37,11 +37,16 @@ const STATEMENT_TIMEOUT_MS: u64 = 60_000;
 /// How often it is looked whether processes of the server that were told to end are gone, 50 ms apart.
 const LOOKS_MAX: u32 = 200;
 
+/// What is said to those who make a table that another has just made.
+const DUPLICATE: [SqlState; 2] = [SqlState::DUPLICATE_TABLE, SqlState::UNIQUE_VIOLATION];
+
+/// Made only where they are not: to make an index waits for every transaction that has written to the table, and those that are
+/// in doubt wait for this life.
 const TABLES: &str = "\
-CREATE TABLE IF NOT EXISTS highwater_published (
+CREATE TABLE highwater_published (
     database text NOT NULL, timeline text NOT NULL, sink text NOT NULL,
     epoch bigint NOT NULL, core integer NOT NULL, token bigint NOT NULL);
-CREATE INDEX IF NOT EXISTS highwater_published_by_epoch ON highwater_published (database, timeline, sink, epoch, core);";
+CREATE INDEX ON highwater_published (database, timeline, sink, epoch, core);";
 
 /// A sink of a PostgreSQL database, by prepared transactions. Clones are the same sink.
 ///
@@ -77,9 +82,12 @@ impl PostgresSink {
     ///
     /// `Invalid` when the URL cannot be read, or the statement copies from anywhere else.
     pub fn new(url: &str, copy: impl Into<String>) -> Result<Self> {
-        let mut config: Config =
-            url.parse().map_err(|error| Error::invalid(format!("the URL of the PostgreSQL server: {error}")))?;
+        let mut config: Config = url
+            .parse()
+            .map_err(|error| Error::invalid(format!("the URL of the PostgreSQL server: {error}")))?;
         config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(CONNECT_TIMEOUT);
+        // A server that is gone without a word is noticed.
+        config.tcp_user_timeout(3 * CONNECT_TIMEOUT);
         let copy = copy.into();
         let upper = copy.to_uppercase();
         if !upper.trim_start().starts_with("COPY ") || !upper.contains("FROM STDIN") {
@@ -135,7 +143,8 @@ impl PostgresSink {
         };
         let done = work(&mut client, again);
         let unclear = matches!(&done, Err(error) if error.kind() == SinkErrorKind::Unknown);
-        let lane_now = if unclear || client.is_closed() { Lane::Broken(pid) } else { Lane::Open(client, pid) };
+        let lane_now =
+            if unclear || client.is_closed() { Lane::Broken(pid) } else { Lane::Open(client, pid) };
         self.lanes().insert(lane, lane_now);
         done
     }
@@ -144,14 +153,22 @@ impl PostgresSink {
         let mut config = self.inner.config.clone();
         config.application_name(&application(&self.life()?));
         let mut client = config.connect(NoTls).map_err(|error| failed("connecting", &error))?;
-        let set = format!("SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET standard_conforming_strings = on");
+        let set =
+            format!("SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET standard_conforming_strings = on");
         client.batch_execute(&set).map_err(|error| failed("connecting", &error))?;
-        let row = client.query_one("SELECT pg_backend_pid()", &[]).map_err(|error| failed("connecting", &error))?;
+        let row =
+            client.query_one("SELECT pg_backend_pid()", &[]).map_err(|error| failed("connecting", &error))?;
         Ok((client, row.get(0)))
     }
 
     /// Prepares the transaction `gid`.
-    fn prepare(&self, client: &mut Client, name: &Name, gid: &str, rows: &[u8]) -> postgres::Result<()> {
+    fn prepare(
+        &self,
+        client: &mut Client,
+        name: &Name,
+        gid: &str,
+        rows: &[u8],
+    ) -> Result<(), postgres::Error> {
         client.batch_execute("BEGIN")?;
         let (epoch, token) = (signed(name.part.epoch.0), signed(name.token.0));
         client.execute(
@@ -170,7 +187,8 @@ impl Sink for PostgresSink {
     async fn recover(&self, life: &SinkLife) -> SinkResult<Recovered> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         if life.name.len() > NAME_BYTES_MAX || !life.name.bytes().all(plain) {
-            let what = format!("`{}`: letters, digits, _ - . name a sink, {NAME_BYTES_MAX} at most", life.name);
+            let what =
+                format!("`{}`: letters, digits, _ - . name a sink, {NAME_BYTES_MAX} at most", life.name);
             return Err(refused(what));
         }
         self.lanes().clear();
@@ -179,7 +197,14 @@ impl Sink for PostgresSink {
         self.on(None, |client, _| {
             let doing = |error: postgres::Error| failed("recovering", &error);
             end(client, "application_name = $1", &[&application(life)])?;
-            client.batch_execute(TABLES).map_err(doing)?;
+            let table = client.query_one("SELECT to_regclass('highwater_published') IS NULL", &[]).map_err(doing)?;
+            if table.get(0) {
+                match client.batch_execute(TABLES) {
+                    // Another database came first.
+                    Err(error) if DUPLICATE.iter().any(|code| error.code() == Some(code)) => {}
+                    made => made.map_err(doing)?,
+                }
+            }
             let row = client
                 .query_one("SELECT current_setting('max_prepared_transactions')::bigint", &[])
                 .map_err(doing)?;
@@ -226,15 +251,13 @@ impl Sink for PostgresSink {
 
     async fn commit(&self, handle: &[u8]) -> SinkResult<Commit> {
         let name = Name::parse(handle)?;
-        self.on(None, |client, _| {
-            match client.batch_execute(&format!("COMMIT PREPARED '{}'", name.gid())) {
-                Ok(()) => Ok(Commit::Done),
-                Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
-                    let there = name.is_published(client)?;
-                    Ok(if there { Commit::Done } else { Commit::Lost })
-                }
-                Err(error) => Err(failed("committing", &error)),
+        self.on(None, |client, _| match client.batch_execute(&format!("COMMIT PREPARED '{}'", name.gid())) {
+            Ok(()) => Ok(Commit::Done),
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
+                let there = name.is_published(client)?;
+                Ok(if there { Commit::Done } else { Commit::Lost })
             }
+            Err(error) => Err(failed("committing", &error)),
         })
     }
 
@@ -357,15 +380,12 @@ fn is_prepared(client: &mut Client, gid: &str) -> SinkResult<bool> {
 }
 
 /// Ends the server's processes that `which` selects, but for this one, and waits until they are gone.
-fn end(
-    client: &mut Client,
-    which: &str,
-    value: &[&(dyn postgres::types::ToSql + Sync)],
-) -> SinkResult<()> {
+fn end(client: &mut Client, which: &str, value: &[&(dyn postgres::types::ToSql + Sync)]) -> SinkResult<()> {
     let those = format!("FROM pg_stat_activity WHERE {which} AND pid <> pg_backend_pid()");
     for look in 0..LOOKS_MAX {
         let told = format!("SELECT pg_terminate_backend(pid) {those}");
-        let rows = client.query(&told, value).map_err(|error| failed("ending an earlier connection", &error))?;
+        let rows =
+            client.query(&told, value).map_err(|error| failed("ending an earlier connection", &error))?;
         if rows.is_empty() {
             return Ok(());
         }
@@ -396,9 +416,13 @@ fn refused(what: impl Into<String>) -> SinkError {
 fn failed(doing: &str, error: &postgres::Error) -> SinkError {
     let kind = match error.code().map(SqlState::code) {
         // Of the connection, of the operator, of the system: the statement may have been done.
-        Some(code) if ["08", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) => SinkErrorKind::Unknown,
+        Some(code) if ["08", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) => {
+            SinkErrorKind::Unknown
+        }
         // No room for now, a conflict, a lock: to be tried again.
-        Some(code) if ["40", "53", "55"].iter().any(|class| code.starts_with(class)) => SinkErrorKind::Unavailable,
+        Some(code) if ["40", "53", "55"].iter().any(|class| code.starts_with(class)) => {
+            SinkErrorKind::Unavailable
+        }
         Some(_) => SinkErrorKind::Refused,
         None => SinkErrorKind::Unknown,
     };

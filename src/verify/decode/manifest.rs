@@ -51,6 +51,18 @@ pub(crate) struct Checkpoint {
     pub(crate) offsets: Vec<(u16, String, Offset)>,
     /// Of cores of an earlier count.
     pub(crate) inherited: Vec<(u16, String, Offset)>,
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the command-line tool shows it"))]
+    pub(crate) sinks: Vec<SinkEntry>,
+}
+
+/// What a sink was given by one core in one epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SinkEntry {
+    pub(crate) epoch: u64,
+    pub(crate) name: String,
+    pub(crate) core: u16,
+    pub(crate) handle: Option<Vec<u8>>,
+    pub(crate) lost: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -300,6 +312,15 @@ fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {
     let watermark = |at: At<'_>| -> Result<Option<i64>, String> {
         Ok((at.u64(8)? == 1).then_some(i64_at(at.body, at.begins)?))
     };
+    let sink = |at: At<'_>| -> Result<SinkEntry, String> {
+        let state = at.u16(26)?;
+        if state > 2 || at.u32(28)? != 0 {
+            return Err(format!("a sink's state {state}"));
+        }
+        let handle = at.bytes(16)?.to_vec();
+        let (epoch, name, core) = (at.u64(0)?, at.text(8)?, at.u16(24)?);
+        Ok(SinkEntry { epoch, name, core, handle: (state > 0).then_some(handle), lost: state == 2 })
+    };
     Ok(Checkpoint {
         epoch: at.u64(0)?,
         token: at.u64(8)?,
@@ -308,6 +329,7 @@ fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {
         offsets,
         inherited,
         watermarks: at.list(40, 16)?.map(watermark).collect::<Result<_, _>>()?,
+        sinks: at.list(48, 32)?.map(sink).collect::<Result<_, _>>()?,
     })
 }
 
