@@ -94,6 +94,10 @@ impl CoreHandle {
     async fn pre_commit(&mut self, mark: &EpochMark) -> Result<()> {
         let Some(ledger) = self.sinks.clone() else { return Ok(()) };
         self.shared.check()?;
+        if self.shared.stopping() {
+            // The sinks may belong to the next life by now.
+            return Err(Error::invalid("the engine was closed: its epochs do not end any more"));
+        }
         if !self.is_ending() {
             self.check_end(mark)?;
             ledger.check_room(self.epoch)?;

@@ -292,7 +292,9 @@ impl<E: Env> Work<'_, E> {
     async fn checkpoint(&mut self, asked: Option<u64>) {
         let epoch = self.shared.closed();
         let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
-        let sinks = self.ledger.as_ref().map(|ledger| ledger.list(epoch)).unwrap_or_default();
+        // A list that no manifest is made of would have sinks forget too much.
+        let ledger = self.ledger.as_ref().filter(|_| epoch > self.checkpointer.newest_epoch());
+        let sinks = ledger.map(|ledger| ledger.list(epoch)).unwrap_or_default();
         let taken = self.checkpointer.take(epoch, sinks).await;
         self.last = self.clock.now();
         self.failures = if taken.is_ok() { 0 } else { self.failures.saturating_add(1) };

@@ -203,7 +203,7 @@ impl Ledger {
         })
     }
 
-    /// What the manifest of a checkpoint of `epoch`, which is closed, lists (E3).
+    /// What the manifest of a checkpoint of `epoch`, which is closed and about to be taken, lists (E3).
     pub(crate) fn list(&self, epoch: Epoch) -> Vec<SinkEntry> {
         let mut state = self.state();
         let (mut list, mut nothing_through) = (state.lost.clone(), Vec::new());
@@ -228,6 +228,8 @@ impl Ledger {
         list.sort_by_key(place);
         // Where a sink's last epoch was lost, that is its entry.
         list.dedup_by_key(|entry| place(entry));
+        // An attempt for the same epoch has failed, if there was one.
+        state.lists.retain(|(of, _)| *of != epoch);
         state.lists.push_back((epoch, nothing_through));
         list
     }
