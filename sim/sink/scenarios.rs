@@ -35,6 +35,7 @@ pub(super) const TESTS: &[Test] = tests![
     with_a_store_its_manifest_decides,
     a_writer_fenced_in_the_middle_of_a_commit_publishes_nothing_twice,
     a_deposed_writer_leaves_nothing_in_doubt,
+    what_cores_that_are_gone_have_prepared_is_published,
 ];
 
 type World = SimEnv<SimVfs>;
@@ -581,4 +582,24 @@ fn a_deposed_writer_leaves_nothing_in_doubt() {
             assert_eq!(rig.outlet.prepared(), []);
         });
     }
+}
+
+/// What two cores have in doubt is decided when one takes over: the checkpoint before the keys are divided anew lists it.
+fn what_cores_that_are_gone_have_prepared_is_published() {
+    story(230, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(2).await.unwrap();
+        user.opened.engine.durable(epoch).await.unwrap();
+        assert_eq!((rig.assert_dense(), rig.outlet.prepared().len()), ([0, 0], 2));
+        drop(user);
+        machine.crash_process();
+        let (options, _writers) = rig.options(&machine);
+        let opened = Engine::open_in(machine.env(), options.cores(1)).await.unwrap();
+        assert_eq!(opened.report.rescaled_from, Some(CORES));
+        while let Err(error) = opened.engine.published(epoch).await {
+            assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+        }
+        assert_eq!((rig.assert_dense(), rig.outlet.prepared().len()), ([2, 2], 0));
+    });
 }

@@ -3,7 +3,7 @@
 use highwater::sim::{StoreFault, StoreFaults};
 use highwater::{Engine, Epoch, ErrorKind, Options, VerifyOptions, verify_in};
 
-use super::rig::{SECOND, assert_round, round, story};
+use super::rig::{SECOND, assert_round, assert_state, round, story};
 use crate::Test;
 
 /// See [`Test`].
@@ -227,7 +227,7 @@ fn a_restore_may_change_the_number_of_cores() {
                 let mut opened = Engine::open_in(machine.env(), options).await.unwrap();
                 if last > 0 {
                     assert_eq!(opened.report.rescaled_from.is_some(), opened.report.restored);
-                    assert_round(&opened, last, 30);
+                    assert_state(&opened, last, 30);
                 }
                 // A checkpoint of these cores, and one more on top of it.
                 for _ in 0..2 {
