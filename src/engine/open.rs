@@ -355,11 +355,8 @@ async fn start<E: Env>(
     let cores = cores.collect();
     let ownership = ownership(CoreId(0), ident, options.cores);
     let identity = Identity { database, token, cores: options.cores, ownership };
-    Ok(Opened {
-        engine: Engine { env, shared, drive, requests, supply, mirror, ledger, identity },
-        cores,
-        report,
-    })
+    let engine = Engine { env, shared, drive, requests, supply, mirror, ledger, identity };
+    Ok(Opened { engine, cores, report })
 }
 
 /// Who brings the checkpoints of the directory whose head is `local` into the store, and how that one is told of them.
