@@ -9,6 +9,7 @@
 //! Q3. In the end they are all there (I11), and the external system has nothing in doubt.
 
 mod outlet;
+mod rig;
 mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet};

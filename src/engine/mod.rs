@@ -13,7 +13,7 @@
 //!          shared.rs       the marks that join them
 //! ```
 //!
-//! `open.rs` recovers the database and starts them all. Nothing here does I/O in `Drop`: dropping an engine tells the
+//! `open.rs` recovers the database, `start.rs` starts them all. Nothing here does I/O in `Drop`: dropping an engine tells the
 //! background to end, and what was not waited for may be lost, as in a crash.
 
 mod append;
@@ -30,6 +30,7 @@ mod rescale;
 mod segments;
 mod shared;
 mod sinks;
+mod start;
 mod writer;
 
 use std::fmt;

@@ -14,7 +14,7 @@
 
 use std::path::Path;
 
-use super::open::checkpoint_spec;
+use super::start::checkpoint_spec;
 use crate::checkpoint::Checkpointer;
 use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};

@@ -6,7 +6,7 @@
 //!                  3 rebuild  every core at once: checkpoint files, then the log on top       (replay.rs)
 //!                  4 begin    a new life: first segments, with the carried records, durable   (wal)
 //!                  5 land     the open manifest: token, ceilings, new segments. The commit
-//!                  6 clean    what no manifest needs
+//!                  6 clean    what no manifest needs                                           (clean.rs)
 //! ```
 //!
 //! Invariants
@@ -17,6 +17,7 @@
 //! 4. A checkpoint whose files do not read back costs time: an older one is taken, and the log on top of it. The
 //!    recovered epoch is the same.
 
+mod clean;
 mod evidence;
 mod plan;
 mod replay;
@@ -33,17 +34,14 @@ use crate::env::{Clock, Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::first_life::log_dir;
-use crate::manifest::gc::{self, Listing};
+use crate::manifest::gc::Listing;
 use crate::manifest::ident::Ident;
 use crate::manifest::store::{self, Head, Landing};
 use crate::manifest::{Author, Checkpoint, CoreLife, Life, Manifest, SinkEntry};
 use crate::options::Options;
 use crate::parallel;
 use crate::state::CoreState;
-use crate::vfs::{Vfs, retry};
-use crate::wal::{
-    self, Front, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegments, Predecessor, segment_path,
-};
+use crate::wal::{self, Front, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegments, Predecessor};
 
 use evidence::{Findings, Question, look, reader_life};
 use plan::{Plan, plan};
@@ -314,26 +312,6 @@ impl<E: Env> Recovery<'_, E> {
         FencingToken(used.chain([self.old.token.0, self.floors.token.0]).max().unwrap_or(0) + 1)
     }
 
-    /// What opens that did not land have left: no manifest names their token and none ever will. Removed before new
-    /// segments are made, so that a process that dies in every recovery does not fill the disk. Best effort.
-    ///
-    /// Only tokens above the head's: its name may be in the cache alone, and an older manifest, which a power loss may
-    /// bring back as the head, may still need everything up to it.
-    async fn remove_leftovers(&self, findings: &[Findings]) {
-        for (core, found) in self.cores().zip(findings) {
-            let dir = self.dir(core);
-            for (number, _) in found.segments().filter(|(_, token)| *token > self.old.token) {
-                match self.remove(&segment_path(dir, number)).await {
-                    Ok(removed) => {
-                        let (core, segment) = (core.0, number.0);
-                        tracing::debug!(target: "highwater::recovery", core, segment, removed, "leftover removed");
-                    }
-                    Err(error) => tracing::debug!(target: "highwater::recovery", %error, "leftover stays"),
-                }
-            }
-        }
-    }
-
     /// Step 4.
     async fn begin(
         &self,
@@ -439,42 +417,6 @@ impl<E: Env> Recovery<'_, E> {
                 );
                 Err(Error::new(ErrorKind::Fenced, what).at(&store::path_of(root, manifest.seq)))
             }
-        }
-    }
-
-    /// Step 6: best effort, because what stays is removed by the next open.
-    async fn clean(&self, head: &Manifest, findings: &[Findings]) {
-        let root = &self.options.path;
-        let outcome = async {
-            for (core, found) in self.cores().zip(findings) {
-                let dir = self.dir(core);
-                let floor = head.wal_floor[core.index()];
-                let mut removed = false;
-                for (number, token) in found.segments().filter(|(number, _)| *number >= floor) {
-                    let listed = head.lives.iter().any(|life| life.token == token);
-                    // Leftovers are gone since before the manifest landed, or the next open tries again.
-                    if !listed && token <= self.old.token {
-                        removed |= self.remove(&segment_path(dir, number)).await?;
-                    }
-                }
-                if removed {
-                    retry(|| self.vfs.sync_dir(dir))
-                        .await
-                        .map_err(|e| Error::io("syncing a log folder", dir, e))?;
-                }
-            }
-            gc::execute(self.vfs, root, &gc::removals(&self.listing, head, gc::Moment::Opening)).await
-        };
-        if let Err(error) = outcome.await {
-            tracing::warn!(target: "highwater::recovery", %error, "not everything could be cleaned up");
-        }
-    }
-
-    async fn remove(&self, path: &Path) -> Result<bool> {
-        match retry(|| self.vfs.remove(path)).await {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("removing a log file of no life", path, error)),
         }
     }
 }

@@ -1,0 +1,335 @@
+//! Starting what works behind a recovered database: a thread for each part of the background, and a handle per core.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::core::{CoreHandle, CoreLimits, CoreParts, Ownership};
+use super::drive::Drive;
+use super::maintenance::{Maintenance, Requests, Triggers};
+use super::offsite::{Owned, newest_epoch};
+use super::open::Opened;
+use super::segments::{Preparer, Supply, WriterSegments};
+use super::shared::Shared;
+use super::sinks::{Committer, Ledger};
+use super::writer::{self, WriterParts};
+use super::{Engine, Identity};
+use crate::checkpoint::{Bounds, CheckpointSpec, Tap};
+use crate::codec::groups_of;
+use crate::env::{Env, Spawn};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CoreId, Epoch, FencingToken};
+use crate::manifest::Manifest;
+use crate::manifest::first_life::log_dir;
+use crate::manifest::ident::Ident;
+use crate::offsite::{Lag, Mirror, Site, Uploader};
+use crate::options::Options;
+use crate::recovery::{Recovered, RecoveredCore};
+use crate::vfs::Vfs;
+use crate::wal::{Batch, Pool};
+
+/// The part of a checkpoint's memory that holds records whose epoch is not closed yet.
+const TAP_PART: usize = 8;
+
+pub(super) fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> CheckpointSpec {
+    let tap_bytes = options.checkpoint_memory_bytes / TAP_PART;
+    CheckpointSpec {
+        root: options.path.clone(),
+        taps: log_dirs.iter().map(|_| Arc::new(Tap::new(tap_bytes))).collect(),
+        log_dirs,
+        hash_seed: ident.hash_seed,
+        route: ident.route,
+        key_groups: ident.key_groups,
+        segment_bytes: options.segment_bytes,
+        // A tap is held twice: as it is filled, and as it is followed.
+        memory_bytes: options.checkpoint_memory_bytes - 2 * tap_bytes,
+        retention: Bounds {
+            newest: options.retain_checkpoints,
+            fallback_log_bytes: options.fallback_bytes_max,
+        },
+    }
+}
+
+fn triggers(options: &Options) -> Triggers {
+    let lag = options.remote.as_ref().and_then(|remote| remote.epoch_lag_max);
+    Triggers {
+        interval: options.checkpoint_interval,
+        wal_bytes: options.checkpoint_wal_bytes,
+        // At half the bound, so that one can go up while the other half is used.
+        epochs: lag.map(|epochs| epochs.div_ceil(2)),
+    }
+}
+
+/// How far ahead of the store the cores may be, if that is bounded.
+fn lag(options: &Options, mirror: Option<&Arc<Mirror>>) -> Option<Lag> {
+    let epochs_max = options.remote.as_ref()?.epoch_lag_max?;
+    Some(Lag::new(Arc::clone(mirror?), epochs_max))
+}
+
+fn limits(options: &Options) -> CoreLimits {
+    CoreLimits {
+        record_bytes_max: options.record_bytes_max(),
+        epoch_bytes_max: options.epoch_bytes_max,
+        epoch_skew_max: options.epoch_skew_max,
+    }
+}
+
+fn ownership(core: CoreId, ident: &Ident, cores: u16) -> Ownership {
+    Ownership {
+        hash_seed: ident.hash_seed,
+        route: ident.route,
+        key_groups: ident.key_groups,
+        owned: groups_of(core, ident.key_groups, cores),
+    }
+}
+
+/// The sinks of an open, if it has any.
+pub(super) type Participants = Option<Arc<Ledger>>;
+
+/// Starts the background and hands out the cores.
+pub(super) async fn start<E: Env>(
+    env: E,
+    options: Options,
+    ident: &Ident,
+    (recovered, owned, ledger): (Recovered, Option<(Site<E>, Owned)>, Participants),
+    lock: Arc<<E::Vfs as Vfs>::Lock>,
+) -> Result<Opened<E>> {
+    let Recovered { head, cores, report, replayed_bytes, .. } = recovered;
+    let (token, database) = (head.manifest.token, ident.database);
+    let ids = || (0..options.cores).map(CoreId);
+    // The preparer, the maintenance, a writer per core, who uploads, and one for each sink.
+    let sinks = ledger.as_ref().map_or(0, |ledger| ledger.len());
+    let parts = usize::from(options.cores) + 2 + usize::from(owned.is_some()) + sinks;
+    let shared = Arc::new(Shared::new(options.cores, report.epoch, parts));
+    let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
+    let supply = Supply::new(cores.iter().map(|core| core.next_segment));
+    let requests = Arc::new(Requests::new(options.checkpoint_wal_bytes, replayed_bytes));
+    let log_dirs: Vec<_> = ids().map(|core| log_dir(&options.path, core)).collect();
+    let logs = log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect();
+    let preparer =
+        Preparer { env: env.clone(), shared: Arc::clone(&shared), supply: Arc::clone(&supply), logs };
+    let maintenance = Maintenance {
+        env: env.clone(),
+        shared: Arc::clone(&shared),
+        supply: Arc::clone(&supply),
+        requests: Arc::clone(&requests),
+        spec: checkpoint_spec(&options, ident, log_dirs.clone()),
+        head,
+        mirror: mirror.clone(),
+        ledger: ledger.clone(),
+        triggers: triggers(&options),
+    };
+
+    let mut parts = Vec::with_capacity(cores.len());
+    let mut queues = Vec::with_capacity(cores.len());
+    for (core, recovered) in ids().zip(cores) {
+        let pool = Pool::new(options.batches(), options.batch_bytes);
+        // One more for a record that is larger than a batch.
+        let (producer, consumer) = rtrb::RingBuffer::new(options.batches() + 1);
+        let current = recovered.life.cursor.segment;
+        queues.push(WriterParts {
+            env: env.clone(),
+            core,
+            shared: Arc::clone(&shared),
+            requests: Arc::clone(&requests),
+            tap: Arc::clone(&maintenance.spec.taps[core.index()]),
+            queue: consumer,
+            segments: WriterSegments::new(Arc::clone(&supply), env.entropy(), core, current),
+            dir: log_dirs[core.index()].clone(),
+            life: recovered.life,
+            depth: if options.inline { 1 } else { options.depth },
+            idle_seal_after: options.idle_seal_after,
+        });
+        parts.push((core, recovered, producer, pool));
+    }
+    let mut starter = Starter { env: &env, shared: &shared, lock };
+    let committers = committers(&env, (&shared, &requests), ledger.as_ref(), mirror.as_ref());
+    let inline = starter.start(queues, preparer, maintenance, (uploader, committers), options.inline).await?;
+    let drive = Arc::new(Drive::new(inline));
+    let common = CoreCommon {
+        options: &options,
+        ident,
+        shared: &shared,
+        drive: &drive,
+        ledger: ledger.as_ref(),
+        lag: lag(&options, mirror.as_ref()),
+        token,
+    };
+    let cores = parts.into_iter().map(|(core, recovered, queue, pool)| {
+        common.handle((core, report.epoch.next()), recovered, (queue, pool))
+    });
+    let cores = cores.collect();
+    let ownership = ownership(CoreId(0), ident, options.cores);
+    let identity = Identity { database, token, cores: options.cores, ownership };
+    let engine = Engine { env, shared, drive, requests, supply, mirror, ledger, identity };
+    Ok(Opened { engine, cores, report })
+}
+
+/// Who brings the checkpoints of the directory whose head is `local` into the store, and how that one is told of them.
+fn uploader<E: Env>(
+    env: &E,
+    options: &Options,
+    owned: Option<(Site<E>, Owned)>,
+    local: &Manifest,
+    shared: &Arc<Shared>,
+) -> Option<(Uploader<E>, Arc<Mirror>)> {
+    let (remote, (site, Owned { id, writer, head, marks })) = options.remote.clone().zip(owned)?;
+    let notified = Arc::clone(shared);
+    let mirror = Mirror::new(newest_epoch(Some(&head)), head.manifest.seq, move || notified.notify());
+    // What was on its way when the last life ended goes on.
+    mirror.offer(local);
+    let mirror = Arc::new(mirror);
+    let uploader = Uploader {
+        env: env.clone(),
+        site,
+        id,
+        remote,
+        root: options.path.clone(),
+        writer,
+        head,
+        marks,
+        local: local.clone(),
+        mirror: Arc::clone(&mirror),
+    };
+    Some((uploader, mirror))
+}
+
+/// What all handles of an open are made with.
+struct CoreCommon<'a> {
+    options: &'a Options,
+    ident: &'a Ident,
+    shared: &'a Arc<Shared>,
+    drive: &'a Arc<Drive>,
+    ledger: Option<&'a Arc<Ledger>>,
+    lag: Option<Lag>,
+    token: FencingToken,
+}
+
+impl CoreCommon<'_> {
+    fn handle(
+        &self,
+        (core, epoch): (CoreId, Epoch),
+        recovered: RecoveredCore,
+        (queue, pool): (rtrb::Producer<Batch>, Arc<Pool>),
+    ) -> CoreHandle {
+        CoreHandle::new(CoreParts {
+            core,
+            shared: Arc::clone(self.shared),
+            drive: Arc::clone(self.drive),
+            state: recovered.state,
+            queue,
+            pool,
+            next_lsn: recovered.life.next_lsn,
+            token: self.token,
+            epoch,
+            ownership: ownership(core, self.ident, self.options.cores),
+            limits: limits(self.options),
+            lag: self.lag.clone(),
+            offset_names: recovered.offset_names,
+            sinks: self.ledger.cloned(),
+        })
+    }
+}
+
+/// Who publishes what the sinks of `ledger` have.
+fn committers<E: Env>(
+    env: &E,
+    (shared, requests): (&Arc<Shared>, &Arc<Requests>),
+    ledger: Option<&Arc<Ledger>>,
+    mirror: Option<&Arc<Mirror>>,
+) -> Vec<Committer<E>> {
+    let of_ledger = |ledger: &Arc<Ledger>| {
+        let committer = |index| Committer {
+            env: env.clone(),
+            shared: Arc::clone(shared),
+            requests: Arc::clone(requests),
+            ledger: Arc::clone(ledger),
+            mirror: mirror.cloned(),
+            index,
+        };
+        (0..ledger.len()).map(committer).collect()
+    };
+    ledger.map(of_ledger).unwrap_or_default()
+}
+
+/// A part of the background while it runs. If it panics, those who wait for it must not wait for ever.
+struct Part {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let what = format!("{} panicked: this is a bug; reopen the database", self.name);
+            self.shared.fail(&Error::new(ErrorKind::Failed, what));
+        }
+    }
+}
+
+/// Starts the parts of the background. Each holds the directory's lock until it ends.
+struct Starter<'a, E: Env> {
+    env: &'a E,
+    shared: &'a Arc<Shared>,
+    lock: Arc<<E::Vfs as Vfs>::Lock>,
+}
+
+impl<E: Env> Starter<'_, E> {
+    async fn start(
+        &mut self,
+        queues: Vec<WriterParts<E>>,
+        preparer: Preparer<E>,
+        maintenance: Maintenance<E>,
+        (uploader, committers): (Option<Uploader<E>>, Vec<Committer<E>>),
+        inline: bool,
+    ) -> Result<Vec<Box<dyn super::drive::InlineLog>>> {
+        let mut logs = Vec::new();
+        for parts in queues {
+            if inline {
+                logs.push(writer::open_inline(parts, Arc::clone(&self.lock)).await?);
+            } else {
+                let name = format!("highwater-log-{}", parts.core);
+                self.spawn(&name, move || writer::run(parts))?;
+            }
+        }
+        self.spawn("highwater-segments", move || preparer.run())?;
+        self.spawn("highwater-checkpoint", move || maintenance.run())?;
+        if let Some(uploader) = uploader {
+            let shared = Arc::clone(self.shared);
+            self.spawn("highwater-remote", move || async move {
+                if let Err(fenced) = uploader.run().await {
+                    shared.fail(&fenced);
+                }
+            })?;
+        }
+        for committer in committers {
+            let name = format!("highwater-sink-{}", committer.index);
+            self.spawn(&name, move || committer.run())?;
+        }
+        Ok(logs)
+    }
+
+    /// Starts one part; if that fails, those that run already are told to end.
+    fn spawn<F, Fut>(&mut self, name: &str, make: F) -> Result<()>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + 'static,
+    {
+        let lock = Arc::clone(&self.lock);
+        let shared = Arc::clone(self.shared);
+        let part = Part { shared: Arc::clone(self.shared), name: name.to_owned() };
+        let started = self.env.spawn().spawn(name, move || async move {
+            make().await;
+            drop(part);
+            // Given up before the end is announced: whoever waits for it may open again at once.
+            drop(lock);
+            shared.part_ended();
+        });
+        started.map_err(|error| {
+            self.shared.stop();
+            Error::new(
+                ErrorKind::Failed,
+                format!("starting the thread {name}: {error}; free some and open again"),
+            )
+        })
+    }
+}
