@@ -3,7 +3,9 @@
 //! One task works for all cores: between two awaits nothing else happens anyway. Who waits for an epoch or a
 //! checkpoint in the background is a task of its own.
 
+mod accounts;
 mod several;
+mod waits;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,14 +13,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use highwater::env::{Env, Spawn};
 use highwater::sim::{Executor, Stream, Streams};
-use highwater::{CoreHandle, CoreId, Engine, Epoch, EpochMark, Error, ErrorKind, Health, Offset, Standing};
+use highwater::{CoreHandle, CoreId, Engine, Epoch, EpochMark, Error, ErrorKind, Health, Offset};
 
 use crate::check;
 use crate::draw::Draw;
 use crate::explain::record::{self, Event};
-use crate::lattice;
 use crate::oracle::{Change, Mark};
 use crate::remote;
 use crate::shape::Tuning;
@@ -27,18 +27,15 @@ use crate::step::{Len, Moment, Op, Step};
 use crate::story::LAST;
 use crate::world::{Run, World, lock};
 
-/// What every account begins with.
-pub(crate) const DEPOSIT: u64 = 1_000;
-/// What the key of an account contains, and no other key.
-const ACCOUNT: &str = "acct";
 /// How often an operation that has to be done is tried, with up to [`PATIENCE`] in between.
 const TRIES_MAX: u32 = 2_000;
-/// The same where a store that is away, or loses every upload, may hold the end of an epoch up: the life goes on without.
+/// The same where a store that loses every upload, or checkpoints that do not land and so decide nothing of the sinks, may
+/// hold the end of an epoch up for good: the life goes on without.
 const TRIES_AT_THE_BOUND: u32 = 400;
-/// How often the store is waited for, when nothing is wrong with it.
-const STORE_TRIES_MAX: u32 = 20;
 /// The longest wait between two tries.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+pub(crate) use accounts::{DEPOSIT, account_balance};
 
 /// Why a workload ends before its operations are done.
 #[derive(Debug)]
@@ -67,22 +64,6 @@ pub(crate) struct User {
     sinks: Option<Sinks>,
     /// Rows that every core has written.
     rows: Vec<u64>,
-}
-
-/// The balance of the account of `core`, if it has one. Which of the keys with this word is its account depends on
-/// the hash, and there is only one.
-pub(crate) fn account_balance(core: &CoreHandle) -> Option<u64> {
-    core.scan_prefix(b"").find_map(|entry| {
-        let (key, value) = entry.unwrap_or_else(|error| panic!("a scan: {error}"));
-        key.windows(ACCOUNT.len()).any(|word| word == ACCOUNT.as_bytes()).then(|| balance(&value))
-    })
-}
-
-/// The balance that a value says.
-fn balance(value: &[u8]) -> u64 {
-    let digits = value.split(|byte| *byte == b' ').next().unwrap_or_default();
-    let parsed = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-    parsed.unwrap_or_else(|| panic!("I4: a balance of \"{}\"", value.escape_ascii()))
 }
 
 /// Completes with the first future, or with `None` when `limit` has passed.
@@ -128,7 +109,7 @@ impl User {
         };
         user.rows = (0..user.cores.len()).map(|core| sink::count(&user.run, core)).collect();
         user.keys = user.owned_keys();
-        user.accounts = (0..user.cores.len()).map(|core| user.owned(ACCOUNT, core)).collect();
+        user.accounts = user.owned_accounts();
         user
     }
 
@@ -354,51 +335,6 @@ impl User {
         }
     }
 
-    async fn clear(&mut self, core: usize) -> Result<(), Stop> {
-        let account = self.accounts[core].clone();
-        let balance = lock(&self.run.oracle).live(core).keys.get(&account).cloned();
-        match balance {
-            None => self.attempt(core, Change::Clear).await,
-            Some(balance) => {
-                // The money comes back in the same epoch, or the epoch never closes.
-                self.insist(core, Change::Clear).await?;
-                self.insist(core, Change::Put(account, balance)).await
-            }
-        }
-    }
-
-    /// Gives every core an account in the same epoch, if they have none.
-    async fn open_accounts(&mut self) -> Result<(), Stop> {
-        if !self.run.plan.load.transfers || account_balance(&self.cores[0]).is_some() {
-            return Ok(());
-        }
-        for core in 0..self.cores.len() {
-            let balance = format!("{DEPOSIT:08} {}.0", self.life_name());
-            self.insist(core, Change::Put(self.accounts[core].clone(), balance.into_bytes().into())).await?;
-        }
-        Ok(())
-    }
-
-    async fn transfer(&mut self, from: usize, to: usize) -> Result<(), Stop> {
-        let same_epoch = self.cores[from].open_epoch() == self.cores[to].open_epoch();
-        if !self.run.plan.load.transfers || from == to || !same_epoch {
-            return Ok(());
-        }
-        let (rich, poor) = (self.balance(from), self.balance(to));
-        let amount = self.stream.below(rich + 1).min(100);
-        for (core, balance) in [(from, rich - amount), (to, poor + amount)] {
-            let text = format!("{balance:08} {}.{}", self.life_name(), self.step);
-            self.insist(core, Change::Put(self.accounts[core].clone(), text.into_bytes().into())).await?;
-        }
-        Ok(())
-    }
-
-    fn balance(&self, core: usize) -> u64 {
-        let value =
-            self.cores[core].get(&self.accounts[core]).unwrap_or_else(|error| panic!("I4: get: {error}"));
-        balance(&value.unwrap_or_else(|| panic!("core {core} has lost its account")))
-    }
-
     fn some_mark(&mut self, core: usize) -> Mark {
         let mut mark = Mark::default();
         if self.stream.chance(0.5) {
@@ -472,103 +408,21 @@ impl User {
     /// Ends the requested epoch on every core that has not, slowest first.
     async fn end_all(&mut self) -> Result<(), Stop> {
         let wanted = self.engine.request_epoch();
-        let bounded = self.run.plan.remote.as_ref().is_some_and(|plan| plan.lag.is_some());
+        let lag = self.run.plan.remote.as_ref().is_some_and(|plan| plan.lag.is_some());
+        let bounded = lag || self.sinks.is_some();
         let tries = if bounded { TRIES_AT_THE_BOUND } else { TRIES_MAX };
         for core in 0..self.cores.len() {
-            for _ in 0..tries {
-                match self.cores[core].epoch_requested() {
-                    Some(requested) if requested >= wanted => self.end(core).await?,
-                    _ => break,
-                };
+            let mut left = tries;
+            while self.cores[core].epoch_requested().is_some_and(|requested| requested >= wanted) {
+                if left == 0 {
+                    // What holds one core up holds up the others.
+                    return Ok(());
+                }
+                left -= 1;
+                self.end(core).await?;
             }
         }
         Ok(())
-    }
-
-    fn wait_in_background(&mut self) {
-        let epoch = Epoch(lock(&self.run.oracle).ceiling());
-        let (durable, run) = (self.engine.durable(epoch), Arc::clone(&self.run));
-        let opened = lock(&run.oracle).opened;
-        let spawned = self.engine.env().spawn().spawn("waiter", move || async move {
-            match durable.await {
-                // A task of this engine may take its step when the next engine is open: its epochs are others.
-                Ok(()) if lock(&run.oracle).opened == opened => lock(&run.oracle).acknowledge(epoch.0),
-                Ok(()) => {}
-                Err(error) => check_background(&error),
-            }
-        });
-        assert!(spawned.is_ok(), "a simulated task starts");
-    }
-
-    /// Somebody waits in the background for the last epoch to be in the object store, if there is one.
-    fn wait_for_the_store(&mut self) {
-        if self.run.plan.remote.is_none() || !remote::waits(&mut self.stream) {
-            return;
-        }
-        let epoch = Epoch(lock(&self.run.oracle).ceiling());
-        let (stored, run) = (self.engine.remote_durable(epoch), Arc::clone(&self.run));
-        let opened = lock(&run.oracle).opened;
-        let spawned = self.engine.env().spawn().spawn("remote-waiter", move || async move {
-            match stored.await {
-                Ok(()) if lock(&run.oracle).opened == opened => {
-                    lock(&run.oracle).acknowledge_remote(epoch.0);
-                    run.count(|tally| tally.stored += 1);
-                }
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Busy => {}
-                Err(error) => check_background(&error),
-            }
-        });
-        assert!(spawned.is_ok(), "a simulated task starts");
-    }
-
-    /// Without faults the last epoch gets into the store (I11).
-    pub(crate) async fn reach_the_store(&mut self) {
-        if self.run.plan.remote.is_none() {
-            return;
-        }
-        let epoch = Epoch(lock(&self.run.oracle).ceiling());
-        for _ in 0..STORE_TRIES_MAX {
-            match self.engine.remote_durable(epoch).await {
-                Ok(()) => return lock(&self.run.oracle).acknowledge_remote(epoch.0),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "I11: without faults: {error}"),
-            }
-        }
-        panic!("I11: epoch {epoch} does not get into the store");
-    }
-
-    /// Without faults everything is published (I11).
-    pub(crate) async fn publish_everything(&mut self) {
-        if self.sinks.is_none() {
-            return;
-        }
-        let epoch = Epoch(lock(&self.run.oracle).ceiling());
-        for _ in 0..STORE_TRIES_MAX {
-            match self.engine.published(epoch).await {
-                Ok(()) => {
-                    assert!(self.engine.published_epoch() >= epoch);
-                    let behind = self.engine.in_doubt().into_iter().find(|left| left.epoch <= epoch);
-                    return assert!(
-                        behind.is_none_or(|left| left.standing == Standing::Lost),
-                        "I9: in doubt"
-                    );
-                }
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "I11: without faults: {error}"),
-            }
-        }
-        panic!("I11: epoch {epoch} is not published");
-    }
-
-    fn checkpoint_in_background(&mut self) {
-        let (checkpoint, run) = (self.engine.checkpoint_async(), Arc::clone(&self.run));
-        let spawned = self.engine.env().spawn().spawn("checkpointer", move || async move {
-            match checkpoint.await {
-                Ok(_) => run.count(|tally| tally.checkpoints += 1),
-                Err(error) if lattice::excuses_checkpoint(&run, &error) => {}
-                Err(error) => check_background(&error),
-            }
-        });
-        assert!(spawned.is_ok(), "a simulated task starts");
     }
 
     /// Ends an epoch everywhere and waits for it, in vain if the engine fails.
@@ -614,10 +468,4 @@ impl User {
             assert_eq!(self.engine.core_of(&self.accounts[index]), CoreId(u16::try_from(index).unwrap_or(0)));
         }
     }
-}
-
-/// Errors that somebody who waits in the background may be told.
-fn check_background(error: &Error) {
-    let expected = matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full | ErrorKind::Invalid);
-    assert!(expected, "a wait in the background: {error}");
 }

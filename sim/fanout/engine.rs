@@ -38,7 +38,7 @@ const EFFORT: Effort = Effort {
 };
 
 /// What most disks with a database hold at most.
-const DISK_BYTES_USUAL: u64 = 160 << 10;
+const DISK_BYTES_USUAL: u64 = 256 << 10;
 
 const ROOT: &str = "/data";
 
