@@ -156,7 +156,7 @@ fn place_is_excused(
     let number = disk.file_number(path);
     let hit_as_number = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
     ledger.touching(path).next().is_some()
-        || ledger.out_of_contract().any(|hit| hit_as_number(hit) || is_named(hit, text))
+        || ledger.out_of_contract().any(|hit| hit_as_number(hit) || is_named(disk, hit, text))
         || (contradicts_older_manifests(disk, path)
             && ledger.out_of_contract().skip(since).any(makes_older_manifest))
 }
@@ -176,10 +176,13 @@ fn contradicts_older_manifests(disk: &Disk, path: &Path) -> bool {
     path.starts_with(root.join("wal")) || (path.starts_with(root.join("f")) && gone)
 }
 
-/// Whether `text` names the file that was hit beside its place: two files contradict each other.
-fn is_named(hit: &Injected, text: &str) -> bool {
+/// Whether `text` names the file that was hit beside its place, as it is called now or was then: two files contradict
+/// each other.
+fn is_named(disk: &Disk, hit: &Injected, text: &str) -> bool {
     let name = hit.path.file_name().map(|name| name.to_string_lossy().into_owned());
-    hit.class != FaultClass::LostLock && name.is_some_and(|name| text.contains(&name))
+    let then = hit.class != FaultClass::LostLock && name.is_some_and(|name| text.contains(&name));
+    let words = || text.split_whitespace().map(|word| word.trim_matches(['(', ')', ',', ';']));
+    then || (hit.file != 0 && words().any(|word| disk.file_number(word) == Some(hit.file)))
 }
 
 fn broken(ledger: &Ledger) -> usize {
