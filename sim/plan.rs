@@ -348,7 +348,12 @@ impl LifePlan {
         let boundaries = if stream.chance(0.3) { stream.scale(1, 200) } else { stream.scale(60, 6_000) };
         // Most calls append: a crash that is not aimed rarely meets anything else.
         let aimed = stream.chance(0.5).then_some(*stream.pick(&Work::CALLS));
-        let boundaries = if aimed.is_some() { stream.scale(1, 60) } else { boundaries };
+        let boundaries = match aimed {
+            None => boundaries,
+            // An open carries in a few calls, and not every open does.
+            Some(Work::Carry) => stream.scale(1, 4),
+            Some(_) => stream.scale(1, 60),
+        };
         let trigger = stream.chance(0.75).then_some(Trigger { after: None, work: aimed, boundaries });
         let ending =
             *stream.pick(&[Ending::Crash, Ending::Crash, Ending::Crash, Ending::Close, Ending::Drop]);
