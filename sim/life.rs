@@ -112,7 +112,7 @@ async fn open(
                 record::note(|| {
                     let oracle = lock(&run.oracle);
                     let allowed = Some((oracle.floor(), oracle.ceiling()));
-                    Event::Opened(record::Opened::of(&opened.report, allowed))
+                    Event::Opened(record::Opened::of(&opened.report, opened.cores.len(), allowed))
                 });
                 audit::opened(run, &opened);
                 if let Some(before) = before {

@@ -83,6 +83,7 @@ use crate::profile::Profile;
 const SUITES: &[&[Test]] = &[
     TESTS,
     cli::mutants::TESTS,
+    explain::TESTS,
     fanout::engine::TESTS,
     fanout::log::TESTS,
     fanout::rescale::TESTS,

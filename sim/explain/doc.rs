@@ -111,7 +111,7 @@ impl Doc {
             .failure
             .clone()
             .map(|message| Broken::of_story(message, step, recording.panicked.as_ref()));
-        let cores = usize::from(run.plan.shape.cores);
+        let cores = cores_of(recording, run.plan.shape.cores);
         Self {
             seed: run.plan.seed,
             profile: run.plan.profile,
@@ -143,7 +143,7 @@ impl Doc {
             .as_ref()
             .err()
             .map(|why| Broken::of_fan_out(why, recording.panicked.as_ref(), end_ns));
-        let cores = fanned.map_or(1, |fanned| usize::from(fanned.cores));
+        let cores = cores_of(recording, fanned.map_or(1, |fanned| fanned.cores));
         let trace = fanned.map(|fanned| &fanned.trace);
         Self {
             seed,
@@ -187,6 +187,18 @@ impl Doc {
         }
         counts
     }
+}
+
+/// The cores of the database when it had most of them: a life may have more than the `first`.
+fn cores_of(recording: &Recording, first: u16) -> usize {
+    let count = |event: &Event| match event {
+        Event::Appended { core, .. } | Event::Ended { core, .. } => Some(core + 1),
+        Event::Opened(opened) => opened.cores,
+        Event::Engine(told) => told.number("core").and_then(|core| usize::try_from(core + 1).ok()),
+        _ => None,
+    };
+    let counts = recording.entries.iter().filter_map(|entry| count(&entry.event));
+    counts.chain([usize::from(first)]).max().unwrap_or(1)
 }
 
 /// How the epochs came about that a broken promise names.
@@ -269,13 +281,16 @@ impl Trail {
                 Event::Appended { core, lsn } => appended[*core] = *lsn,
                 Event::Ended { core, epoch: ended } => {
                     appended[*core] += 1;
-                    if *ended == epoch {
-                        // A number is used again when an epoch is lost: the last one counts, and begins anew.
-                        if trail.cores.iter().all(Option::is_some) {
-                            trail = Self { epoch, acknowledged_ns: None, cores: vec![None; cores] };
-                        }
-                        trail.cores[*core] = Some((at_ns, appended[*core], None));
+                    if *ended == epoch
+                        && let Some(ended) = trail.cores.get_mut(*core)
+                    {
+                        *ended = Some((at_ns, appended[*core], None));
                     }
+                }
+                // A number is used again when an epoch is lost: the last one counts, and begins anew.
+                Event::Opened(opened) if opened.epoch.is_some_and(|recovered| recovered < epoch) => {
+                    let cores = opened.cores.unwrap_or(cores);
+                    trail = Self { epoch, acknowledged_ns: None, cores: vec![None; cores] };
                 }
                 Event::Acknowledged(durable) if *durable >= epoch => {
                     trail.acknowledged_ns.get_or_insert(at_ns);

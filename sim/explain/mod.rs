@@ -19,14 +19,16 @@ pub(crate) mod record;
 mod sectors;
 mod text;
 
+use highwater::env::Tick;
 use highwater::sim::Aftermath;
 
-use crate::fanout;
+use crate::Test;
+use crate::fanout::{self, Explored, Seen, Tally};
 use crate::profile::Profile;
 use crate::recipe::Recipe;
 use crate::sweep;
 use doc::Doc;
-use record::Recording;
+use record::{Entry, Event, Opened, Recording, Told};
 
 /// A run that was recorded, to be told.
 pub(crate) struct Explained {
@@ -51,6 +53,33 @@ pub(crate) fn run(profile: Profile, recipe: Recipe) -> Explained {
             Explained { doc: Doc::of_fan_out((profile, seed), &explored, &recording), recording }
         }
     }
+}
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![a_life_with_more_cores_than_the_first_has_lanes];
+
+fn a_life_with_more_cores_than_the_first_has_lanes() {
+    let opened = |epoch, cores| {
+        Event::Opened(Opened { epoch: Some(epoch), cores: Some(cores), ..Opened::saying("something") })
+    };
+    let told = |core: u16| {
+        let fields = vec![("core", core.to_string()), ("next_lsn", "7".to_owned())];
+        Event::Engine(Told { target: "wal", message: "life begun".to_owned(), fields })
+    };
+    let ended = |core| Event::Ended { core, epoch: 1 };
+    let life = |number| Event::Life { number, plan: String::new() };
+    let events = [life(0), opened(0, 1), ended(0), life(1), opened(0, 3), told(2), ended(0), ended(2)];
+    let entries = (0..).zip(events).map(|(at, event)| Entry { at: Tick(at), event });
+    let recording = Recording { entries: entries.collect(), ..Recording::default() };
+    let result = Err("I1: epoch 1 was acknowledged".to_owned());
+    let explored = Explored { tally: Tally::default(), seen: Seen::default(), result };
+    let doc = Doc::of_fan_out((Profile::FanOutRescale, 1), &explored, &recording);
+    let explained = Explained { doc, recording };
+    let text = explained.text();
+    for part in ["core 0 ended it at 0.006 µs", "core 1 has not ended it", "core 2 ended it"] {
+        assert!(text.contains(part), "{part} is not told:\n{text}");
+    }
+    assert!(explained.page().contains("<td>2</td>"), "the page tells of each core");
 }
 
 impl Explained {

@@ -71,6 +71,8 @@ pub(crate) enum Event {
 pub(crate) struct Opened {
     /// The epoch that was recovered; a log alone has none.
     pub(crate) epoch: Option<u64>,
+    /// Cores of the database from then on, where an open may change them.
+    pub(crate) cores: Option<usize>,
     /// What it says of itself.
     pub(crate) report: String,
     /// In a word or two.
@@ -80,17 +82,18 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Of an engine.
-    pub(crate) fn of(report: &RecoveryReport, allowed: Option<(u64, u64)>) -> Self {
+    /// Of an engine with so many cores.
+    pub(crate) fn of(report: &RecoveryReport, cores: usize, allowed: Option<(u64, u64)>) -> Self {
         let epoch = report.epoch.0;
         let short = if report.created { "created".to_owned() } else { format!("recovered epoch {epoch}") };
-        Self { epoch: Some(epoch), report: report.to_string(), short, allowed }
+        Self { epoch: Some(epoch), cores: Some(cores), report: report.to_string(), short, allowed }
     }
 
     /// Of what has no report: what was found there.
     pub(crate) fn saying(found: &str) -> Self {
         Self {
             epoch: None,
+            cores: None,
             report: format!("recovered {found}"),
             short: format!("recovered {found}"),
             allowed: None,
@@ -173,7 +176,7 @@ pub(crate) struct Recording {
     pub(crate) panicked: Option<Panicked>,
     /// The run, if it is one of a fan-out.
     pub(crate) fanned: Option<Fanned>,
-    open_calls: BTreeMap<u64, usize>,
+    pub(super) open_calls: BTreeMap<u64, usize>,
 }
 
 /// A run whose crashes are explored.

@@ -385,7 +385,7 @@ impl Run<'_> {
         for _ in 0..OPENS_MAX {
             match Engine::open_in(self.env.clone(), self.shape.options.clone()).await {
                 Ok(Opened { engine, cores, report, .. }) => {
-                    record::note(|| Event::Opened(record::Opened::of(&report, None)));
+                    record::note(|| Event::Opened(record::Opened::of(&report, cores.len(), None)));
                     let state = export(&cores, &report).map_err(|error| error.to_string())?;
                     let found = Found { epoch: report.epoch.0, state };
                     self.take_stock(&found).map_err(|why| format!("reopened in the run: {why}"))?;
