@@ -11,6 +11,7 @@ use crate::check;
 use crate::explain::record::{self, Event};
 use crate::lattice;
 use crate::load::{Stop, User};
+use crate::pins;
 use crate::plan::{Ending, LifePlan};
 use crate::remote;
 use crate::shape::Tuning;
@@ -115,6 +116,7 @@ async fn open(
                     Event::Opened(record::Opened::of(&opened.report, opened.cores.len(), allowed))
                 });
                 audit::opened(run, &opened);
+                pins::p1_what_was_set_is_there(run, &opened);
                 if let Some(before) = before {
                     before.judge_opened(run, &opened);
                 } else {

@@ -20,6 +20,7 @@ use crate::check;
 use crate::draw::Draw;
 use crate::explain::record::{self, Event};
 use crate::oracle::{Change, Mark};
+use crate::pins;
 use crate::remote;
 use crate::shape::Tuning;
 use crate::sink::{self, Sinks};
@@ -198,6 +199,11 @@ impl User {
             Op::Commit => self.commit().await,
             Op::Checkpoint => {
                 self.checkpoint_in_background();
+                if self.tuning.pins {
+                    let streams =
+                        Streams::new(self.run.plan.seed).fork(&format!("user/{}/{}", self.life, step.number));
+                    pins::perhaps(&self.run, &self.engine, streams);
+                }
                 self.wait_for_the_store();
                 Ok(())
             }

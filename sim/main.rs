@@ -51,6 +51,7 @@ mod madsim;
 mod many;
 mod marks;
 mod oracle;
+mod pins;
 mod plan;
 mod profile;
 mod recipe;
@@ -96,6 +97,7 @@ const SUITES: &[&[Test]] = &[
     scenario::damage::TESTS,
     scenario::failures::TESTS,
     scenario::opening::TESTS,
+    scenario::pins::TESTS,
     scenario::rescale::TESTS,
     scenario::zombies::TESTS,
     settings::TESTS,
@@ -131,6 +133,8 @@ const MUST_HIT: &[&str] = &[
     "engine: created",
     "engine: engine failed",
     "engine: epoch closed",
+    "engine: pin set or let go",
+    "engine: pins stay as they are",
     "engine: segment not prepared",
     "engine: space for the log",
     "sink: aborted",

@@ -162,7 +162,8 @@ pub(crate) fn check_store(run: &Run) {
     let (Some(store), Some(disk)) = (&*lock(&run.store), &*lock(&run.disk)) else { return };
     let objects = store.objects();
     let (head, manifest) = newest(disk, &objects);
-    for file in manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.files) {
+    let retained = manifest.checkpoints.iter().chain(manifest.kept_here());
+    for file in retained.flat_map(|checkpoint| &checkpoint.files) {
         let object =
             objects.get(&file.path()).unwrap_or_else(|| panic!("I6: {} is not in the store", file.path()));
         assert_eq!(object.len() as u64, file.bytes, "I6: {} in the store", file.path());

@@ -14,6 +14,9 @@ use crate::text::{maybe_millis, millis, route};
 /// Where the database lies on the simulated disk.
 pub(crate) const DIRECTORY: &str = "db";
 
+/// Spans of which one epoch is kept.
+const SPANS: usize = 3;
+
 /// What is fixed when the database is created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,6 +83,12 @@ pub(crate) struct Tuning {
     /// Keys in order. Plans of before there was a choice have none.
     #[serde(default)]
     pub(crate) ordered_index: bool,
+    /// Epochs of a span that keeps one; none if zero. Plans of before there were spans have none.
+    #[serde(default)]
+    pub(crate) span: u64,
+    /// Whether its programs set pins.
+    #[serde(default)]
+    pub(crate) pins: bool,
 }
 
 impl Tuning {
@@ -100,6 +109,8 @@ impl Tuning {
             retain: 2,
             fallback_bytes_max: 0,
             ordered_index: false,
+            span: 0,
+            pins: false,
         }
     }
 
@@ -126,12 +137,14 @@ impl Tuning {
             retain: *stream.pick(&[1, 2, 2, 3, 4]),
             fallback_bytes_max: *stream.pick(&[0, 64 << 10, 512 << 10, 1 << 30]),
             ordered_index: ordered.chance(0.5),
+            span: *ordered.pick(&[0, 0, 1, 2, 5]),
+            pins: ordered.chance(0.4),
         }
     }
 
     /// The options of a life.
     pub(crate) fn options(&self, shape: &Shape) -> Options {
-        Options::new(DIRECTORY)
+        let options = Options::new(DIRECTORY)
             .cores(shape.cores)
             .key_groups(shape.key_groups)
             .route(shape.route)
@@ -149,7 +162,8 @@ impl Tuning {
             .checkpoint_memory_bytes(self.checkpoint_memory_bytes)
             .retain_checkpoints(self.retain)
             .fallback_bytes_max(self.fallback_bytes_max)
-            .ordered_index(self.ordered_index)
+            .ordered_index(self.ordered_index);
+        if self.span == 0 { options } else { options.keep_history(self.span, SPANS) }
     }
 
     /// Bytes of the longest record that this life can log.
@@ -179,6 +193,12 @@ impl fmt::Display for Tuning {
         write!(f, "checkpoint={:?}/{}B ", self.checkpoint_interval, self.checkpoint_wal_bytes)?;
         write!(f, "memory={} retain={} ", self.checkpoint_memory_bytes, self.retain)?;
         write!(f, "fallback={}", self.fallback_bytes_max)?;
+        if self.span > 0 {
+            write!(f, " span={}", self.span)?;
+        }
+        if self.pins {
+            f.write_str(" pins")?;
+        }
         if self.ordered_index { f.write_str(" ordered") } else { Ok(()) }
     }
 }

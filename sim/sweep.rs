@@ -128,6 +128,7 @@ impl Tally {
         self.operations += other.operations;
         self.epochs += other.epochs;
         self.checkpoints += other.checkpoints;
+        self.pins += other.pins;
         self.failed += other.failed;
         self.exact += other.exact;
         self.typed += other.typed;

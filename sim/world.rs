@@ -13,6 +13,7 @@ use crate::coverage::{Coverage, Work};
 use crate::damage::Images;
 use crate::explain::record;
 use crate::oracle::Oracle;
+use crate::pins;
 use crate::plan::{Plan, Trigger};
 use crate::shape::Tuning;
 use crate::sink::{Outlet, Sinks};
@@ -56,6 +57,8 @@ pub(crate) struct Tally {
     pub(crate) epochs: u64,
     /// Checkpoints that were asked for and landed.
     pub(crate) checkpoints: u64,
+    /// Pins that were set or let go.
+    pub(crate) pins: u64,
     /// Engines that failed.
     pub(crate) failed: u64,
     /// With damage, here and below. Opens that gave exactly a closed epoch, and none that was acknowledged is missing.
@@ -110,6 +113,8 @@ pub(crate) struct Run {
     pub(crate) images: Mutex<Images>,
     /// What verifications found.
     pub(crate) audits: Mutex<Audits>,
+    /// The pins.
+    pub(crate) pins: Mutex<pins::Ledger>,
     news: Mutex<Option<News>>,
     changed: Event,
     aim: Mutex<Aim>,
@@ -149,6 +154,7 @@ impl Run {
             outlet: Mutex::default(),
             images: Mutex::default(),
             audits: Mutex::default(),
+            pins: Mutex::default(),
             news: Mutex::default(),
             changed: Event::new(),
             aim: Mutex::default(),

@@ -54,7 +54,7 @@ mod verify;
 
 pub use engine::{
     CheckpointInfo, CoreHandle, Engine, EpochMark, Health, InDoubt, Key, Opened, PutManyError, Ready,
-    SinkStatus, Standing, Value,
+    RetainedEpoch, SinkStatus, Standing, Value,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{

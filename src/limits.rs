@@ -27,6 +27,9 @@ pub(crate) const SINK_NAME_BYTES_MAX: usize = 255;
 /// Longest handle of a sink's pre-commit, in bytes.
 pub(crate) const SINK_HANDLE_BYTES_MAX: usize = 4096;
 
+/// Longest name of a pin, in bytes.
+pub(crate) const PIN_NAME_BYTES_MAX: usize = 255;
+
 /// Most cores of one database.
 pub(crate) const CORES_MAX: u16 = 256;
 

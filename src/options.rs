@@ -69,6 +69,7 @@ pub struct Options {
     pub(crate) checkpoint_wal_bytes: u64,
     pub(crate) checkpoint_memory_bytes: usize,
     pub(crate) retain_checkpoints: usize,
+    pub(crate) history: Option<(u64, usize)>,
     pub(crate) fallback_bytes_max: u64,
     pub(crate) ordered_index: bool,
     pub(crate) key_groups: u16,
@@ -99,6 +100,7 @@ impl Options {
             checkpoint_wal_bytes: 256 << 20,
             checkpoint_memory_bytes: 256 << 20,
             retain_checkpoints: 2,
+            history: None,
             fallback_bytes_max: 1 << 30,
             ordered_index: false,
             key_groups: 1024,
@@ -205,6 +207,14 @@ impl Options {
         self
     }
 
+    /// Besides, of every `epochs` epochs in a row the first that has a checkpoint is kept, for the newest `count` such spans: its
+    /// files, not the log behind it, so that it can be restored into another directory
+    /// ([`Engine::retained`](crate::Engine::retained)). Default none.
+    pub fn keep_history(mut self, epochs: u64, count: usize) -> Self {
+        self.history = Some((epochs, count));
+        self
+    }
+
     /// Most bytes of log that are kept only so that recovery can fall back to a checkpoint which shares no file with
     /// the newest. Beyond, that fallback is given up first. Default 1 GiB.
     pub fn fallback_bytes_max(mut self, bytes: u64) -> Self {
@@ -308,6 +318,7 @@ impl Options {
         for (name, value) in [
             ("epoch_skew_max", self.epoch_skew_max),
             ("epoch_bytes_max", self.epoch_bytes_max),
+            ("keep_history", self.history.map_or(1, |(epochs, count)| epochs.min(count as u64))),
             ("depth", self.depth as u64),
             ("retain_checkpoints", self.retain_checkpoints as u64),
             ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64),

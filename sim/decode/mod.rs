@@ -215,7 +215,8 @@ impl Database {
     }
 
     fn list_needed(&self) -> Vec<Needed> {
-        let files = self.head.checkpoints.iter().flat_map(|checkpoint| &checkpoint.files);
+        let retained = self.head.checkpoints.iter().chain(self.head.kept_here());
+        let files = retained.flat_map(|checkpoint| &checkpoint.files);
         let mut needed: Vec<_> = files
             .map(|file| Needed { path: file.path(), bytes: Some(file.bytes), crc: Some(file.crc) })
             .collect();

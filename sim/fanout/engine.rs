@@ -134,6 +134,10 @@ impl Shape {
             .write_unit_bytes(*draws.pick(&[personality.write_unit, 4096]))
             .fallback_bytes_max(*streams.stream("shape.fallback").pick(&[0, 0, 64 << 10, 1 << 30]))
             .ordered_index(streams.stream("shape.ordered").chance(0.5));
+        let options = match *streams.stream("shape.history").pick(&[0, 0, 1, 2]) {
+            0 => options,
+            epochs => options.keep_history(epochs, 2),
+        };
         // A chain of deltas has to grow before a base replaces it and its files are retired.
         let checkpoints = *draws.pick(&[1, 1, 12]);
         let mut course = Course::new(personality, plan);

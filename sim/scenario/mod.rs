@@ -7,6 +7,7 @@ pub(crate) mod cuts;
 pub(crate) mod damage;
 pub(crate) mod failures;
 pub(crate) mod opening;
+pub(crate) mod pins;
 pub(crate) mod rescale;
 pub(crate) mod zombies;
 

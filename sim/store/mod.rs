@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario says what it expects")]
 
 mod fencing;
+mod keeping;
 mod objects;
 mod restoring;
 mod rig;
@@ -12,4 +13,5 @@ mod storms;
 use crate::Test;
 
 /// Every list of tests.
-pub(crate) const SUITES: [&[Test]; 4] = [fencing::TESTS, objects::TESTS, restoring::TESTS, storms::TESTS];
+pub(crate) const SUITES: [&[Test]; 5] =
+    [fencing::TESTS, keeping::TESTS, objects::TESTS, restoring::TESTS, storms::TESTS];

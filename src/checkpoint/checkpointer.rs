@@ -30,6 +30,7 @@ use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
 use crate::manifest::gc;
+use crate::manifest::kept::{Edit, Spans};
 use crate::manifest::store::{self, Head, Landing};
 use crate::manifest::{Author, Checkpoint, FileName, Manifest, SinkEntry};
 use crate::parallel;
@@ -55,6 +56,8 @@ pub(crate) struct CheckpointSpec {
     /// For the delta of one core.
     pub(crate) memory_bytes: usize,
     pub(crate) retention: Bounds,
+    /// Spans of epochs that keep one, if there are any.
+    pub(crate) spans: Option<Spans>,
 }
 
 impl CheckpointSpec {
@@ -282,6 +285,7 @@ impl<E: Env> Checkpointer<E> {
         }
         next.checkpoints.push(checkpoint);
         self.apply_retention(&mut next).await?;
+        next.keep_spans(self.spec.spans);
         next.retire_files_of(&self.head.manifest);
         next.trim();
         Ok(next)
@@ -312,6 +316,23 @@ impl<E: Env> Checkpointer<E> {
         next.checkpoints.retain(|_| stays.next() == Some(true));
         next.beginning = kept.beginning;
         Ok(())
+    }
+
+    /// Does what `edit` wants of the pins, by a manifest of its own; the epoch that the pin holds, or held.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` as [`Manifest::edit_pins`]. `Full` or `Failed`: the pin is as it was, or as it was to be.
+    pub(crate) async fn edit_pins(&mut self, edit: &Edit) -> Result<Epoch> {
+        let mut next = self.head.manifest.successor(self.head.crc, self.entropy.nonce(), Author::Pin);
+        next.seq = self.next_seq;
+        let epoch = next.edit_pins(edit)?;
+        if next.kept == self.head.manifest.kept {
+            return Ok(epoch);
+        }
+        next.retire_files_of(&self.head.manifest);
+        self.land(next).await?;
+        Ok(epoch)
     }
 
     /// Step 3. Returns the manifest that was the head before.

@@ -188,7 +188,7 @@ struct Copy<'a> {
 
 impl Copy<'_> {
     async fn write(&mut self) -> Outcome<()> {
-        let (cores, nonce) = (self.snapshot.cores(), || StdEnv.entropy().nonce());
+        let (cores, nonce) = (self.snapshot.cores_at(self.epoch), || StdEnv.entropy().nonce());
         ident::make_folders(&StdVfs, self.temp, cores, &Listing::default()).await.map_err(unwritten)?;
         ident::land(&StdVfs, self.temp, &self.ident, nonce()).await.map_err(unwritten)?;
         let created = Manifest::create(self.ident.database, self.ident.timeline, nonce());
@@ -250,7 +250,7 @@ impl Copy<'_> {
             database,
             name: FileName { token: TOKEN, attempt: ATTEMPT, uuid, kind: FileKind::Base },
             core,
-            cores: self.snapshot.cores(),
+            cores: self.snapshot.cores_at(self.epoch),
             from_epoch: Epoch(0),
             through_epoch: Epoch(self.epoch),
         };

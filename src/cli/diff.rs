@@ -1,12 +1,13 @@
 //! `highwater diff`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
 use super::console::Console;
 use super::dump::{marks, shown};
-use super::snapshot::Snapshot;
+use super::snapshot::{CoreState, Marks, Snapshot};
 use super::{Database, Exit, Outcome};
 use crate::env::{Blocking, StdEnv};
 
@@ -97,32 +98,96 @@ async fn compare(args: &Args) -> Outcome<Difference> {
     let snapshot = Snapshot::open(&args.database.path).await?;
     let (from, to) = (snapshot.epoch(Some(args.from)).await?, snapshot.epoch(Some(args.to)).await?);
     let mut found = Difference { groups: BTreeMap::new(), keys: Vec::new(), same: 0, marks: Vec::new() };
-    for core in 0..snapshot.cores() {
-        let (mut before, mut after) = (snapshot.state(core, from).await?, snapshot.state(core, to).await?);
-        if before.marks != after.marks {
-            found.marks.push((marks(core, &before.marks), marks(core, &after.marks)));
+    let (of_from, of_to) = (snapshot.cores_at(from), snapshot.cores_at(to));
+    if of_from == of_to {
+        // A key has the core that it had.
+        for core in 0..of_from {
+            compare_cores(args, &snapshot, (from, core..core + 1), (to, core..core + 1), &mut found).await?;
         }
-        let (mut a, mut b) = (before.next().await?, after.next().await?);
-        loop {
-            let (what, key) = match (&a, &b) {
-                (None, None) => break,
-                (Some((key, old)), Some((other, new))) if key == other => {
-                    (if old == new { None } else { Some("changed") }, key.clone())
-                }
-                (Some((key, _)), Some((other, _))) if key < other => (Some("removed"), key.clone()),
-                (Some((key, _)), None) => (Some("removed"), key.clone()),
-                (_, Some((key, _))) => (Some("added"), key.clone()),
-            };
-            found.add(args, core, snapshot.ident.group_of(&key), what, &key);
-            if a.as_ref().is_some_and(|(of_a, _)| *of_a == key) {
-                a = before.next().await?;
-            }
-            if b.as_ref().is_some_and(|(of_b, _)| *of_b == key) {
-                b = after.next().await?;
-            }
-        }
+    } else {
+        compare_cores(args, &snapshot, (from, 0..of_from), (to, 0..of_to), &mut found).await?;
     }
     Ok(found)
+}
+
+/// Compares what these cores hold at these epochs.
+async fn compare_cores(
+    args: &Args,
+    snapshot: &Snapshot,
+    from: (u64, Range<u16>),
+    to: (u64, Range<u16>),
+    found: &mut Difference,
+) -> Outcome<()> {
+    let (mut before, mut after) = (Side::of(snapshot, from).await?, Side::of(snapshot, to).await?);
+    for core in before.cores().chain(after.cores()).collect::<BTreeSet<u16>>() {
+        let (of_before, of_after) = (before.marks(core), after.marks(core));
+        if of_before != of_after {
+            found.marks.push((marks(core, &of_before), marks(core, &of_after)));
+        }
+    }
+    let (mut a, mut b) = (before.next().await?, after.next().await?);
+    loop {
+        let (what, core, key) = match (&a, &b) {
+            (None, None) => return Ok(()),
+            (Some((_, key, old)), Some((core, other, new))) if key == other => {
+                (if old == new { None } else { Some("changed") }, *core, key.clone())
+            }
+            (Some((core, key, _)), Some((_, other, _))) if key < other => {
+                (Some("removed"), *core, key.clone())
+            }
+            (Some((core, key, _)), None) => (Some("removed"), *core, key.clone()),
+            (_, Some((core, key, _))) => (Some("added"), *core, key.clone()),
+        };
+        found.add(args, core, snapshot.ident.group_of(&key), what, &key);
+        if a.as_ref().is_some_and(|(_, of_a, _)| *of_a == key) {
+            a = before.next().await?;
+        }
+        if b.as_ref().is_some_and(|(_, of_b, _)| *of_b == key) {
+            b = after.next().await?;
+        }
+    }
+}
+
+/// A key, its core in front, its value behind.
+type Entry = (u16, Vec<u8>, Vec<u8>);
+
+/// Some cores at the end of an epoch, key after key.
+struct Side {
+    /// Each with its next entry.
+    cores: Vec<(Option<Entry>, u16, CoreState)>,
+}
+
+impl Side {
+    async fn of(snapshot: &Snapshot, (epoch, range): (u64, Range<u16>)) -> Outcome<Self> {
+        let mut cores = Vec::new();
+        for core in range {
+            let mut state = snapshot.state(core, epoch).await?;
+            let first = state.next().await?.map(|(key, value)| (core, key, value));
+            cores.push((first, core, state));
+        }
+        Ok(Self { cores })
+    }
+
+    fn cores(&self) -> impl Iterator<Item = u16> {
+        self.cores.iter().map(|(_, core, _)| *core)
+    }
+
+    fn marks(&self, core: u16) -> Marks {
+        let of_core = self.cores.iter().find(|(_, of, _)| *of == core);
+        of_core.map_or_else(Marks::default, |(.., state)| state.marks.clone())
+    }
+
+    async fn next(&mut self) -> Outcome<Option<Entry>> {
+        let with_one = self.cores.iter_mut().filter(|(entry, ..)| entry.is_some());
+        let least = with_one.min_by(|(a, ..), (b, ..)| key_of(a.as_ref()).cmp(&key_of(b.as_ref())));
+        let Some((entry, core, state)) = least else { return Ok(None) };
+        let following = state.next().await?.map(|(key, value)| (*core, key, value));
+        Ok(std::mem::replace(entry, following))
+    }
+}
+
+fn key_of(entry: Option<&Entry>) -> Option<&[u8]> {
+    entry.map(|(_, key, _)| key.as_slice())
 }
 
 impl Difference {

@@ -77,7 +77,7 @@ async fn dump(args: &Args, console: &mut Console) -> Outcome {
     } else {
         console.line(format!("# epoch {epoch}"))?;
     }
-    let cores = 0..snapshot.cores();
+    let cores = 0..snapshot.cores_at(epoch);
     for core in cores.filter(|core| args.core.is_none_or(|wanted| wanted == *core)) {
         let mut state = snapshot.state(core, epoch).await?;
         let of_core = marks(core, &state.marks);

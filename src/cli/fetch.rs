@@ -7,20 +7,23 @@ use std::path::{Path, PathBuf};
 
 use super::console::Console;
 use super::copy::{finish, temp_of, unwritten};
+use super::place::StoreOptions;
 use super::{Exit, Failure, Outcome};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
 use crate::ids::Epoch;
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
-use crate::offsite::{Site, restore};
-use crate::remote::{Bucket, Remote};
+use crate::manifest::store::Head;
+use crate::manifest::{Author, Checkpoint, Cut, Manifest};
+use crate::offsite::{Content, Found, Site, Writer, restore, stored};
+use crate::remote::Remote;
 use crate::verify::{VerifyOptions, verify_in};
 use crate::vfs::StdVfs;
 
 /// Files on their way at once.
 const LANES: usize = 4;
 
-/// Bring the newest checkpoint of an object store down, into a new folder and as a new timeline.
+/// Bring a checkpoint of an object store down, into a new folder and as a new timeline.
 ///
 /// Credentials come from the environment, as for the engine. The store is only read, and its writer goes on: to take the
 /// database over, open an empty folder with the store instead.
@@ -32,20 +35,17 @@ pub(crate) struct Args {
     /// The folder to make; its parent must exist.
     #[arg(value_name = "TARGET")]
     target: PathBuf,
-    /// An option of the store, such as `endpoint=http://127.0.0.1:8333`; secrets belong into the environment.
-    #[arg(long = "option", short, value_name = "NAME=VALUE", value_parser = option)]
-    options: Vec<(String, String)>,
-}
-
-fn option(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is needed")?;
-    Ok((name.to_owned(), value.to_owned()))
+    /// The epoch: one of `highwater epochs URL` [default: the newest].
+    #[arg(long, value_name = "EPOCH")]
+    to_epoch: Option<u64>,
+    #[command(flatten)]
+    store: StoreOptions,
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
-    let remote = Remote::new(Bucket::at(&args.url, args.options.clone())?);
+    let remote = args.store.remote(&args.url)?;
     let bar = console.bar("fetching");
-    let fetched = StdEnv.block_on(fetch(&remote, &args.target));
+    let fetched = StdEnv.block_on(fetch(&remote, &args.target, args.to_epoch.map(Epoch)));
     bar.finish_and_clear();
     let (epoch, ident) = fetched?;
     let (target, timeline) = (args.target.display(), ident.timeline);
@@ -53,18 +53,44 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
     Ok(Exit::Fine)
 }
 
-async fn fetch(remote: &Remote, target: &Path) -> Outcome<(Epoch, Ident)> {
+fn nothing() -> Failure {
+    Failure::new(Exit::Unreadable, "there is no checkpoint of a database in this store")
+}
+
+/// The store that `remote` names, and what its head says.
+pub(super) async fn head(remote: &Remote) -> Outcome<(Found, Head)> {
+    let found = Site::new(&StdEnv, remote).look().await?.ok_or_else(nothing)?;
+    let head = found.head.clone().ok_or_else(nothing)?;
+    Ok((found, head))
+}
+
+/// The checkpoint of `epoch`, or the newest one, as of a timeline that has no part in what the original decides of its sinks.
+fn checkpoint_of(head: &Manifest, epoch: Option<Epoch>) -> Outcome<Checkpoint> {
+    let newest = head.newest_checkpoint().ok_or_else(nothing)?;
+    let epoch = epoch.unwrap_or(newest.epoch);
+    let retained = head.checkpoints.iter().rev().chain(head.kept.iter().map(|kept| &kept.checkpoint));
+    let found = retained.into_iter().find(|checkpoint| checkpoint.epoch == epoch).cloned();
+    let mut checkpoint = found.ok_or_else(|| {
+        let there: Vec<String> = head.retained_epochs().iter().map(ToString::to_string).collect();
+        Failure::new(Exit::Unreadable, format!("epoch {epoch} is not in the store: {} are", there.join(", ")))
+    })?;
+    checkpoint.sinks.clear();
+    checkpoint.cuts = vec![Cut::default(); checkpoint.watermarks.len()];
+    Ok(checkpoint)
+}
+
+async fn fetch(remote: &Remote, target: &Path, epoch: Option<Epoch>) -> Outcome<(Epoch, Ident)> {
     let temp = temp_of(target).await?;
-    let site = Site::new(&StdEnv, remote);
-    let nothing = || Failure::new(Exit::Unreadable, "there is no checkpoint of a database in this store");
-    let found = site.look().await?.ok_or_else(nothing)?;
-    let head = found.head.ok_or_else(nothing)?.manifest;
-    let epoch = head.newest_checkpoint().ok_or_else(nothing)?.epoch;
-    let entropy = StdEnv.entropy();
+    let (found, Head { manifest: head, .. }) = head(remote).await?;
+    let checkpoint = checkpoint_of(&head, epoch)?;
+    let (epoch, cores, entropy) = (checkpoint.epoch, checkpoint.cores(), StdEnv.entropy());
     let ident = Ident { timeline: entropy.nonce(), ..found.id.ident };
-    ident::make_folders(&StdVfs, &temp, head.cores, &Listing::default()).await.map_err(unwritten)?;
+    let writer = Writer { database: ident.database, timeline: ident.timeline, token: head.token, cores };
+    let content = Content { checkpoints: vec![checkpoint], kept: Vec::new() };
+    let first = stored(None, writer, (Author::Checkpoint, 0), content, &entropy);
+    ident::make_folders(&StdVfs, &temp, cores, &Listing::default()).await.map_err(unwritten)?;
     ident::land(&StdVfs, &temp, &ident, entropy.nonce()).await.map_err(unwritten)?;
-    restore(&StdEnv, (&StdVfs, &temp), &site, (&ident, &head), LANES).await?;
+    restore(&StdEnv, (&StdVfs, &temp), &Site::new(&StdEnv, remote), (&ident, &first), LANES).await?;
     let report = verify_in(&StdEnv, &temp, VerifyOptions::new()).await?;
     if !report.is_sound() || report.recoverable_epoch != Some(epoch) {
         let what = format!("what was fetched is not sound; it stays as {}: {report}", temp.display());

@@ -6,7 +6,7 @@ use super::console::Console;
 use super::snapshot::Snapshot;
 use super::{Database, Exit, Outcome};
 use crate::env::{Blocking, StdEnv};
-use crate::verify::decode::manifest::{Checkpoint, Life, SinkEntry};
+use crate::verify::decode::manifest::{Checkpoint, Kept, Life, SinkEntry};
 use crate::verify::decode::segment::FRAMES;
 use crate::verify::log::{Log, segment_path};
 use crate::verify::source::Sequential;
@@ -51,7 +51,7 @@ async fn inspect(args: &Args) -> Outcome<Value> {
             frames.extend(frames_of(&snapshot, (core, &log), args.segment).await?);
         }
     }
-    let author = ["create", "open", "checkpoint", "retire"];
+    let author = ["create", "open", "checkpoint", "retire", "restore", "rescale", "pin"];
     let hex = |number: u128| format!("{number:032x}");
     Ok(json!({
         "database": hex(ident.database),
@@ -69,6 +69,7 @@ async fn inspect(args: &Args) -> Outcome<Value> {
         "recovered_epoch": manifest.recovered_epoch,
         "log_floors": manifest.floors,
         "lives": manifest.lives.iter().map(life).collect::<Vec<_>>(),
+        "kept": manifest.kept.iter().map(kept).collect::<Vec<_>>(),
         "checkpoints": manifest.checkpoints.iter().map(checkpoint).collect::<Vec<_>>(),
         "segments": segments,
         "frames": frames,
@@ -112,6 +113,14 @@ fn checkpoint(checkpoint: &Checkpoint) -> Value {
         "watermarks": checkpoint.watermarks,
         "sinks": checkpoint.sinks.iter().map(sink).collect::<Vec<_>>(),
     })
+}
+
+/// A kept epoch, as a checkpoint.
+fn kept(kept: &Kept) -> Value {
+    let mut shown = checkpoint(&kept.checkpoint);
+    shown["pins"] = json!(kept.pins);
+    shown["away"] = json!(kept.away);
+    shown
 }
 
 /// What was decided with the checkpoint, or before and was not known to be published.
@@ -202,15 +211,22 @@ fn show(found: &Value, console: &mut Console) -> Outcome<()> {
         rows.map(|row| columns.iter().map(|column| text(&row[*column])).collect()).collect()
     };
     console.line("")?;
-    for checkpoint in found["checkpoints"].as_array().into_iter().flatten() {
+    let (kept, retained) = (found["kept"].as_array(), found["checkpoints"].as_array());
+    for checkpoint in kept.into_iter().flatten().chain(retained.into_iter().flatten()) {
         let files = &checkpoint["files"];
         let count = files.as_array().map_or(0, Vec::len);
         let bytes: u64 =
             files.as_array().into_iter().flatten().filter_map(|file| file["bytes"].as_u64()).sum();
         console.line(format!(
-            "retained epoch {}, token {}: {count} files, {bytes} bytes",
-            checkpoint["epoch"], checkpoint["token"]
+            "{} epoch {}, token {}: {count} files, {bytes} bytes{}",
+            if checkpoint["pins"].is_null() { "retained" } else { "kept" },
+            checkpoint["epoch"],
+            checkpoint["token"],
+            if checkpoint["away"] == true { ", in the object store" } else { "" },
         ))?;
+        for pin in checkpoint["pins"].as_array().into_iter().flatten() {
+            console.line(format!("pin {pin}"))?;
+        }
         let columns = ["core", "kind", "from_epoch", "through_epoch", "puts", "deletes", "bytes", "path"];
         console.table(&columns, &rows(files, &columns))?;
         if checkpoint["sinks"].as_array().is_some_and(|sinks| !sinks.is_empty()) {

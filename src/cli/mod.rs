@@ -4,14 +4,16 @@
 //! inspect, dump, diff      read by the independent decoder       inspect.rs, dump.rs, diff.rs over snapshot.rs
 //! verify                   highwater::verify                     verify.rs
 //! gc --dry-run             the engine's own plan, not executed   gc.rs
+//! epochs, pin, unpin       what is retained, and holding on      pin.rs
 //! backup, restore          a new database beside the old one     copy.rs
 //! salvage                  the same, of what damage has left     salvage.rs
 //! fetch                    a new database of what a store holds  fetch.rs
 //! probe                    this machine's disk                   probe.rs
 //! ```
 //!
-//! 1. Nothing but `backup`, `restore`, `fetch` and `salvage` writes to a database, and these only to a new one; `probe` writes one file of its own.
-//! 2. No command locks a database: all of them work beside a running engine. What vanishes while it is read is told as that.
+//! 1. Nothing but `backup`, `restore`, `fetch` and `salvage` writes to a database, and these only to a new one; `probe` writes one
+//!    file of its own, `pin` and `unpin` a manifest.
+//! 2. No command but `pin` and `unpin` locks a database: all others work beside a running engine. What vanishes while it is read is told as that.
 //! 3. Results go to the standard output, everything else to the standard error; progress only if that is a terminal.
 
 mod console;
@@ -22,6 +24,8 @@ mod dump;
 mod fetch;
 mod gc;
 mod inspect;
+mod pin;
+mod place;
 mod probe;
 mod salvage;
 mod snapshot;
@@ -116,6 +120,9 @@ enum Command {
     Dump(dump::Args),
     Diff(diff::Args),
     Gc(gc::Args),
+    Epochs(pin::EpochsArgs),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Probe(probe::Args),
     Backup(copy::BackupArgs),
     Restore(copy::RestoreArgs),
@@ -160,6 +167,9 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Dump(args) => dump::run(args, &mut console),
         Command::Diff(args) => diff::run(args, &mut console),
         Command::Gc(args) => gc::run(args, &mut console),
+        Command::Epochs(args) => pin::epochs(args, &mut console),
+        Command::Pin(args) => pin::pin(args, &mut console),
+        Command::Unpin(args) => pin::unpin(args, &mut console),
         Command::Probe(args) => probe::run(args, &mut console),
         Command::Backup(args) => copy::backup(args, &mut console),
         Command::Restore(args) => copy::restore(args, &mut console),

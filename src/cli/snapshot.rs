@@ -92,21 +92,48 @@ impl Snapshot {
     pub(super) async fn epoch(&self, asked: Option<u64>) -> Outcome<u64> {
         let newest = self.newest_epoch().await?;
         let epoch = asked.unwrap_or(newest);
-        if epoch > newest || (self.base(epoch).is_none() && !self.manifest.beginning) {
-            let oldest = self
-                .manifest
-                .checkpoints
-                .first()
-                .map_or(0, |oldest| if self.manifest.beginning { 0 } else { oldest.epoch });
-            let what = format!("epoch {epoch} cannot be rebuilt: epochs {oldest} to {newest} can");
-            return Err(Failure::new(Exit::Unreadable, what));
+        if (epoch <= newest && self.is_covered(epoch)) || self.kept(epoch).is_some() {
+            return Ok(epoch);
         }
-        Ok(epoch)
+        let oldest = self
+            .manifest
+            .checkpoints
+            .first()
+            .map_or(0, |oldest| if self.manifest.beginning { 0 } else { oldest.epoch });
+        let kept: Vec<String> = self
+            .manifest
+            .kept_here()
+            .filter(|kept| kept.epoch < oldest)
+            .map(|kept| format!("{}, ", kept.epoch))
+            .collect();
+        let mut what =
+            format!("epoch {epoch} cannot be rebuilt: epochs {}{oldest} to {newest} can", kept.concat());
+        if self.manifest.kept.iter().any(|kept| kept.away && kept.checkpoint.epoch == epoch) {
+            what.push_str("; it is kept in the object store: `highwater fetch --to-epoch` brings it down");
+        }
+        Err(Failure::new(Exit::Unreadable, what))
     }
 
-    /// The newest retained checkpoint of `epoch` or before it.
+    /// Whether a retained checkpoint, or the beginning, and the log lead to `epoch` if any do.
+    fn is_covered(&self, epoch: u64) -> bool {
+        self.manifest.beginning
+            || self.manifest.checkpoints.iter().any(|checkpoint| checkpoint.epoch <= epoch)
+    }
+
+    /// What is kept of `epoch` alone.
+    fn kept(&self, epoch: u64) -> Option<&Checkpoint> {
+        self.manifest.kept_here().find(|kept| kept.epoch == epoch)
+    }
+
+    /// The newest retained checkpoint of `epoch` or before it; if there is none, what is kept of `epoch` alone.
     pub(super) fn base(&self, epoch: u64) -> Option<&Checkpoint> {
-        self.manifest.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch <= epoch)
+        let retained = self.manifest.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch <= epoch);
+        retained.or_else(|| self.kept(epoch).filter(|_| !self.is_covered(epoch)))
+    }
+
+    /// Over how many cores the keys of `epoch` are divided.
+    pub(super) fn cores_at(&self, epoch: u64) -> u16 {
+        self.base(epoch).map_or(self.cores(), Checkpoint::cores)
     }
 
     /// The state of `core` at the end of `epoch`.

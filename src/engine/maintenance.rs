@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use event_listener::Event;
 
+use super::pins::{Pins, Wish};
 use super::segments::Supply;
 use super::shared::{Shared, lock};
 use super::sinks::Ledger;
@@ -48,6 +49,7 @@ pub struct CheckpointInfo {
 #[derive(Debug)]
 pub(crate) struct Requests {
     state: Mutex<RequestState>,
+    pub(super) pins: Pins,
     /// Bytes given to the logs since the last checkpoint.
     log_bytes: AtomicU64,
     /// How many of them make a checkpoint due.
@@ -72,10 +74,10 @@ struct RequestState {
 impl Requests {
     /// Requests for an engine that takes a checkpoint when its logs have grown by `log_bytes_due`. What the open had to
     /// replay counts: a process that dies again and again takes one all the same.
-    pub(crate) fn new(log_bytes_due: u64, replayed_bytes: u64) -> Self {
+    pub(crate) fn new(log_bytes_due: u64, replayed_bytes: u64, pins: Pins) -> Self {
         let log_bytes = AtomicU64::new(replayed_bytes);
         let epoch_due = AtomicU64::new(u64::MAX);
-        Self { state: Mutex::default(), log_bytes, log_bytes_due, epoch_due, wanted: Event::new() }
+        Self { state: Mutex::default(), pins, log_bytes, log_bytes_due, epoch_due, wanted: Event::new() }
     }
 
     /// Asks for a checkpoint and waits for it.
@@ -141,6 +143,7 @@ impl Requests {
 
     fn end(&self, shared: &Shared) {
         lock(&self.state).ended = true;
+        self.pins.end();
         shared.notify();
     }
 }
@@ -229,6 +232,10 @@ impl<E: Env> Work<'_, E> {
                 self.checkpoint(asked).await;
                 continue;
             }
+            if let Some(wish) = self.requests.pins.next() {
+                self.grant(&wish).await;
+                continue;
+            }
             self.checkpointer.follow(self.shared.closed());
             if self.shared.stopping() {
                 return;
@@ -310,6 +317,7 @@ impl<E: Env> Work<'_, E> {
             }
         };
         self.expect_next();
+        self.requests.pins.landed(self.checkpointer.head_manifest());
         if let (Some(ledger), Some(_)) = (&self.ledger, &taken) {
             ledger.landed(epoch);
             if self.mirror.is_none() {
@@ -329,6 +337,26 @@ impl<E: Env> Work<'_, E> {
         for (core, retired) in (0..).map(CoreId).zip(retired) {
             self.supply.retire(core, retired);
         }
+    }
+
+    /// Sets a pin, or lets one go. What nothing needs behind that goes with the next checkpoint.
+    async fn grant(&mut self, wish: &Wish) {
+        let granted = self.checkpointer.edit_pins(&wish.edit).await;
+        match &granted {
+            Ok(epoch) => {
+                tracing::debug!(target: "highwater::engine", epoch = epoch.0, wish = ?wish.edit, "pin set or let go");
+            }
+            Err(error) => {
+                tracing::debug!(target: "highwater::engine", %error, wish = ?wish.edit, "pins stay as they are");
+            }
+        }
+        let head = self.checkpointer.head_manifest();
+        self.requests.pins.landed(head);
+        if let Some(mirror) = &self.mirror {
+            mirror.offer(head);
+        }
+        wish.tell(granted);
+        self.shared.notify();
     }
 
     /// What is told about a checkpoint of `epoch`; `None` was taken if the newest one is of that epoch already.

@@ -8,6 +8,7 @@
 //! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
 //!          segments.rs     prepares log files ahead of need
 //!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
+//!          pins.rs         holding on to epochs
 //!          offsite.rs      what an open has to do with an object store
 //!          sinks/          two-phase commit with external systems: a thread for each of them
 //!          shared.rs       the marks that join them
@@ -26,6 +27,7 @@ mod many;
 mod mark;
 mod offsite;
 mod open;
+mod pins;
 mod rescale;
 mod segments;
 mod shared;
@@ -43,6 +45,7 @@ pub use maintenance::CheckpointInfo;
 pub use many::PutManyError;
 pub use mark::EpochMark;
 pub use open::Opened;
+pub use pins::RetainedEpoch;
 pub use shared::Health;
 pub use sinks::{InDoubt, SinkStatus, Standing};
 

@@ -14,7 +14,9 @@ use crate::manifest::ident::Ident;
 use crate::manifest::opening::{Action, Contents, IdentState, Survey, survey};
 use crate::manifest::store::Head;
 use crate::manifest::{Author, Manifest};
-use crate::offsite::{Found, Landing, Site, StoreId, Writer, fenced, other_database, restore, stored};
+use crate::offsite::{
+    Content, Found, Landing, Site, StoreId, Writer, fenced, other_database, restore, stored,
+};
 use crate::options::Options;
 use crate::recovery::Floors;
 
@@ -161,8 +163,11 @@ impl<E: Env> Attached<E> {
             None => (self.site.settle(ident, env.entropy().nonce()).await?, None, 0),
         };
         for _ in 0..REBASES_MAX {
-            let checkpoints = head.iter().flat_map(|head| head.manifest.checkpoints.clone()).collect();
-            let manifest = stored(head.as_ref(), writer, (Author::Open, 0), checkpoints, &env.entropy());
+            let content = head.as_ref().map_or_else(Content::default, |head| Content {
+                checkpoints: head.manifest.checkpoints.clone(),
+                kept: head.manifest.kept.clone(),
+            });
+            let manifest = stored(head.as_ref(), writer, (Author::Open, 0), content, &env.entropy());
             match self.site.land(&id, &manifest).await? {
                 Landing::Landed(head) => {
                     let (seq, token) = (manifest.seq.0, manifest.token.0);
@@ -193,7 +198,7 @@ fn is_own_past(other: &Manifest, writer: Writer) -> bool {
 }
 
 /// The epoch that a restore from `head` brings back.
-pub(super) fn newest_epoch(head: Option<&Head>) -> Epoch {
+fn newest_epoch(head: Option<&Head>) -> Epoch {
     head.and_then(|head| head.manifest.newest_checkpoint()).map_or(Epoch(0), |newest| newest.epoch)
 }
 
@@ -217,8 +222,10 @@ async fn fence<E: Env>(
         let token = FencingToken(before.map_or(0, |head| head.manifest.token.0) + 1);
         let writer = Writer { database: ident.database, timeline: ident.timeline, token, cores };
         let newest = before.and_then(|head| head.manifest.newest_checkpoint()).cloned();
+        let kept = before.map_or_else(Vec::new, |head| head.manifest.kept.clone());
+        let content = Content { checkpoints: newest.into_iter().collect(), kept };
         let author = (Author::Restore, 0);
-        let manifest = stored(before, writer, author, newest.into_iter().collect(), &env.entropy());
+        let manifest = stored(before, writer, author, content, &env.entropy());
         match site.land(&found.id, &manifest).await? {
             Landing::Landed(head) => return Ok(*head),
             Landing::Unknown(error) => return Err(error),

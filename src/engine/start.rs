@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::core::{CoreHandle, CoreLimits, CoreParts, Ownership};
 use super::drive::Drive;
 use super::maintenance::{Maintenance, Requests, Triggers};
-use super::offsite::{Owned, newest_epoch};
+use super::offsite::Owned;
 use super::open::Opened;
+use super::pins::Pins;
 use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
 use super::sinks::{Committer, Ledger};
@@ -21,6 +22,7 @@ use crate::ids::{CoreId, Epoch, FencingToken};
 use crate::manifest::Manifest;
 use crate::manifest::first_life::log_dir;
 use crate::manifest::ident::Ident;
+use crate::manifest::kept::Spans;
 use crate::offsite::{Lag, Mirror, Site, Uploader};
 use crate::options::Options;
 use crate::recovery::{Recovered, RecoveredCore};
@@ -42,6 +44,7 @@ pub(super) fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<Pa
         segment_bytes: options.segment_bytes,
         // A tap is held twice: as it is filled, and as it is followed.
         memory_bytes: options.checkpoint_memory_bytes - 2 * tap_bytes,
+        spans: options.history.map(|(epochs, count)| Spans { epochs, count }),
         retention: Bounds {
             newest: options.retain_checkpoints,
             fallback_log_bytes: options.fallback_bytes_max,
@@ -102,7 +105,8 @@ pub(super) async fn start<E: Env>(
     let shared = Arc::new(Shared::new(options.cores, report.epoch, parts));
     let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
     let supply = Supply::new(cores.iter().map(|core| core.next_segment));
-    let requests = Arc::new(Requests::new(options.checkpoint_wal_bytes, replayed_bytes));
+    let requests =
+        Arc::new(Requests::new(options.checkpoint_wal_bytes, replayed_bytes, Pins::new(&head.manifest)));
     let log_dirs: Vec<_> = ids().map(|core| log_dir(&options.path, core)).collect();
     let logs = log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect();
     let preparer =
@@ -174,7 +178,7 @@ fn uploader<E: Env>(
 ) -> Option<(Uploader<E>, Arc<Mirror>)> {
     let (remote, (site, Owned { id, writer, head, marks })) = options.remote.clone().zip(owned)?;
     let notified = Arc::clone(shared);
-    let mirror = Mirror::new(newest_epoch(Some(&head)), head.manifest.seq, move || notified.notify());
+    let mirror = Mirror::new(&head.manifest, move || notified.notify());
     // What was on its way when the last life ended goes on.
     mirror.offer(local);
     let mirror = Arc::new(mirror);

@@ -1,10 +1,12 @@
 //! What every manifest obeys, whoever wrote it. Checked before one lands, where a flaw is a bug of this program,
 //! and after one is read, where it is corruption.
 
+use std::collections::BTreeSet;
+
 use crate::ids::{CoreId, Epoch, FencingToken};
 use crate::limits::{
-    CORES_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX, SINK_HANDLE_BYTES_MAX,
-    SINK_NAME_BYTES_MAX,
+    CORES_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX, PIN_NAME_BYTES_MAX,
+    SINK_HANDLE_BYTES_MAX, SINK_NAME_BYTES_MAX,
 };
 use crate::offset::Offset;
 
@@ -51,6 +53,10 @@ pub(crate) enum Flaw {
         "the checkpoint of epoch {0}: the sinks are unsorted, a name or handle is too long, or what is lost has no handle"
     )]
     Sinks(Epoch),
+    #[error("the kept epoch {0} is out of order, of no cores, or has more than its state")]
+    Kept(Epoch),
+    #[error("the pins of epoch {0} are unsorted, or a name is too long or has another epoch too")]
+    Pins(Epoch),
     #[error("a file is both retired and needed, retired twice, or of a later token")]
     Retired,
 }
@@ -81,6 +87,7 @@ impl Manifest {
             oldest = this;
             self.check_checkpoint(checkpoint)?;
         }
+        self.check_kept()?;
         self.check_retired()
     }
 
@@ -164,6 +171,30 @@ impl Manifest {
         if fits && sorted { Ok(()) } else { Err(Flaw::Sinks(epoch)) }
     }
 
+    fn check_kept(&self) -> Result<(), Flaw> {
+        let mut before = Epoch(0);
+        let mut names = BTreeSet::new();
+        for kept in &self.kept {
+            let Checkpoint { epoch, token, cuts, watermarks, sinks, .. } = &kept.checkpoint;
+            let cores = 1..=usize::from(CORES_MAX);
+            let alone = cuts.is_empty() && sinks.is_empty() && cores.contains(&watermarks.len());
+            if *epoch <= before || *token > self.token || !alone {
+                return Err(Flaw::Kept(*epoch));
+            }
+            before = *epoch;
+            check_files(&kept.checkpoint)?;
+            check_offsets(&kept.checkpoint)?;
+            let mut names_fit = kept.pins.is_sorted();
+            for name in &kept.pins {
+                names_fit &= (1..=PIN_NAME_BYTES_MAX).contains(&name.len()) && names.insert(name.as_str());
+            }
+            if !names_fit {
+                return Err(Flaw::Pins(*epoch));
+            }
+        }
+        Ok(())
+    }
+
     fn check_retired(&self) -> Result<(), Flaw> {
         let needed = self.referenced_files();
         let ascending = self.retired.is_sorted_by(|a, b| a < b);
@@ -179,10 +210,10 @@ fn check_files(checkpoint: &Checkpoint) -> Result<(), Flaw> {
     if names.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(Flaw::FileTwice(checkpoint.epoch));
     }
-    if checkpoint.files.iter().any(|file| usize::from(file.cores) != checkpoint.cuts.len()) {
+    if checkpoint.files.iter().any(|file| file.cores != checkpoint.cores()) {
         return Err(Flaw::FileCores(checkpoint.epoch));
     }
-    let mut last: Vec<Option<&CheckpointFile>> = vec![None; checkpoint.cuts.len()];
+    let mut last: Vec<Option<&CheckpointFile>> = vec![None; usize::from(checkpoint.cores())];
     for file in &checkpoint.files {
         let Some(last) = last.get_mut(file.core.index()) else {
             return Err(Flaw::FileChain { epoch: checkpoint.epoch, core: file.core });

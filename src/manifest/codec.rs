@@ -21,17 +21,22 @@ use crate::limits::FORMAT_VERSION;
 use crate::offset::Offset;
 
 use super::wire::{
-    ArchivedWireCheckpoint, ArchivedWireFile, ArchivedWireLife, ArchivedWireManifest, ArchivedWireName,
-    ArchivedWireOffset, ArchivedWireSink, WireCheckpoint, WireCoreLife, WireCut, WireFile, WireLife,
-    WireManifest, WireName, WireOffset, WireSink, WireWatermark,
+    ArchivedWireCheckpoint, ArchivedWireExtended, ArchivedWireFile, ArchivedWireKept, ArchivedWireLife,
+    ArchivedWireManifest, ArchivedWireName, ArchivedWireOffset, ArchivedWireSink, WireCheckpoint,
+    WireCoreLife, WireCut, WireExtended, WireFile, WireKept, WireLife, WireManifest, WireName, WireOffset,
+    WirePin, WireSink, WireWatermark,
 };
 use super::{
-    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, Life, Manifest, SinkEntry,
+    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, KeptEpoch, Life, Manifest,
+    SinkEntry,
 };
 
 const MAGIC: &[u8; 8] = b"HWMANIF\0";
 
 const HEADER_BYTES: usize = 48;
+
+/// The flag of a body with more in front of its root.
+const EXTENDED: u8 = 1 << 2;
 
 /// Longest manifest file: bounds what is read into memory before anything in it is believed.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -57,8 +62,14 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Encoded> {
     if let Err(flaw) = manifest.check() {
         panic!("manifest {}: {flaw}", manifest.seq);
     }
-    let body = rkyv::to_bytes::<rancor::Error>(&to_wire(manifest))
-        .map_err(|error| Error::invalid(format!("manifest {}: {error}", manifest.seq)))?;
+    let wire = to_wire(manifest);
+    let body = if wire.flags & EXTENDED == 0 {
+        rkyv::to_bytes::<rancor::Error>(&wire)
+    } else {
+        let kept = manifest.kept.iter().map(kept_to_wire).collect();
+        rkyv::to_bytes::<rancor::Error>(&WireExtended { kept, manifest: wire })
+    };
+    let body = body.map_err(|error| Error::invalid(format!("manifest {}: {error}", manifest.seq)))?;
     let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
     if (HEADER_BYTES + body.len()) as u64 > MANIFEST_BYTES_MAX {
         return Err(Error::invalid(format!(
@@ -127,9 +138,17 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
     let bad = |why: String| Error::corrupt(path, format!("offset {HEADER_BYTES}: {why}"));
     let mut aligned: AlignedVec = AlignedVec::with_capacity(body.len());
     aligned.extend_from_slice(body);
-    let wire = rkyv::access::<ArchivedWireManifest, rancor::Error>(&aligned)
-        .map_err(|error| bad(format!("the body is not laid out as a manifest: {error}")))?;
-    let manifest = from_wire(seq, nonce, wire).ok_or_else(|| bad("a field has no valid value".into()))?;
+    let misplaced = |error: rancor::Error| bad(format!("the body is not laid out as a manifest: {error}"));
+    let invalid = || bad("a field has no valid value".into());
+    let wire = rkyv::access::<ArchivedWireManifest, rancor::Error>(&aligned).map_err(misplaced)?;
+    let mut manifest = from_wire(seq, nonce, wire).ok_or_else(invalid)?;
+    if wire.flags & EXTENDED != 0 {
+        let wire = rkyv::access::<ArchivedWireExtended, rancor::Error>(&aligned).map_err(misplaced)?;
+        manifest.kept = wire.kept.iter().map(kept_from_wire).collect::<Option<_>>().ok_or_else(invalid)?;
+        if to_wire(&manifest).flags & EXTENDED == 0 {
+            return Err(invalid());
+        }
+    }
     manifest.check().map_err(|flaw| bad(flaw.to_string()))?;
     Ok((manifest, header_crc))
 }
@@ -170,8 +189,11 @@ fn to_wire(manifest: &Manifest) -> WireManifest {
             Author::Retire => 3,
             Author::Restore => 4,
             Author::Rescale => 5,
+            Author::Pin => 6,
         },
-        flags: u8::from(manifest.previous.is_some()) | u8::from(manifest.beginning) << 1,
+        flags: u8::from(manifest.previous.is_some())
+            | u8::from(manifest.beginning) << 1
+            | if manifest.kept.is_empty() { 0 } else { EXTENDED },
     }
 }
 
@@ -273,7 +295,7 @@ fn is_set(flag: u64) -> Option<bool> {
 
 fn from_wire(seq: ManifestSeq, nonce: Nonce, wire: &ArchivedWireManifest) -> Option<Manifest> {
     let previous = (ManifestSeq(wire.previous_seq.to_native()), wire.previous_crc.to_native());
-    if wire.flags > 3 {
+    if wire.flags > 7 {
         return None;
     }
     Some(Manifest {
@@ -292,11 +314,13 @@ fn from_wire(seq: ManifestSeq, nonce: Nonce, wire: &ArchivedWireManifest) -> Opt
             3 => Author::Retire,
             4 => Author::Restore,
             5 => Author::Rescale,
+            6 => Author::Pin,
             _ => return None,
         },
         recovered_epoch: Epoch(wire.recovered_epoch.to_native()),
         lives: wire.lives.iter().map(life_from_wire).collect::<Option<_>>()?,
         checkpoints: wire.checkpoints.iter().map(checkpoint_from_wire).collect::<Option<_>>()?,
+        kept: Vec::new(),
         wal_floor: wire.wal_floor.iter().map(|segment| SegmentNo(segment.to_native())).collect(),
         retired: wire.retired.iter().map(name_from_wire).collect::<Option<_>>()?,
         attempt_floor: wire.attempt_floor.to_native(),
@@ -401,6 +425,19 @@ fn checkpoint_from_wire(wire: &ArchivedWireCheckpoint) -> Option<Checkpoint> {
         inherited: inherited.collect::<Option<_>>()?,
         watermarks: watermarks.collect::<Option<_>>()?,
         sinks: wire.sinks.iter().map(sink_from_wire).collect::<Option<_>>()?,
+    })
+}
+
+fn kept_to_wire(kept: &KeptEpoch) -> WireKept {
+    let pins = kept.pins.iter().map(|name| WirePin { name: name.as_bytes().to_vec() });
+    WireKept { checkpoint: checkpoint_to_wire(&kept.checkpoint), pins: pins.collect(), away: flag(kept.away) }
+}
+
+fn kept_from_wire(wire: &ArchivedWireKept) -> Option<KeptEpoch> {
+    Some(KeptEpoch {
+        checkpoint: checkpoint_from_wire(&wire.checkpoint)?,
+        pins: wire.pins.iter().map(|pin| text(&pin.name)).collect::<Option<_>>()?,
+        away: is_set(wire.away.to_native())?,
     })
 }
 

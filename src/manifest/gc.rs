@@ -9,13 +9,13 @@
 //! Everything else stays. A removal needs no order and survives a crash between any two: the head is durable, needs
 //! none of the names, and the next plan finds what is left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::ids::{FencingToken, ManifestSeq, SegmentNo};
+use crate::ids::{Epoch, FencingToken, ManifestSeq, SegmentNo};
 use crate::vfs::{Entry, EntryKind, Vfs, retry};
 
 use super::opening::{RootName, core_folder, is_root_temp, root_name};
@@ -57,6 +57,8 @@ impl Listing {
 pub(crate) enum Reason {
     /// A retained checkpoint needs the file.
     Needed,
+    /// Only an epoch that is kept needs it.
+    Kept(Epoch),
     /// Its attempt may still be under way.
     InFlight,
     /// It is the head.
@@ -100,6 +102,7 @@ impl Reason {
     pub(crate) fn deletes(self) -> bool {
         match self {
             Self::Needed
+            | Self::Kept(_)
             | Self::InFlight
             | Self::Head
             | Self::Predecessor
@@ -122,6 +125,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Needed => f.write_str("a retained checkpoint needs it"),
+            Self::Kept(epoch) => write!(f, "epoch {epoch}, which is kept, needs it"),
             Self::InFlight => f.write_str("its attempt may be under way"),
             Self::Head => f.write_str("it is the head"),
             Self::Predecessor => f.write_str("the head was derived from it"),
@@ -179,6 +183,7 @@ fn plan_of(
     wanted: impl Fn(Reason) -> bool,
 ) -> Vec<Decision> {
     let needed = head.referenced_files();
+    let keepers = head.keepers();
     let retired: BTreeSet<FileName> = head.retired.iter().copied().collect();
     let mut plan = Vec::new();
     let mut decide = |folder: &Path, name: &str, reason: Reason| {
@@ -187,7 +192,7 @@ fn plan_of(
         }
     };
     for entry in &listing.files {
-        decide(Path::new("f"), &entry.name, file_reason(entry, head, &needed, &retired));
+        decide(Path::new("f"), &entry.name, file_reason(entry, head, (&needed, &keepers), &retired));
     }
     for (core, segments) in &listing.wal {
         match (core.kind, core_folder(&core.name)) {
@@ -221,7 +226,7 @@ fn plan_of(
 fn file_reason(
     entry: &Entry,
     head: &Manifest,
-    needed: &BTreeSet<FileName>,
+    (needed, keepers): (&BTreeSet<FileName>, &BTreeMap<FileName, Epoch>),
     retired: &BTreeSet<FileName>,
 ) -> Reason {
     let name = match FileName::parse(&entry.name) {
@@ -229,7 +234,7 @@ fn file_reason(
         _ => return Reason::Foreign,
     };
     if needed.contains(&name) {
-        return Reason::Needed;
+        return keepers.get(&name).copied().map_or(Reason::Needed, Reason::Kept);
     }
     if retired.contains(&name) {
         return Reason::Retired(head.seq);

@@ -21,6 +21,7 @@ mod codec;
 pub(crate) mod first_life;
 pub(crate) mod gc;
 pub(crate) mod ident;
+pub(crate) mod kept;
 pub(crate) mod opening;
 pub(crate) mod store;
 mod wire;
@@ -29,6 +30,7 @@ mod wire;
 pub(crate) mod tests;
 
 pub(crate) use codec::{MANIFEST_BYTES_MAX, decode, encode_object, newer_format};
+pub(crate) use kept::KeptEpoch;
 pub(crate) use wire::layout;
 
 use std::collections::BTreeSet;
@@ -52,6 +54,8 @@ pub(crate) enum Author {
     Restore,
     /// The keys were divided among another number of cores.
     Rescale,
+    /// A pin was set, or let go.
+    Pin,
 }
 
 /// Everything that a database rests on, as of one moment.
@@ -78,9 +82,11 @@ pub(crate) struct Manifest {
     pub(crate) lives: Vec<Life>,
     /// The retained checkpoints, oldest first; the last is the one to restore. Empty before the first.
     pub(crate) checkpoints: Vec<Checkpoint>,
+    /// Epochs that are kept beside those, oldest first.
+    pub(crate) kept: Vec<KeptEpoch>,
     /// Per core, the first segment that may still be read.
     pub(crate) wal_floor: Vec<SegmentNo>,
-    /// Files that no retained checkpoint needs any more: this manifest allows their deletion.
+    /// Files that no retained checkpoint and no kept epoch needs any more: this manifest allows their deletion.
     pub(crate) retired: Vec<FileName>,
     /// Attempts of `token` below this one are over: a file of theirs that is not named here never will be.
     pub(crate) attempt_floor: u64,
@@ -119,7 +125,7 @@ pub(crate) struct Checkpoint {
     /// Flat list: of records with the same key the one in the later file wins. A core's files stand in the order of
     /// their epochs.
     pub(crate) files: Vec<CheckpointFile>,
-    /// Per core, the place behind which the log holds what the files do not.
+    /// Per core, the place behind which the log holds what the files do not. Of a kept epoch there is none.
     pub(crate) cuts: Vec<Cut>,
     /// The newest offset of every source, sorted by core and name.
     pub(crate) offsets: Vec<(CoreId, String, Offset)>,
@@ -212,6 +218,7 @@ impl Manifest {
             beginning: true,
             lives: Vec::new(),
             checkpoints: Vec::new(),
+            kept: Vec::new(),
             wal_floor: Vec::new(),
             retired: Vec::new(),
             attempt_floor: 0,
@@ -257,9 +264,10 @@ impl Manifest {
         self.checkpoints.last()
     }
 
-    /// Every checkpoint file that a retained checkpoint needs.
+    /// Every checkpoint file that a retained checkpoint or a kept epoch needs.
     pub(crate) fn referenced_files(&self) -> BTreeSet<FileName> {
-        self.checkpoints.iter().flat_map(|checkpoint| &checkpoint.files).map(|file| file.name).collect()
+        let retained = self.checkpoints.iter().flat_map(|checkpoint| &checkpoint.files);
+        retained.chain(self.kept.iter().flat_map(KeptEpoch::files)).map(|file| file.name).collect()
     }
 
     /// Per core, the first segment that the oldest retained checkpoint and the listed lives need. It may lie above
@@ -300,7 +308,7 @@ impl Checkpoint {
 
     /// How many cores it is of.
     pub(crate) fn cores(&self) -> u16 {
-        u16::try_from(self.cuts.len()).unwrap_or(u16::MAX)
+        u16::try_from(self.watermarks.len()).unwrap_or(u16::MAX)
     }
 
     /// What of [`inherited`](Self::inherited) still counts when offsets of the names of `stated` were stated since.

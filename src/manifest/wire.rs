@@ -22,10 +22,31 @@ pub(super) struct WireManifest {
     pub(super) retired: Vec<WireName>,
     pub(super) previous_crc: u32_le,
     pub(super) cores: u16_le,
-    /// 0 create, 1 open, 2 checkpoint, 3 retire, 4 restore, 5 rescale.
+    /// 0 create, 1 open, 2 checkpoint, 3 retire, 4 restore, 5 rescale, 6 pin.
     pub(super) author: u8,
-    /// Bit 0: there is a previous manifest. Bit 1: the lives reach back to the creation.
+    /// Bit 0: there is a previous manifest. Bit 1: the lives reach back to the creation. Bit 2: it is the end of a
+    /// [`WireExtended`].
     pub(super) flags: u8,
+}
+
+/// A manifest with more than the first builds knew: it ends with what they knew.
+#[derive(Archive, Serialize)]
+pub(super) struct WireExtended {
+    pub(super) kept: Vec<WireKept>,
+    pub(super) manifest: WireManifest,
+}
+
+#[derive(Archive, Serialize)]
+pub(super) struct WireKept {
+    pub(super) checkpoint: WireCheckpoint,
+    pub(super) pins: Vec<WirePin>,
+    /// 1 when the files are in the object store alone.
+    pub(super) away: u64_le,
+}
+
+#[derive(Archive, Serialize)]
+pub(super) struct WirePin {
+    pub(super) name: Vec<u8>,
 }
 
 #[derive(Archive, Serialize)]
@@ -134,6 +155,9 @@ layout! {
     u64_le: 8, 8;
     ArchivedVec<u8>: 8, 4;
     ArchivedWireManifest: 104, 8;
+    ArchivedWireExtended: 112, 8;
+    ArchivedWireKept: 72, 8;
+    ArchivedWirePin: 8, 4;
     ArchivedWireLife: 24, 8;
     ArchivedWireCoreLife: 56, 8;
     ArchivedWireCheckpoint: 56, 8;

@@ -153,6 +153,20 @@ impl<E: Env> Site<E> {
         Ok(numbers.max().unwrap_or(0))
     }
 
+    /// Every name in the store, in order.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` when the store does not answer.
+    #[cfg(all(feature = "cli", feature = "object-store"))]
+    pub(crate) async fn names(&self) -> Result<Vec<String>> {
+        let listed =
+            self.client.list(Class::Manifest, "").await.map_err(|error| error.of("listing", "it"))?;
+        let mut names: Vec<String> = listed.into_iter().map(|object| object.name).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     async fn has_mark(&self, mark: u64) -> Result<bool> {
         let name = mark_name(mark);
         let size = self.client.size(Class::Manifest, &name).await;

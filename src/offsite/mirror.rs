@@ -8,7 +8,15 @@ use event_listener::{Event, EventListener};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, ManifestSeq};
-use crate::manifest::{FileName, Manifest};
+use crate::manifest::{FileName, KeptEpoch, Manifest};
+
+/// The epochs that a manifest keeps, each with its pins.
+pub(super) type Pins = Vec<(Epoch, Vec<String>)>;
+
+/// See [`Pins`].
+pub(super) fn pins_of(manifest: &Manifest) -> Pins {
+    manifest.kept.iter().map(|kept| (kept.checkpoint.epoch, kept.pins.clone())).collect()
+}
 
 /// See the module.
 pub(crate) struct Mirror {
@@ -28,6 +36,8 @@ struct State {
     taken: Option<Arc<Manifest>>,
     epoch: Epoch,
     manifest: ManifestSeq,
+    /// What the store keeps, as far as it could be brought there.
+    pins: Pins,
     /// Attempts that failed so far, and why the last one did, if nothing has landed since.
     failures: u64,
     trouble: Option<Error>,
@@ -49,13 +59,10 @@ pub struct RemoteStatus {
 }
 
 impl Mirror {
-    /// For a store whose head is manifest `manifest` with a checkpoint of `epoch`.
-    pub(crate) fn new(
-        epoch: Epoch,
-        manifest: ManifestSeq,
-        notify: impl Fn() + Send + Sync + 'static,
-    ) -> Self {
-        let state = State { epoch, manifest, ..State::default() };
+    /// For a store whose head is `head`.
+    pub(crate) fn new(head: &Manifest, notify: impl Fn() + Send + Sync + 'static) -> Self {
+        let epoch = head.newest_checkpoint().map_or(Epoch(0), |newest| newest.epoch);
+        let state = State { epoch, manifest: head.seq, pins: pins_of(head), ..State::default() };
         Self {
             state: Mutex::new(state),
             wanted: Event::new(),
@@ -64,12 +71,12 @@ impl Mirror {
         }
     }
 
-    /// A manifest landed locally: its newest checkpoint is to go up, unless the store has it. One that was offered before and
-    /// not begun is left out.
+    /// A manifest landed locally: its newest checkpoint is to go up, and what is kept, unless the store has it. One that was
+    /// offered before and not begun is left out.
     pub(crate) fn offer(&self, manifest: &Manifest) {
         let Some(newest) = manifest.newest_checkpoint() else { return };
         let mut state = self.state();
-        if newest.epoch > state.epoch {
+        if newest.epoch > state.epoch || pins_of(manifest) != state.pins {
             state.offered = Some(Arc::new(manifest.clone()));
             drop(state);
             self.wanted.notify(usize::MAX);
@@ -80,8 +87,11 @@ impl Mirror {
     pub(crate) fn pinned(&self) -> BTreeSet<FileName> {
         let state = self.state();
         let newest = [&state.offered, &state.taken].into_iter().flatten();
-        let newest = newest.filter_map(|manifest| manifest.newest_checkpoint());
-        newest.flat_map(|checkpoint| &checkpoint.files).map(|file| file.name).collect()
+        let files = newest.flat_map(|manifest| {
+            let newest = manifest.newest_checkpoint().into_iter().flat_map(|newest| &newest.files);
+            newest.chain(manifest.kept.iter().flat_map(KeptEpoch::files))
+        });
+        files.map(|file| file.name).collect()
     }
 
     /// How far the store is.
@@ -158,13 +168,16 @@ impl Mirror {
         state.taken.clone()
     }
 
-    /// What was taken is in the store, as manifest `manifest`.
-    pub(super) fn landed(&self, epoch: Epoch, manifest: ManifestSeq) {
+    /// What was taken is in the store, as manifest `manifest`; that keeps `pins`.
+    pub(super) fn landed(&self, epoch: Epoch, manifest: ManifestSeq, pins: &Pins) {
         let mut state = self.state();
         assert!(epoch >= state.epoch, "the store went from epoch {} to {epoch}", state.epoch);
         (state.epoch, state.manifest, state.trouble) = (epoch, manifest, None);
-        let is_in =
-            |waiting: &Arc<Manifest>| waiting.newest_checkpoint().is_none_or(|newest| newest.epoch <= epoch);
+        state.pins.clone_from(pins);
+        let is_in = |waiting: &Arc<Manifest>| {
+            let newest = waiting.newest_checkpoint();
+            newest.is_none_or(|newest| newest.epoch <= epoch) && pins_of(waiting) == *pins
+        };
         if state.taken.as_ref().is_some_and(is_in) {
             state.taken = None;
         }

@@ -7,7 +7,8 @@
 //! f/{token}-…       checkpoint files under the names that they have locally            transfer.rs
 //! probe/…           what an open tried
 //!
-//! checkpoint landed locally ─► Mirror ─► files up, those that are not there ─► manifest ─► marks ─► removals   uploader.rs
+//! checkpoint landed locally ─► Mirror ─► files up, those that are not there ─► manifest ─► marks ─► removals   uploader.rs,
+//!                                                                                                              collect.rs
 //! empty directory ─► fence (a manifest with a new token) ─► files down ─► a first life ─► manifest 1           restore.rs
 //! ```
 //!
@@ -25,8 +26,11 @@
 //! O6. Nothing rests on a listing but what to try first, and which orphans there are.
 //! O7. A manifest in the store is written as a restored directory begins: one life, the writer's, whose log holds nothing
 //!     but the end of the newest checkpoint's epoch. Logs stay on their machine.
+//! O8. A file is removed only when its writer's directory does not name it any more, and a directory never names again what it
+//!     has given up (K1): so no name that was removed is ever put again, and a removal that comes late hits nothing.
 
 mod chain;
+pub(crate) mod collect;
 mod identity;
 mod mirror;
 mod restore;
@@ -42,7 +46,7 @@ pub(crate) use identity::StoreId;
 pub use mirror::RemoteStatus;
 pub(crate) use mirror::{Lag, Mirror};
 pub(crate) use restore::restore;
-pub(crate) use stored::{Writer, stored};
+pub(crate) use stored::{Content, Writer, stored};
 pub(crate) use uploader::{Uploader, fenced};
 
 /// The object of a checkpoint file.

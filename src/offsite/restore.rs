@@ -15,7 +15,7 @@ use crate::ids::{CoreId, ManifestSeq};
 use crate::manifest::first_life::{FirstLife, clear_log, first_life, log_dir};
 use crate::manifest::ident::Ident;
 use crate::manifest::store::{self, Landing};
-use crate::manifest::{Author, Checkpoint, Manifest};
+use crate::manifest::{Author, Checkpoint, KeptEpoch, Manifest};
 use crate::parallel::beside;
 use crate::vfs::{Vfs, retry};
 
@@ -55,6 +55,7 @@ pub(crate) async fn restore<E: Env>(
         timeline: ident.timeline,
         author: Author::Checkpoint,
         checkpoints: vec![newest.clone()],
+        kept: kept_away(&head.kept, newest),
         retired: Vec::new(),
         ..head.clone()
     };
@@ -72,6 +73,12 @@ pub(crate) async fn restore<E: Env>(
         "restored"
     );
     Ok(())
+}
+
+/// What the directory knows of the epochs that the store keeps: their files are there alone, unless they came with `newest`.
+fn kept_away(kept: &[KeptEpoch], newest: &Checkpoint) -> Vec<KeptEpoch> {
+    let is_here = |kept: &KeptEpoch| kept.checkpoint.files.iter().all(|file| newest.files.contains(file));
+    kept.iter().map(|kept| KeptEpoch { away: !is_here(kept), ..kept.clone() }).collect()
 }
 
 fn beginning<'a>(ident: &'a Ident, head: &Manifest, newest: &Checkpoint, core: CoreId) -> FirstLife<'a> {

@@ -3,7 +3,7 @@
 use crate::env::Entropy;
 use crate::ids::{DatabaseId, Epoch, FencingToken, Lsn, ManifestSeq, SegmentNo, TimelineId};
 use crate::manifest::store::Head;
-use crate::manifest::{Author, Checkpoint, CoreLife, Cut, Life, Manifest};
+use crate::manifest::{Author, Checkpoint, CoreLife, Cut, KeptEpoch, Life, Manifest};
 
 /// The first segment of a restored core, and the LSN of the only record in it.
 pub(super) const SEGMENT: SegmentNo = SegmentNo(1);
@@ -21,12 +21,21 @@ pub(crate) struct Writer {
     pub(crate) cores: u16,
 }
 
-/// The manifest of `writer` that follows `before` and names `checkpoints`, oldest first.
+/// What a manifest in the store holds.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    /// Oldest first.
+    pub(crate) checkpoints: Vec<Checkpoint>,
+    /// Those whose files are in the store.
+    pub(crate) kept: Vec<KeptEpoch>,
+}
+
+/// The manifest of `writer` that follows `before` and names what is in `content`.
 pub(crate) fn stored(
     before: Option<&Head>,
     writer: Writer,
     (author, attempt_floor): (Author, u64),
-    checkpoints: Vec<Checkpoint>,
+    Content { checkpoints, kept }: Content,
     entropy: &impl Entropy,
 ) -> Manifest {
     let Writer { database, timeline, token, .. } = writer;
@@ -55,6 +64,7 @@ pub(crate) fn stored(
         beginning,
         lives: vec![Life { token, recovered_epoch, cores: life.collect() }],
         checkpoints: checkpoints.into_iter().map(|checkpoint| at_home(checkpoint, token)).collect(),
+        kept: kept.into_iter().map(|kept| KeptEpoch { away: false, ..kept }).collect(),
         attempt_floor,
         ..Manifest::create(database, timeline, entropy.nonce())
     };

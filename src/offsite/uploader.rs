@@ -15,16 +15,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain::{Landing, Site};
+use super::collect::Known;
 use super::identity::StoreId;
-use super::mirror::Mirror;
-use super::stored::{Writer, stored};
+use super::mirror::{Mirror, Pins, pins_of};
+use super::stored::{Content, Writer, stored};
 use super::transfer::{Sent, send};
 use super::{file_name, manifest_name};
 use crate::env::{Clock, Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{FencingToken, ManifestSeq};
+use crate::ids::{Epoch, FencingToken, ManifestSeq};
 use crate::manifest::store::Head;
-use crate::manifest::{Author, Checkpoint, FileName, Manifest};
+use crate::manifest::{Author, Checkpoint, FileName, KeptEpoch, Manifest};
 use crate::parallel::beside;
 use crate::race::{First, race};
 use crate::remote::{Class, Remote};
@@ -70,7 +71,16 @@ impl<E: Env> Uploader<E> {
             }
         };
         let clock = self.env.clock();
-        let mut work = Work { up: self, vfs, unresolved: None, doomed: VecDeque::new() };
+        let mut work = Work {
+            pins: pins_of(&self.head.manifest),
+            next_pins: Pins::new(),
+            up: self,
+            vfs,
+            unresolved: None,
+            held: BTreeSet::new(),
+            sweeps: true,
+            doomed: VecDeque::new(),
+        };
         match race(work.run(&clock), mirror.stopped()).await {
             First::A(ended) => ended,
             First::B(()) => Ok(()),
@@ -81,8 +91,15 @@ impl<E: Env> Uploader<E> {
 struct Work<E: Env> {
     up: Uploader<E>,
     vfs: E::Vfs,
+    /// What the head keeps, and what the manifest that is to land next does.
+    pins: Pins,
+    next_pins: Pins,
     /// A manifest of this writer that may be the head: nothing else is tried before that is known (O4).
     unresolved: Option<Manifest>,
+    /// Files that the store does not need any more, and the directory still names (O8).
+    held: BTreeSet<FileName>,
+    /// Whether the names of the store are to be looked through.
+    sweeps: bool,
     /// Objects that nobody needs, to be removed in this order.
     doomed: VecDeque<String>,
 }
@@ -91,13 +108,13 @@ impl<E: Env> Work<E> {
     async fn run(&mut self, clock: &E::Clock) -> Result<()> {
         let mirror = Arc::clone(&self.up.mirror);
         self.doom_retired();
-        self.doom_orphans().await;
         let mut failures = 0;
         loop {
             let wanted = mirror.wanted();
             let Some(local) = mirror.take() else {
                 match self.doomed.pop_front() {
                     Some(name) => self.remove(&name).await,
+                    None if self.sweeps => self.sweep().await,
                     None => wanted.await,
                 }
                 continue;
@@ -116,28 +133,48 @@ impl<E: Env> Work<E> {
         }
     }
 
-    /// Brings the newest checkpoint of the directory's manifest `local` into the store.
+    /// Brings the newest checkpoint of the directory's manifest `local` into the store, and what is kept.
     async fn bring(&mut self, local: &Manifest) -> Result<()> {
+        self.up.local = local.clone();
         if let Some(manifest) = self.unresolved.clone() {
             self.land(manifest).await?;
         }
         let head = &self.up.head.manifest;
         let Some(newest) = local.newest_checkpoint() else { return Ok(()) };
-        if head.newest_checkpoint().is_some_and(|there| there.epoch >= newest.epoch) {
-            self.up.mirror.landed(newest.epoch, head.seq);
+        let epoch = head.newest_checkpoint().map_or(Epoch(0), |there| there.epoch);
+        if epoch >= newest.epoch && pins_of(local) == self.pins {
+            self.up.mirror.landed(epoch, head.seq, &self.pins);
             return Ok(());
         }
         let there = head.referenced_files();
-        self.send_all(newest, &there).await?;
-        // Of the older ones, those that cost nothing more.
-        let stays = |checkpoint: &&Checkpoint| {
-            checkpoint.epoch == newest.epoch || checkpoint.files.iter().all(|file| there.contains(&file.name))
+        let kept = self.bring_kept(local, &there).await?;
+        let checkpoints = if epoch >= newest.epoch {
+            self.up.head.manifest.checkpoints.clone()
+        } else {
+            self.send_all(newest, &there).await?;
+            // Of the older ones, those that cost nothing more.
+            let stays = |checkpoint: &&Checkpoint| {
+                checkpoint.epoch == newest.epoch
+                    || checkpoint.files.iter().all(|file| there.contains(&file.name))
+            };
+            local.checkpoints.iter().filter(stays).cloned().collect()
         };
-        let checkpoints = local.checkpoints.iter().filter(stays).cloned().collect();
         let author = (Author::Checkpoint, local.attempt_floor);
-        let manifest =
-            stored(Some(&self.up.head), self.up.writer, author, checkpoints, &self.up.env.entropy());
+        let content = Content { checkpoints, kept };
+        let manifest = stored(Some(&self.up.head), self.up.writer, author, content, &self.up.env.entropy());
+        self.next_pins = pins_of(local);
         self.land(manifest).await
+    }
+
+    /// Brings the files up of what `local` keeps and are not `there`; what the store keeps then. What the directory has not,
+    /// and the store has not either, is in another store.
+    async fn bring_kept(&self, local: &Manifest, there: &BTreeSet<FileName>) -> Result<Vec<KeptEpoch>> {
+        let mut kept = local.kept.clone();
+        kept.retain(|kept| !kept.away || kept.checkpoint.files.iter().all(|file| there.contains(&file.name)));
+        for kept in &kept {
+            self.send_all(&kept.checkpoint, there).await?;
+        }
+        Ok(kept)
     }
 
     /// Brings the files of `checkpoint` up that are not `there`, some at a time.
@@ -176,7 +213,8 @@ impl<E: Env> Work<E> {
                     "manifest landed in the store"
                 );
                 (self.up.head, self.unresolved) = (*head, None);
-                self.up.mirror.landed(newest, manifest.seq);
+                self.pins.clone_from(&self.next_pins);
+                self.up.mirror.landed(newest, manifest.seq, &self.pins);
                 self.doom_retired();
                 self.advance_marks().await;
                 Ok(())
@@ -189,9 +227,17 @@ impl<E: Env> Work<E> {
         }
     }
 
-    /// What the head, which landed, retires goes.
+    /// What the head, which landed, retires goes as soon as the directory does not name it any more.
     fn doom_retired(&mut self) {
-        self.doomed.extend(self.up.head.manifest.retired.iter().map(file_name));
+        let named = self.up.local.referenced_files();
+        let head = &self.up.head.manifest;
+        self.held.extend(&head.retired);
+        let needed = head.referenced_files();
+        self.held.retain(|name| !needed.contains(name));
+        let held = std::mem::take(&mut self.held).into_iter();
+        let (held, free): (BTreeSet<_>, BTreeSet<_>) = held.partition(|name| named.contains(name));
+        self.held = held;
+        self.doomed.extend(free.iter().map(file_name));
     }
 
     /// Keeps one stride of manifests and what has begun of the next. What cannot be marked now is marked later.
@@ -205,24 +251,27 @@ impl<E: Env> Work<E> {
             let dead = self.up.marks * stride + 1..=(self.up.marks + 1) * stride;
             self.up.marks += 1;
             self.doomed.extend(dead.map(|number| manifest_name(ManifestSeq(number))));
+            self.sweeps = true;
             tracing::debug!(target: "highwater::offsite", mark = self.up.marks, "boundary moved");
         }
     }
 
-    /// Finds files that no manifest names and none ever will: what writers before this one brought and did not name. The
-    /// head was read, and is this writer's, before the listing; what the directory may still bring up under its old name is
-    /// none of them.
-    async fn doom_orphans(&mut self) {
-        let Ok(listed) = self.up.site.client.list(Class::Collect, "f/").await else { return };
-        let (head, token) = (&self.up.head.manifest, self.up.writer.token);
-        let mut needed = head.referenced_files();
-        needed.extend(self.up.local.referenced_files());
-        let orphans = listed.into_iter().filter(|object| {
-            let name = object.name.strip_prefix("f/").and_then(FileName::parse);
-            name.is_some_and(|name| name.token < token && !needed.contains(&name))
-        });
+    /// Finds what no manifest names and none ever will: what writers before this one brought and did not name, what this one
+    /// sent and left out for something newer, what an interrupted collection has left. If the store does not answer, it is tried
+    /// again when the boundary moves.
+    async fn sweep(&mut self) {
+        self.sweeps = false;
+        let (id, client) = (&self.up.id, &self.up.site.client);
+        let mut named = BTreeSet::new();
+        named.extend(self.up.local.referenced_files());
+        let boundary = self.up.marks * u64::from(id.stride);
+        let known = Known::of(&self.up.head.manifest, boundary, named);
         let before = self.doomed.len();
-        self.doomed.extend(orphans.map(|object| object.name));
+        for prefix in ["f/", "m/"] {
+            let Ok(listed) = client.list(Class::Collect, prefix).await else { continue };
+            let names = listed.into_iter().map(|object| object.name);
+            self.doomed.extend(names.filter(|name| known.reason(name).deletes()));
+        }
         let found = self.doomed.len() - before;
         tracing::debug!(target: "highwater::offsite", found, "orphans looked for");
     }

@@ -6,13 +6,14 @@ use super::decode::ident::Ident;
 use super::decode::manifest::{Checkpoint, Manifest, StateFile};
 use super::decode::record::{Kind, Offset};
 use super::interval::{Divergence, Sides, compare};
+use super::kept;
 use super::log::{Log, LogReader, Position};
-use super::merge::{Merge, Says};
+use super::merge::Merge;
 use super::report::{DamageKind, Finding, Proof, StateDigest};
 use super::source::Directory;
 use super::tail::{self, Claims};
 use super::writes::{Writes, key_hash};
-use crate::ids::{KeyGroup, Lsn, Nonce};
+use crate::ids::{KeyGroup, Lsn};
 use crate::vfs::Vfs;
 
 /// What the verification of a core is done with.
@@ -111,7 +112,7 @@ impl<V: Vfs> CoreProof<'_, V> {
             };
             let mut proof = self.epoch(checkpoint, earlier, &mut followed).await;
             let digest = if self.state_digests && proof != Proof::Damaged {
-                self.digest(checkpoint).await.map_or_else(
+                kept::state(self.directory, self.ident, (checkpoint, self.core)).await.map_or_else(
                     |finding| {
                         proof = self.damaged(finding, checkpoint);
                         None
@@ -298,21 +299,6 @@ impl<V: Vfs> CoreProof<'_, V> {
             Ok(()) => Proof::FilesOnly,
             Err(finding) => self.damaged(finding, checkpoint),
         }
-    }
-
-    /// The digest of the state that the files of `checkpoint` give.
-    async fn digest(&self, checkpoint: &Checkpoint) -> Result<StateDigest, Finding> {
-        let mut merge = Merge::open(self.directory, &self.files(checkpoint), self.ident).await?;
-        let (mut keys, mut digest) = (0, 0_u128);
-        let mut key = Vec::new();
-        while let Some(least) = merge.key() {
-            least.clone_into(&mut key);
-            if let Says::Put(put) = merge.says(&key) {
-                (keys, digest) = (keys + 1, digest.wrapping_add(put));
-            }
-            merge.pass(&key).await?;
-        }
-        Ok(StateDigest { keys, digest: Nonce(digest) })
     }
 
     /// Follows the log behind the last cut to its end.

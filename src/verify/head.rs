@@ -103,7 +103,8 @@ impl Head {
 
     /// About as many bytes have to be read.
     pub(crate) fn bytes(&self) -> u64 {
-        let files = self.manifest.iter().flat_map(|manifest| &manifest.checkpoints);
+        let retained = self.manifest.iter().flat_map(|manifest| &manifest.checkpoints);
+        let files = retained.chain(self.manifest.iter().flat_map(Manifest::kept_here));
         let mut files: Vec<_> =
             files.flat_map(|checkpoint| &checkpoint.files).map(|file| (file.uuid, file.bytes)).collect();
         files.sort_unstable();

@@ -7,6 +7,7 @@
 //! writes.rs     the last write of every key, by hash           merge.rs     several files, by key
 //! interval.rs   one epoch from both sides                      core.rs      one core, epoch after epoch
 //! tail.rs       what frames claim that nothing leads to        report.rs    what was found
+//! kept.rs       epochs that no log leads to
 //! ```
 //!
 //! 1. Nothing of the engine's readers is used: `decode` is independent of them, and everything here rests on it.
@@ -24,6 +25,7 @@ pub(crate) mod decode;
 mod file;
 pub(crate) mod head;
 mod interval;
+mod kept;
 pub(crate) mod log;
 pub(crate) mod merge;
 mod report;
@@ -167,15 +169,8 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
     if let (Some(ident), Some(manifest)) = (&head.ident, &head.manifest) {
         report.token = FencingToken(manifest.token);
         report.cores = manifest.cores;
-        for checkpoint in &manifest.checkpoints {
-            let files = checkpoint.files.len() as u64;
-            let bytes = checkpoint.files.iter().map(|file| file.bytes).sum();
-            let (epoch, token) = (Epoch(checkpoint.epoch), FencingToken(checkpoint.token));
-            let states = options.state_digests.then(Vec::new);
-            // What no core takes away from it.
-            let proof = Proof::Rebuilt;
-            report.epochs.push(VerifiedEpoch { epoch, token, files, bytes, proof, states });
-        }
+        let retained = manifest.checkpoints.iter();
+        report.epochs.extend(retained.map(|checkpoint| kept::unproven(checkpoint, options.state_digests)));
         directory.expect_bytes(head.bytes());
         let head_path = head.path();
         let mut claims = Vec::new();
@@ -211,6 +206,14 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
             report.add(finding);
         }
         recoverable(&mut report, manifest, &logs);
+        let (of, mut found) = ((ident, manifest), Vec::new());
+        let kept =
+            kept::verify(&directory, of, options.state_digests, &mut |finding| found.push(finding)).await;
+        report.epochs.splice(0..0, kept);
+        report.epochs.sort_by_key(|verified| verified.epoch);
+        for finding in found {
+            report.add(finding);
+        }
     }
     report.bytes_read = directory.bytes_read();
     Ok(report)

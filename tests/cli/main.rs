@@ -9,6 +9,7 @@
 
 mod damage;
 mod page;
+mod pins;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ fn path() -> &'static Path {
 #[test]
 fn a_manifest_reads_back_as_it_was_written() {
     let created = Manifest::create(samples::DATABASE, samples::TIMELINE, Nonce(5));
-    for manifest in [samples::manifest(), created] {
+    for manifest in [samples::manifest(), samples::keeper(), created] {
         let encoded = encode(&manifest).unwrap();
         let (read, crc) = decode(path(), &encoded.bytes).unwrap();
         assert_eq!(read, manifest);
@@ -33,7 +33,7 @@ fn equal_manifests_have_equal_bytes() {
 
 #[test]
 fn every_flipped_bit_is_named_corruption() {
-    let bytes = encode(&samples::manifest()).unwrap().bytes;
+    let bytes = encode(&samples::keeper()).unwrap().bytes;
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut damaged = bytes.clone();
@@ -66,7 +66,7 @@ fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn damage_behind_a_valid_checksum_neither_panics_nor_breaks_a_rule() {
-    let bytes = encode(&samples::manifest()).unwrap().bytes;
+    let bytes = encode(&samples::keeper()).unwrap().bytes;
     for at in 48..bytes.len() {
         for value in [0, 1, 0x7f, 0x80, 0xff] {
             let mut damaged = bytes.clone();
@@ -143,10 +143,21 @@ fn every_broken_rule_is_found() {
         (|m| m.checkpoints[1].sinks[1].core = CoreId(u16::MAX), |f| matches!(f, Flaw::Sinks(_))),
         (|m| m.retired.push(m.checkpoints[1].files[0].name), |f| matches!(f, Flaw::Retired)),
         (|m| m.retired.push(m.retired[0]), |f| matches!(f, Flaw::Retired)),
+        (|m| m.retired.push(m.kept[0].checkpoint.files[0].name), |f| matches!(f, Flaw::Retired)),
+        (|m| m.kept.swap(0, 1), |f| matches!(f, Flaw::Kept(_))),
+        (|m| m.kept[1].checkpoint.token = FencingToken(3), |f| matches!(f, Flaw::Kept(_))),
+        (|m| m.kept[1].checkpoint.watermarks.clear(), |f| matches!(f, Flaw::Kept(_))),
+        (|m| m.kept[0].checkpoint.cuts.push(Cut::default()), |f| matches!(f, Flaw::Kept(_))),
+        (|m| m.kept[0].checkpoint.sinks = m.checkpoints[0].sinks.clone(), |f| matches!(f, Flaw::Kept(_))),
+        (|m| m.kept[0].checkpoint.files[0].core = CoreId(2), |f| matches!(f, Flaw::FileChain { .. })),
+        (|m| m.kept[0].checkpoint.offsets.swap(0, 1), |f| matches!(f, Flaw::Offsets(_))),
+        (|m| m.kept[0].pins.swap(0, 1), |f| matches!(f, Flaw::Pins(_))),
+        (|m| m.kept[1].pins.push("audit".into()), |f| matches!(f, Flaw::Pins(_))),
+        (|m| m.kept[1].pins.push(String::new()), |f| matches!(f, Flaw::Pins(_))),
     ];
-    assert_eq!(samples::manifest().check(), Ok(()));
+    assert_eq!(samples::keeper().check(), Ok(()));
     for (index, (edit, expected)) in breaches.iter().enumerate() {
-        let mut manifest = samples::manifest();
+        let mut manifest = samples::keeper();
         edit(&mut manifest);
         let flaw = manifest.check().expect_err(&format!("breach {index} was not found"));
         assert!(expected(flaw), "breach {index}: {flaw:?}");

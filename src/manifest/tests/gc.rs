@@ -57,6 +57,25 @@ fn disk() -> MemoryVfs {
     vfs
 }
 
+/// What only a kept epoch needs stays, and the plan says for whom; what is in the store alone is not missed.
+#[test]
+fn a_kept_epoch_is_a_reason_to_stay() {
+    let head = samples::keeper();
+    let vfs = disk();
+    let file = head.kept[0].checkpoint.files[0].name;
+    vfs.plant(format!("{ROOT}/f/{file}"), b"kept");
+    let reason = |head: &Manifest| {
+        let listing = block_on(listing(&vfs, Path::new(ROOT))).unwrap();
+        let plan = plan(&listing, head, Moment::Running);
+        plan.into_iter().find(|decision| decision.name.ends_with(file.to_string())).unwrap().reason
+    };
+    assert_eq!(reason(&head), Reason::Kept(crate::ids::Epoch(3)));
+    let mut gone = head;
+    gone.kept.clear();
+    gone.attempt_floor = 78;
+    assert_eq!(reason(&gone), Reason::DeadAttempt(77));
+}
+
 fn planned(vfs: &MemoryVfs, moment: Moment) -> Vec<Decision> {
     let listing = block_on(listing(vfs, Path::new(ROOT))).unwrap();
     plan(&listing, &samples::manifest(), moment)

@@ -7,5 +7,6 @@ mod codec;
 pub(crate) mod format_page;
 mod gc;
 mod ident;
+mod kept;
 mod opening;
 mod store;

@@ -3,7 +3,8 @@
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo};
 use crate::manifest::ident::Ident;
 use crate::manifest::{
-    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, Life, Manifest, SinkEntry,
+    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, KeptEpoch, Life, Manifest,
+    SinkEntry,
 };
 use crate::offset::Offset;
 use crate::route::Route;
@@ -108,10 +109,28 @@ pub(crate) fn manifest() -> Manifest {
             },
         ],
         checkpoints: vec![checkpoint(4, bases, 3), checkpoint(6, newer, 5)],
+        kept: Vec::new(),
         wal_floor: vec![SegmentNo(3), SegmentNo(3)],
         retired: vec![file(FileKind::Delta, 0, 0, 0, 1).name],
         attempt_floor: 4,
     }
+}
+
+/// The same with an epoch that pins hold, and one in the store.
+pub(crate) fn keeper() -> Manifest {
+    let mut manifest = manifest();
+    let of = |epoch: u64, files: Vec<CheckpointFile>| Checkpoint {
+        cuts: Vec::new(),
+        sinks: Vec::new(),
+        ..checkpoint(epoch, files, 0)
+    };
+    let old = vec![file(FileKind::Base, 1, 77, 0, 2)];
+    let pins = vec!["audit".to_owned(), "before the move".to_owned()];
+    manifest.kept = vec![
+        KeptEpoch { checkpoint: of(3, old), pins, away: false },
+        KeptEpoch { checkpoint: of(5, Vec::new()), pins: Vec::new(), away: true },
+    ];
+    manifest
 }
 
 fn sink(name: &str, epoch: u64, core: u16, handle: Option<&[u8]>) -> SinkEntry {

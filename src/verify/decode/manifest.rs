@@ -18,11 +18,22 @@ pub(crate) struct Manifest {
     pub(crate) beginning: bool,
     pub(crate) lives: Vec<Life>,
     pub(crate) checkpoints: Vec<Checkpoint>,
+    pub(crate) kept: Vec<Kept>,
     pub(crate) floors: Vec<u64>,
     /// The manifest that this one was derived from, and its header's crc.
     pub(crate) previous: Option<(u64, u32)>,
     #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the command-line tool shows it"))]
     pub(crate) author: u8,
+}
+
+/// An epoch that is kept beside those that a recovery may begin with.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Without cuts.
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) pins: Vec<String>,
+    /// Whether its files are in an object store alone.
+    pub(crate) away: bool,
 }
 
 #[derive(Debug)]
@@ -97,7 +108,19 @@ impl StateFile {
     }
 }
 
+impl Manifest {
+    /// The epochs that are kept in the directory.
+    pub(crate) fn kept_here(&self) -> impl Iterator<Item = &Checkpoint> {
+        self.kept.iter().filter(|kept| !kept.away).map(|kept| &kept.checkpoint)
+    }
+}
+
 impl Checkpoint {
+    /// How many cores it is of.
+    pub(crate) fn cores(&self) -> u16 {
+        u16::try_from(self.watermarks.len()).unwrap_or(u16::MAX)
+    }
+
     /// The offsets of a core, by source.
     pub(crate) fn offsets_of(&self, core: u16) -> BTreeMap<String, Offset> {
         let of_core = self.offsets.iter().filter(|(of, ..)| *of == core);
@@ -178,6 +201,14 @@ impl Manifest {
             return Err("is of another database or timeline than IDENT".into());
         }
         let flags = root.u8(103)?;
+        let kept = if flags & 4 == 4 {
+            let extended =
+                body.len().checked_sub(112).ok_or("a body without what is in front of its root")?;
+            let extended = At { begins: extended, ..root };
+            extended.list(0, 72)?.map(kept).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
         let previous = if flags & 1 == 1 { Some((root.u64(56)?, root.u32(96)?)) } else { None };
         if previous.is_some_and(|(previous, _)| previous >= number) {
             return Err("derived from a later manifest".into());
@@ -190,6 +221,7 @@ impl Manifest {
             beginning: flags & 2 == 2,
             lives: root.list(64, 24)?.map(life).collect::<Result<_, _>>()?,
             checkpoints: root.list(72, 56)?.map(checkpoint).collect::<Result<_, _>>()?,
+            kept,
             floors: root.list(80, 8)?.map(|floor| floor.u64(0)).collect::<Result<_, _>>()?,
             previous,
             author: root.u8(102)?,
@@ -238,6 +270,18 @@ impl Manifest {
                     ));
                 }
             }
+        }
+        for kept in &self.kept {
+            let Checkpoint { epoch, cuts, watermarks, files, .. } = &kept.checkpoint;
+            let of_cores = u16::try_from(watermarks.len()).map_err(|error| error.to_string())?;
+            if !cuts.is_empty() || of_cores == 0 || files.iter().any(|file| file.core >= of_cores) {
+                return Err(format!("epoch {epoch} is kept, and not by itself"));
+            }
+            (0..of_cores).try_for_each(|core| check_chain(&kept.checkpoint, core))?;
+        }
+        let of_kept: Vec<u64> = self.kept.iter().map(|kept| kept.checkpoint.epoch).collect();
+        if !of_kept.is_sorted_by(|a, b| a < b) {
+            return Err("kept epochs do not ascend".into());
         }
         let ascending = self.checkpoints.windows(2).all(|pair| pair[0].epoch <= pair[1].epoch);
         if ascending { Ok(()) } else { Err("checkpoints do not ascend".into()) }
@@ -293,6 +337,15 @@ fn life(at: At<'_>) -> Result<Life, String> {
     };
     let cores = at.list(16, 56)?.map(core).collect::<Result<_, _>>()?;
     Ok(Life { token: at.u64(0)?, recovered_epoch: at.u64(8)?, cores })
+}
+
+fn kept(at: At<'_>) -> Result<Kept, String> {
+    let pins = at.list(56, 8)?.map(|pin| pin.text(0)).collect::<Result<_, _>>()?;
+    let away = at.u64(64)?;
+    if away > 1 {
+        return Err(format!("a kept epoch is away in the way {away}"));
+    }
+    Ok(Kept { checkpoint: checkpoint(at)?, pins, away: away == 1 })
 }
 
 fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {

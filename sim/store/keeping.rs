@@ -1,0 +1,196 @@
+//! What is kept in a store, what goes, and that nothing which went is ever named again.
+
+use highwater::sim::{Executor, StoreFault, StoreFaults};
+use highwater::{Engine, Epoch, Opened, Options, RetainedEpoch};
+
+use super::rig::{Rig, SECOND, World, round, story};
+use crate::Test;
+use crate::decode::{Database, Memo};
+
+/// See [`Test`].
+pub(super) const TESTS: &[Test] = tests![
+    pins_come_back_with_a_restore,
+    a_pin_that_was_set_later_gets_there,
+    a_file_that_the_directory_names_is_not_removed,
+    orphans_of_attempts_that_are_over_go,
+    manifests_below_the_boundary_go_later,
+];
+
+/// As little as possible is retained.
+fn frugal(options: Options) -> Options {
+    options.retain_checkpoints(1).fallback_bytes_max(0)
+}
+
+async fn open(rig: &Rig, machine: &highwater::sim::Machine) -> Opened<World> {
+    Engine::open_in(machine.env(), frugal(rig.options(machine))).await.unwrap()
+}
+
+fn held(opened: &Opened<World>, name: &str) -> Option<RetainedEpoch> {
+    opened.engine.retained().into_iter().find(|retained| retained.pins.iter().any(|pin| pin == name))
+}
+
+/// A round, and its checkpoint in the store.
+async fn stored_round(opened: &mut Opened<World>, number: u64) -> Epoch {
+    let epoch = round(opened, number, 40).await.unwrap();
+    while let Err(error) = opened.engine.remote_durable(epoch).await {
+        assert_eq!(error.kind(), highwater::ErrorKind::Busy, "{error}");
+    }
+    epoch
+}
+
+/// Waits until nothing is on its way any more.
+async fn settle(rig: &Rig, opened: &Opened<World>) {
+    for _ in 0..1_000 {
+        if !opened.engine.remote_status().unwrap().pending {
+            // What nobody needs is removed one after the other.
+            return rig.sim.sleep(SECOND * 30).await;
+        }
+        rig.sim.sleep(SECOND).await;
+    }
+    panic!("I11: it does not get there: {:?}", opened.engine.remote_status());
+}
+
+/// The machine is lost, and the next one holds what the first held: restore after restore, with other numbers of cores.
+fn pins_come_back_with_a_restore() {
+    story(80, StoreFaults::none().with_latency_ms(1, 5), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = open(&rig, &first).await;
+        stored_round(&mut opened, 1).await;
+        let pinned = opened.engine.pin_async("audit", None).await.unwrap();
+        for number in 2..30 {
+            stored_round(&mut opened, number).await;
+        }
+        settle(&rig, &opened).await;
+        let names = rig.names("f/");
+        for cores in [2, 3, 2] {
+            let next = rig.machine();
+            let options = frugal(rig.options(&next)).cores(cores);
+            opened = Engine::open_in(next.env(), options).await.unwrap();
+            assert!(opened.report.restored);
+            let found = held(&opened, "audit").expect("it came back");
+            assert_eq!((found.epoch, found.away, found.recovers), (pinned, true, false));
+            for number in 30..50 {
+                stored_round(&mut opened, number).await;
+            }
+            settle(&rig, &opened).await;
+            assert!(opened.engine.remote_status().unwrap().trouble.is_none());
+        }
+        let kept: Vec<_> = rig.names("f/").into_iter().filter(|name| names.contains(name)).collect();
+        assert!(!kept.is_empty(), "its files are there");
+        assert_eq!(opened.engine.unpin_async("audit").await.unwrap(), pinned);
+        stored_round(&mut opened, 60).await;
+        settle(&rig, &opened).await;
+        assert!(held(&opened, "audit").is_none());
+        assert!(!rig.names("f/").iter().any(|name| kept.contains(name)), "and now they are not");
+    });
+}
+
+/// S8: the epoch was never uploaded for itself, and some of its files have been in the store and are no longer needed there.
+fn a_pin_that_was_set_later_gets_there() {
+    story(81, StoreFaults::none().with_latency_ms(1, 5), async |mut rig| {
+        let first = rig.machine();
+        let options = rig.options(&first).retain_checkpoints(60);
+        let mut opened = Engine::open_in(first.env(), options).await.unwrap();
+        for number in 1..=5 {
+            round(&mut opened, number, 40).await.unwrap();
+            opened.engine.checkpoint_async().await.unwrap();
+        }
+        for number in 6..40 {
+            stored_round(&mut opened, number).await;
+        }
+        let pinned = opened.engine.pin_async("late", Epoch(3)).await.unwrap();
+        settle(&rig, &opened).await;
+        let second = rig.machine();
+        let opened = open(&rig, &second).await;
+        let found = held(&opened, "late").expect("it came back");
+        assert_eq!((found.epoch, found.away), (pinned, true));
+        settle(&rig, &opened).await;
+        assert_every_name_is_there(&rig, &opened);
+    });
+}
+
+/// The files of what the store keeps are there.
+fn assert_every_name_is_there(rig: &Rig, opened: &Opened<World>) {
+    let objects = rig.store.objects();
+    let bytes: u64 = rig.names("f/").iter().map(|name| objects[name].len() as u64).sum();
+    let away = opened.engine.retained().into_iter().filter(|retained| retained.away);
+    let needed: u64 = away.map(|retained| retained.bytes).sum();
+    assert!(needed > 0 && bytes >= needed, "{needed} bytes are kept, {bytes} are there");
+}
+
+/// A base that a new one has replaced in the store is still part of an epoch that the directory retains and has not brought up.
+/// It stays there until the directory has given it up, too: so no removal that comes late can meet a pin that was set since.
+fn a_file_that_the_directory_names_is_not_removed() {
+    let faults = StoreFaults::none().with_latency_ms(1, 5).with(StoreFault::Late, 0.05);
+    story(82, faults, async |mut rig| {
+        let first = rig.machine();
+        let options = rig.options(&first).retain_checkpoints(6).fallback_bytes_max(0);
+        let mut opened = Engine::open_in(first.env(), options).await.unwrap();
+        let (mut seen, mut gone) = (Vec::new(), 0);
+        for number in 1..100 {
+            if number % 5 > 0 {
+                round(&mut opened, number, 40).await.unwrap();
+                opened.engine.checkpoint_async().await.unwrap();
+                continue;
+            }
+            stored_round(&mut opened, number).await;
+            settle(&rig, &opened).await;
+            let now = rig.names("f/");
+            let mut memo = Memo::default();
+            let files = memo.files_of(&first.disk().disk(), "db");
+            let directory = Database::read(&files, &mut memo).unwrap();
+            for name in seen.iter().filter(|name| !now.contains(name)) {
+                gone += 1;
+                let named = directory.needed_files().iter().any(|needed| needed.path == *name);
+                assert!(!named, "O8: round {number}: {name} is gone, and the directory names it");
+            }
+            seen = now;
+            let oldest = opened.engine.retained().remove(0);
+            opened.engine.pin_async("oldest", oldest.epoch).await.unwrap();
+            settle(&rig, &opened).await;
+            assert!(opened.engine.remote_status().unwrap().trouble.is_none());
+            opened.engine.unpin_async("oldest").await.unwrap();
+        }
+        assert!(gone > 10, "{gone} files have gone");
+    });
+}
+
+/// What was sent and left out for something newer is found, also while its writer goes on.
+fn orphans_of_attempts_that_are_over_go() {
+    let faults = StoreFaults::none().with_latency_ms(200, 2_000).with(StoreFault::ReplyLost, 0.2);
+    story(83, faults, async |mut rig| {
+        let first = rig.machine();
+        let mut opened = open(&rig, &first).await;
+        for number in 1..120 {
+            round(&mut opened, number, 40).await.unwrap();
+            opened.engine.checkpoint_async().await.unwrap();
+            rig.sim.sleep(SECOND).await;
+        }
+        stored_round(&mut opened, 120).await;
+        settle(&rig, &opened).await;
+        rig.sim.sleep(SECOND * 600).await;
+        let needed = opened.engine.retained().iter().map(|retained| retained.bytes).sum::<u64>();
+        let objects = rig.store.objects();
+        let there: u64 = rig.names("f/").iter().map(|name| objects[name].len() as u64).sum();
+        assert!(there <= 2 * needed, "{there} bytes are there, {needed} are needed: {:?}", rig.names("f/"));
+    });
+}
+
+/// A writer that dies between a mark and the removals leaves numbers that are dead: the next one finds them.
+fn manifests_below_the_boundary_go_later() {
+    story(84, StoreFaults::none().with_latency_ms(1, 5), async |mut rig| {
+        let mut machine = rig.machine();
+        for life in 0..6 {
+            let mut opened = open(&rig, &machine).await;
+            for number in 1..9 {
+                stored_round(&mut opened, life * 10 + number).await;
+            }
+            // At once: the removals wait for their turn.
+            machine.crash_process();
+        }
+        let opened = open(&rig, &machine).await;
+        settle(&rig, &opened).await;
+        let manifests = rig.names("m/");
+        assert!(manifests.len() <= 5, "{manifests:?} with marks {:?}", rig.names("b/"));
+    });
+}

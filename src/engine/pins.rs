@@ -1,0 +1,186 @@
+//! Which epochs are retained, and holding on to some: what programs ask for, and the maintenance answers by a manifest.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use super::Engine;
+use super::maintenance::Requests;
+use super::shared::{Shared, lock};
+use crate::env::{Blocking, Env};
+use crate::error::{Error, Result};
+use crate::ids::Epoch;
+use crate::manifest::kept::Edit;
+use crate::manifest::{Checkpoint, Manifest};
+
+/// An epoch whose state is in files, and can be restored into a directory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetainedEpoch {
+    /// Which one.
+    pub epoch: Epoch,
+    /// Bytes of its files; epochs share some of them.
+    pub bytes: u64,
+    /// The pins that hold it, sorted.
+    pub pins: Vec<String>,
+    /// Whether a recovery may begin with it: then the log behind it is kept, too, and leads to later epochs.
+    pub recovers: bool,
+    /// Whether its files are in the object store alone.
+    pub away: bool,
+}
+
+impl RetainedEpoch {
+    fn of(checkpoint: &Checkpoint) -> Self {
+        let bytes = checkpoint.files.iter().map(|file| file.bytes).sum();
+        Self { epoch: checkpoint.epoch, bytes, pins: Vec::new(), recovers: false, away: false }
+    }
+
+    /// What `manifest` retains, oldest first.
+    pub(crate) fn all_of(manifest: &Manifest) -> Vec<Self> {
+        let kept = manifest.kept.iter().map(|kept| {
+            let recovers = manifest.checkpoints.iter().any(|of| of.epoch == kept.checkpoint.epoch);
+            let (pins, away) = (kept.pins.clone(), kept.away && !recovers);
+            Self { pins, recovers, away, ..Self::of(&kept.checkpoint) }
+        });
+        let is_kept = |epoch| manifest.kept.iter().any(|kept| kept.checkpoint.epoch == epoch);
+        let others = manifest.checkpoints.iter().filter(|checkpoint| !is_kept(checkpoint.epoch));
+        let mut all: Vec<Self> =
+            kept.chain(others.map(|others| Self { recovers: true, ..Self::of(others) })).collect();
+        all.sort_by_key(|retained| retained.epoch);
+        all
+    }
+}
+
+/// What is asked of the pins, and what is retained.
+#[derive(Debug, Default)]
+pub(crate) struct Pins(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    wishes: VecDeque<Arc<Wish>>,
+    retained: Vec<RetainedEpoch>,
+    /// Nobody answers any more.
+    ended: bool,
+}
+
+/// Something asked for.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) edit: Edit,
+    answer: Mutex<Option<Result<Epoch>>>,
+}
+
+impl Pins {
+    /// Of a database whose head is `manifest`.
+    pub(crate) fn new(manifest: &Manifest) -> Self {
+        Self(Mutex::new(State { retained: RetainedEpoch::all_of(manifest), ..State::default() }))
+    }
+
+    /// The next thing to do.
+    pub(crate) fn next(&self) -> Option<Arc<Wish>> {
+        lock(&self.0).wishes.pop_front()
+    }
+
+    /// `manifest` is the head now.
+    pub(crate) fn landed(&self, manifest: &Manifest) {
+        lock(&self.0).retained = RetainedEpoch::all_of(manifest);
+    }
+
+    /// Nothing is answered any more; what waits is told so by [`Wish::tell`].
+    pub(crate) fn end(&self) {
+        let mut state = lock(&self.0);
+        state.ended = true;
+        for wish in state.wishes.drain(..) {
+            wish.tell(Err(closed()));
+        }
+    }
+
+    fn ask(&self, edit: Edit) -> Arc<Wish> {
+        let wish = Arc::new(Wish { edit, answer: Mutex::default() });
+        let mut state = lock(&self.0);
+        if state.ended {
+            wish.tell(Err(closed()));
+        } else {
+            state.wishes.push_back(Arc::clone(&wish));
+        }
+        wish
+    }
+}
+
+impl Wish {
+    /// The caller notifies those who wait.
+    pub(crate) fn tell(&self, answer: Result<Epoch>) {
+        *lock(&self.answer) = Some(answer);
+    }
+}
+
+fn closed() -> Error {
+    Error::invalid("the engine was closed before the pin was set or let go")
+}
+
+/// Asks, and waits for the answer.
+async fn ask(requests: Arc<Requests>, shared: Arc<Shared>, edit: Edit) -> Result<Epoch> {
+    let wish = requests.pins.ask(edit);
+    requests.wake();
+    shared.until(|| lock(&wish.answer).take()).await
+}
+
+impl<E: Env> Engine<E> {
+    /// The epochs whose state is in files, oldest first: those that a recovery may begin with, and those that a pin or
+    /// [`Options::keep_history`](crate::Options::keep_history) keeps.
+    pub fn retained(&self) -> Vec<RetainedEpoch> {
+        lock(&self.requests.pins.0).retained.clone()
+    }
+
+    /// Holds `epoch`, or that of the newest checkpoint, under `name` until [`Engine::unpin_async`]: its files stay, whatever is
+    /// retained else, across opens and changes of the number of cores, so that it can be restored into another directory
+    /// (`highwater restore`). The log behind it does not stay. Completes with the epoch when a manifest has it. With
+    /// [`Options::remote`](crate::Options::remote) the pin and its files go to the store with the next upload, and come back with a
+    /// restore from there. To set a pin again where it is does nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the epoch is none of [`Engine::retained`], or the pin holds another. `Full` or `Failed`: the pin may be
+    /// set or not; ask [`Engine::retained`] after the next open, or set it again.
+    pub fn pin_async(
+        &self,
+        name: impl Into<String>,
+        epoch: impl Into<Option<Epoch>>,
+    ) -> impl Future<Output = Result<Epoch>> + Send + 'static {
+        let edit = Edit::Pin { name: name.into(), epoch: epoch.into() };
+        ask(Arc::clone(&self.requests), Arc::clone(&self.shared), edit)
+    }
+
+    /// Lets pin `name` go, and completes with the epoch that it held. Files that nothing else needs go with the next
+    /// checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when there is no such pin. `Full` or `Failed`: the pin may be there or not.
+    pub fn unpin_async(
+        &self,
+        name: impl Into<String>,
+    ) -> impl Future<Output = Result<Epoch>> + Send + 'static {
+        let edit = Edit::Unpin { name: name.into() };
+        ask(Arc::clone(&self.requests), Arc::clone(&self.shared), edit)
+    }
+}
+
+impl<E: Blocking> Engine<E> {
+    /// [`Engine::pin_async`], blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::pin_async`].
+    pub fn pin(&self, name: impl Into<String>, epoch: impl Into<Option<Epoch>>) -> Result<Epoch> {
+        self.env.block_on(self.pin_async(name, epoch))
+    }
+
+    /// [`Engine::unpin_async`], blocking.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::unpin_async`].
+    pub fn unpin(&self, name: impl Into<String>) -> Result<Epoch> {
+        self.env.block_on(self.unpin_async(name))
+    }
+}
