@@ -38,18 +38,14 @@ pub(crate) fn a_lost_machine_loses_nothing_that_was_remote(place: &Place) {
     assert_eq!(deposed.kind(), ErrorKind::Fenced, "{deposed}");
 }
 
+/// A large state on two cores, whose directory is lost: onto as many cores, fewer and more.
 pub(crate) fn a_large_state_comes_back_byte_for_byte(place: &Place) {
-    let keys = std::env::var("HIGHWATER_KEYS").map_or(1_000_000, |keys| keys.parse().unwrap());
-    comes_back(place, keys, 2);
-}
-
-/// A state of `keys` keys on so many cores, whose directory is lost.
-fn comes_back(place: &Place, keys: u64, cores: u16) {
-    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let options = |dir: &tempfile::TempDir| {
+    let keys: u64 = std::env::var("HIGHWATER_KEYS").map_or(1_000_000, |keys| keys.parse().unwrap());
+    let options = |dir: &tempfile::TempDir, cores: u16| {
         Options::new(dir.path().join("data")).cores(cores).remote(place.remote().part_bytes(5 << 20))
     };
-    let mut opened = Engine::open(options(&first)).unwrap();
+    let first = tempfile::tempdir().unwrap();
+    let mut opened = Engine::open(options(&first, 2)).unwrap();
     let mut fill = |step: u64, from: u64, word: &str| {
         for number in (from..keys).step_by(usize::try_from(step).unwrap()) {
             let key = format!("{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -68,15 +64,19 @@ fn comes_back(place: &Place, keys: u64, cores: u16) {
     opened.engine.close(opened.cores).unwrap();
     drop(first);
 
-    let began = Instant::now();
-    let restored = Engine::open(options(&second)).unwrap();
-    let down = began.elapsed();
-    assert!(restored.report.restored);
-    assert_eq!((restored.report.epoch, restored.report.live_records), (stored, keys));
-    assert!(export(&restored.cores) == wanted, "the sorted export differs");
-    let (up, down, mib) = (up.as_secs_f64(), down.as_secs_f64(), wanted.len() >> 20);
-    println!("    {keys} keys, {mib} MiB, {cores} cores: up in {up:.2} s, open again in {down:.2} s");
-    restored.engine.close(restored.cores).unwrap();
+    let (up, mib) = (up.as_secs_f64(), wanted.len() >> 20);
+    println!("    {keys} keys, {mib} MiB on 2 cores: up in {up:.2} s");
+    for cores in [1, 2, 4] {
+        let dir = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let restored = Engine::open(options(&dir, cores)).unwrap();
+        let down = began.elapsed().as_secs_f64();
+        assert!(restored.report.restored);
+        assert_eq!((restored.report.epoch, restored.report.live_records), (stored, keys));
+        assert!(export(&restored.cores) == wanted, "the sorted export differs");
+        println!("    onto {cores} cores: open again in {down:.2} s");
+        restored.engine.close(restored.cores).unwrap();
+    }
 }
 
 /// The tool brings the newest checkpoint down, and takes nothing over.
@@ -84,18 +84,35 @@ fn comes_back(place: &Place, keys: u64, cores: u16) {
 pub(crate) fn a_fetched_copy_leaves_the_store_to_its_writer(place: &Place) {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open(&dir.path().join("data"), 2, place.remote()).unwrap();
-    let stored = write_epoch(&mut opened);
-    wait_remote(&opened, stored);
-
-    let copy = dir.path().join("copy");
-    let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_highwater"));
-    tool.args(["fetch", &place.url]).arg(&copy);
-    tool.args(place.options.iter().map(|(name, value)| format!("--option={name}={value}")));
-    let output = tool.output().unwrap();
-    let told =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    println!("    {}", told.trim());
+    let pinned = write_epoch(&mut opened);
+    wait_remote(&opened, pinned);
+    opened.engine.pin("audit", None).unwrap();
+    let mut stored = pinned;
+    for _ in 0..30 {
+        stored = write_epoch(&mut opened);
+        wait_remote(&opened, stored);
+    }
+    let tool = |arguments: &[&str]| {
+        let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_highwater"));
+        tool.args(arguments);
+        tool.args(place.options.iter().map(|(name, value)| format!("--option={name}={value}")));
+        let output = tool.output().unwrap();
+        let told =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        println!("    {}", told.lines().last().unwrap_or_default());
+        told
+    };
+    let (copy, past) = (dir.path().join("copy"), dir.path().join("past"));
+    tool(&["fetch", &place.url, copy.to_str().unwrap()]);
+    assert!(tool(&["epochs", &place.url]).contains("audit"));
+    tool(&["fetch", &place.url, past.to_str().unwrap(), "--to-epoch", &pinned.to_string()]);
+    let plan = tool(&["gc", "--dry-run", "--all", &place.url]);
+    assert!(plan.contains(&format!("epoch {pinned}, which is kept, needs it")));
+    let of_past = Engine::open(Options::new(&past).cores(2)).unwrap();
+    assert_eq!(of_past.report.epoch, pinned);
+    assert!(state(&of_past.cores) == model(pinned), "another state was fetched");
+    of_past.engine.close(of_past.cores).unwrap();
 
     let next = write_epoch(&mut opened);
     wait_remote(&opened, next);
