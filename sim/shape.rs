@@ -89,6 +89,9 @@ pub(crate) struct Tuning {
     /// Whether its programs set pins.
     #[serde(default)]
     pub(crate) pins: bool,
+    /// The recovery budget in milliseconds, none if zero. Plans of before there was one have none.
+    #[serde(default)]
+    pub(crate) budget_ms: u64,
 }
 
 impl Tuning {
@@ -111,6 +114,7 @@ impl Tuning {
             ordered_index: false,
             span: 0,
             pins: false,
+            budget_ms: 0,
         }
     }
 
@@ -139,6 +143,7 @@ impl Tuning {
             ordered_index: ordered.chance(0.5),
             span: *ordered.pick(&[0, 0, 1, 2, 5]),
             pins: ordered.chance(0.4),
+            budget_ms: *ordered.pick(&[0, 0, 0, 1, 252]),
         }
     }
 
@@ -163,7 +168,11 @@ impl Tuning {
             .retain_checkpoints(self.retain)
             .fallback_bytes_max(self.fallback_bytes_max)
             .ordered_index(self.ordered_index);
-        if self.span == 0 { options } else { options.keep_history(self.span, SPANS) }
+        let options = if self.span == 0 { options } else { options.keep_history(self.span, SPANS) };
+        match self.budget_ms {
+            0 => options,
+            budget => options.max_recovery(Duration::from_millis(budget)),
+        }
     }
 
     /// Bytes of the longest record that this life can log.
@@ -198,6 +207,9 @@ impl fmt::Display for Tuning {
         }
         if self.pins {
             f.write_str(" pins")?;
+        }
+        if self.budget_ms > 0 {
+            write!(f, " budget={}ms", self.budget_ms)?;
         }
         if self.ordered_index { f.write_str(" ordered") } else { Ok(()) }
     }

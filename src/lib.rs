@@ -38,6 +38,7 @@ mod checkpoint;
 mod codec;
 mod engine;
 mod error;
+mod forecast;
 mod ids;
 mod limits;
 mod manifest;
@@ -54,7 +55,7 @@ mod verify;
 
 pub use engine::{
     CheckpointInfo, CoreHandle, Engine, EpochMark, Health, InDoubt, Key, Opened, PutManyError, Ready,
-    RetainedEpoch, SinkStatus, Standing, Value,
+    RecoveryForecast, RetainedEpoch, SinkStatus, Standing, Value,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{

@@ -70,6 +70,7 @@ pub struct Options {
     pub(crate) checkpoint_memory_bytes: usize,
     pub(crate) retain_checkpoints: usize,
     pub(crate) history: Option<(u64, usize)>,
+    pub(crate) max_recovery: Option<Duration>,
     pub(crate) fallback_bytes_max: u64,
     pub(crate) ordered_index: bool,
     pub(crate) key_groups: u16,
@@ -101,6 +102,7 @@ impl Options {
             checkpoint_memory_bytes: 256 << 20,
             retain_checkpoints: 2,
             history: None,
+            max_recovery: None,
             fallback_bytes_max: 1 << 30,
             ordered_index: false,
             key_groups: 1024,
@@ -191,6 +193,14 @@ impl Options {
     /// How many bytes the logs may grow before a checkpoint is taken. Default 256 MiB.
     pub fn checkpoint_wal_bytes(mut self, bytes: u64) -> Self {
         self.checkpoint_wal_bytes = bytes;
+        self
+    }
+
+    /// How long a recovery may take. Checkpoints are then taken, and bases rewritten, often enough to keep
+    /// [`Engine::recovery_forecast`](crate::Engine::recovery_forecast) below it, besides what the other options ask for; a budget that is too
+    /// small for the state is not met, and costs a bounded number of checkpoints. Default none.
+    pub fn max_recovery(mut self, budget: Duration) -> Self {
+        self.max_recovery = Some(budget);
         self
     }
 

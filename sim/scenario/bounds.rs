@@ -1,12 +1,15 @@
 //! What a database takes of its process: I10.
 
+use std::time::Duration;
+
 use highwater::sim::FaultPlan;
 
 use super::{commit, options, put, story};
 use crate::Test;
 
 /// See [`Test`].
-pub(crate) const TESTS: &[Test] = tests![bases_are_rewritten_by_one_core_at_a_time];
+pub(crate) const TESTS: &[Test] =
+    tests![bases_are_rewritten_by_one_core_at_a_time, the_cadence_follows_the_budget];
 
 const CORES: u16 = 8;
 
@@ -35,3 +38,46 @@ fn bases_are_rewritten_by_one_core_at_a_time() {
 
 /// More files than a chain of so small a database ever has.
 const CHAIN_FILES: usize = 12;
+
+/// Epochs of some log each, until as much is written as four recoveries of the larger budget may read.
+fn the_cadence_follows_the_budget() {
+    let none = checkpoints_within(None);
+    let some = checkpoints_within(Some(Duration::from_millis(270)));
+    let many = checkpoints_within(Some(Duration::from_millis(1)));
+    assert_eq!(none, 0, "nobody asked for one");
+    assert!((3..=8).contains(&some), "{some} checkpoints");
+    assert!((9..=24).contains(&many), "{many} checkpoints: a budget that cannot be met has a bound, too");
+}
+
+/// How many checkpoints are taken unasked while four megabytes are written.
+fn checkpoints_within(budget: Option<Duration>) -> usize {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    story(FaultPlan::none(), async move |rig| {
+        let options = options(2).queue_bytes(64 << 10);
+        let options = match budget {
+            Some(budget) => options.max_recovery(budget),
+            None => options,
+        };
+        let mut opened = rig.recover(options).await;
+        let mut newest = std::collections::BTreeSet::new();
+        for round in 0..128_u32 {
+            for core in 0..2 {
+                for number in 0..16 {
+                    put(&mut opened, core, (round * 16 + number) % 32, &[7; 900]).expect("room");
+                }
+            }
+            commit(&mut opened).await.expect("no faults");
+            let forecast = opened.engine.recovery_forecast();
+            assert_eq!(forecast.budget, budget);
+            let meets =
+                budget.is_none_or(|budget| budget < Duration::from_millis(250) || !forecast.exceeds_budget());
+            assert!(meets, "{forecast:?}");
+            rig.host.sleep(Duration::from_millis(300)).await;
+            newest.extend(opened.engine.retained().last().map(|retained| retained.epoch));
+        }
+        let forecast = opened.engine.recovery_forecast();
+        assert_eq!(forecast.log_bytes > 3_000_000, budget.is_none(), "{forecast:?}");
+        sender.send(newest.len()).expect("the test waits");
+    });
+    receiver.recv().expect("the story was told")
+}

@@ -79,6 +79,7 @@ const PLAINER: &[Plainer] = &[
     |plan| lives(plan, |life| life.tuning.ordered_index = false),
     |plan| lives(plan, |life| life.tuning.pins = false),
     |plan| lives(plan, |life| life.tuning.span = 0),
+    |plan| lives(plan, |life| life.tuning.budget_ms = 0),
     |plan| lives(plan, |life| life.fate = Fate::AllLost),
     |plan| lives(plan, |life| life.next = Next::NewProcess),
     |plan| lives(plan, |life| life.ending = Ending::Crash),

@@ -28,6 +28,7 @@ use super::writer::seal;
 use crate::codec::{key_group, key_hash};
 use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
+use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
 use crate::manifest::gc;
 use crate::manifest::kept::{Edit, Spans};
@@ -56,6 +57,10 @@ pub(crate) struct CheckpointSpec {
     /// For the delta of one core.
     pub(crate) memory_bytes: usize,
     pub(crate) retention: Bounds,
+    /// How fast recoveries are, for the manifests.
+    pub(crate) rates: Rates,
+    /// Bytes of one core's files above which a base may be due for that alone.
+    pub(crate) load_bytes_max: u64,
     /// Spans of epochs that keep one, if there are any.
     pub(crate) spans: Option<Spans>,
 }
@@ -286,6 +291,7 @@ impl<E: Env> Checkpointer<E> {
         next.checkpoints.push(checkpoint);
         self.apply_retention(&mut next).await?;
         next.keep_spans(self.spec.spans);
+        next.rates = self.spec.rates;
         next.retire_files_of(&self.head.manifest);
         next.trim();
         Ok(next)

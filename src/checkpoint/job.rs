@@ -108,7 +108,7 @@ impl Job {
             tally.count(written.file());
             self.chain.push(*written.file());
         }
-        if base_due(&self.chain).is_some() {
+        if base_due(&self.chain, self.spec.load_bytes_max).is_some() {
             let base = self.rewrite(world).await?;
             tally.count(base.file());
             self.chain = vec![*base.file()];

@@ -18,6 +18,10 @@ const DELTA_BYTES_FREE: u64 = 1 << 20;
 /// Deletes below this count are no burden.
 const TOMBSTONES_FREE: u64 = 1024;
 
+/// For a budget a base is rewritten as soon as the deltas are this part of it, and no sooner: what is written stays
+/// within as many times of what was changed.
+const BUDGET_PART: u64 = 8;
+
 /// Why a base is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -27,10 +31,16 @@ pub(crate) enum Due {
     Bytes,
     /// Most of what a restore reads says what is gone.
     Tombstones,
+    /// A restore takes more than its part of the recovery budget, and less with a new base.
+    Budget,
 }
 
-/// Whether the chain of one core, as a checkpoint lists it, should become a base; the first reason that applies.
-pub(crate) fn base_due<'a>(chain: impl IntoIterator<Item = &'a CheckpointFile>) -> Option<Due> {
+/// Whether the chain of one core, as a checkpoint lists it, should become a base; the first reason that applies. A restore is to
+/// load at most `load_bytes_max` of it, if that is possible.
+pub(crate) fn base_due<'a>(
+    chain: impl IntoIterator<Item = &'a CheckpointFile>,
+    load_bytes_max: u64,
+) -> Option<Due> {
     let (mut deltas, mut delta_bytes, mut base_bytes) = (0_u64, 0_u64, 0_u64);
     let (mut entries, mut tombstones) = (0_u64, 0_u64);
     for file in chain {
@@ -50,6 +60,10 @@ pub(crate) fn base_due<'a>(chain: impl IntoIterator<Item = &'a CheckpointFile>) 
         Some(Due::Bytes)
     } else if tombstones > (entries / 2).max(TOMBSTONES_FREE) {
         Some(Due::Tombstones)
+    } else if delta_bytes.saturating_add(base_bytes) > load_bytes_max
+        && delta_bytes > base_bytes / BUDGET_PART
+    {
+        Some(Due::Budget)
     } else {
         None
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use event_listener::Event;
 
+use super::outlook::Outlook;
 use super::pins::{Pins, Wish};
 use super::segments::Supply;
 use super::shared::{Shared, lock};
@@ -14,6 +15,7 @@ use crate::checkpoint::{CheckpointSpec, Checkpointer, Taken};
 use crate::env::{Clock, Env, Spawn, Tick};
 use crate::error::{Error, Result};
 use crate::ids::{CoreId, Epoch, ManifestSeq};
+use crate::manifest::Manifest;
 use crate::manifest::store::Head;
 use crate::offsite::Mirror;
 use crate::race::race;
@@ -51,9 +53,13 @@ pub(crate) struct Requests {
     state: Mutex<RequestState>,
     pub(super) pins: Pins,
     /// Bytes given to the logs since the last checkpoint.
-    log_bytes: AtomicU64,
-    /// How many of them make a checkpoint due.
-    log_bytes_due: u64,
+    pub(super) log_bytes: AtomicU64,
+    /// How many of them make a checkpoint due: at most, and now.
+    log_bytes_max: u64,
+    log_bytes_due: AtomicU64,
+    /// Bytes of the newest checkpoint.
+    pub(super) load_bytes: AtomicU64,
+    pub(super) outlook: Outlook,
     /// The closed epoch at which a checkpoint is due.
     epoch_due: AtomicU64,
     /// Notified when a checkpoint may be due, and when the engine stops.
@@ -72,12 +78,32 @@ struct RequestState {
 }
 
 impl Requests {
-    /// Requests for an engine that takes a checkpoint when its logs have grown by `log_bytes_due`. What the open had to
-    /// replay counts: a process that dies again and again takes one all the same.
-    pub(crate) fn new(log_bytes_due: u64, replayed_bytes: u64, pins: Pins) -> Self {
-        let log_bytes = AtomicU64::new(replayed_bytes);
-        let epoch_due = AtomicU64::new(u64::MAX);
-        Self { state: Mutex::default(), pins, log_bytes, log_bytes_due, epoch_due, wanted: Event::new() }
+    /// Requests for an engine with the manifest `head` that takes a checkpoint when its logs have grown by `log_bytes_max`, or by
+    /// less if the `outlook` asks for that. What the open had to replay counts: a process that dies again and again takes one
+    /// all the same.
+    pub(crate) fn new(outlook: Outlook, log_bytes_max: u64, replayed_bytes: u64, head: &Manifest) -> Self {
+        let requests = Self {
+            state: Mutex::default(),
+            pins: Pins::default(),
+            log_bytes: AtomicU64::new(replayed_bytes),
+            log_bytes_max,
+            log_bytes_due: AtomicU64::new(log_bytes_max),
+            load_bytes: AtomicU64::new(0),
+            outlook,
+            epoch_due: AtomicU64::new(u64::MAX),
+            wanted: Event::new(),
+        };
+        requests.landed(head);
+        requests
+    }
+
+    /// `manifest` is the head now.
+    fn landed(&self, manifest: &Manifest) {
+        self.pins.landed(manifest);
+        let load_bytes = manifest.load_bytes();
+        self.load_bytes.store(load_bytes, Ordering::Relaxed);
+        let due = self.outlook.log_bytes_due(self.log_bytes_max, load_bytes);
+        self.log_bytes_due.store(due, Ordering::Relaxed);
     }
 
     /// Asks for a checkpoint and waits for it.
@@ -94,9 +120,15 @@ impl Requests {
     /// A log was given `bytes` more.
     pub(crate) fn log_grew(&self, bytes: u64) {
         let before = self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before < self.log_bytes_due && before + bytes >= self.log_bytes_due {
+        let due = self.log_bytes_due.load(Ordering::Relaxed);
+        if before < due && before + bytes >= due {
             self.wake();
         }
+    }
+
+    /// Whether the logs have grown enough for a checkpoint.
+    fn log_is_due(&self) -> bool {
+        self.log_bytes.load(Ordering::Relaxed) >= self.log_bytes_due.load(Ordering::Relaxed)
     }
 
     /// The epochs up to `closed` are closed.
@@ -152,7 +184,6 @@ impl Requests {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Triggers {
     pub(crate) interval: Option<Duration>,
-    pub(crate) wal_bytes: u64,
     /// Epochs that closed since the last one.
     pub(crate) epochs: Option<u64>,
 }
@@ -281,7 +312,7 @@ impl<E: Env> Work<'_, E> {
         }
         let since = self.clock.now().since(self.last);
         let by_time = self.triggers.interval.is_some_and(|interval| since >= interval);
-        let by_log = self.requests.log_bytes.load(Ordering::Relaxed) >= self.triggers.wal_bytes;
+        let by_log = self.requests.log_is_due();
         let by_lives = self.checkpointer.lives() > LIVES_MAX;
         let by_epochs = self.is_behind() && since >= self.patience();
         let by_sinks = self.pressed();
@@ -317,7 +348,7 @@ impl<E: Env> Work<'_, E> {
             }
         };
         self.expect_next();
-        self.requests.pins.landed(self.checkpointer.head_manifest());
+        self.requests.landed(self.checkpointer.head_manifest());
         if let (Some(ledger), Some(_)) = (&self.ledger, &taken) {
             ledger.landed(epoch);
             if self.mirror.is_none() {
@@ -351,7 +382,7 @@ impl<E: Env> Work<'_, E> {
             }
         }
         let head = self.checkpointer.head_manifest();
-        self.requests.pins.landed(head);
+        self.requests.landed(head);
         if let Some(mirror) = &self.mirror {
             mirror.offer(head);
         }

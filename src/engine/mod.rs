@@ -9,6 +9,7 @@
 //!          segments.rs     prepares log files ahead of need
 //!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
 //!          pins.rs         holding on to epochs
+//!          outlook.rs      how long a recovery would take
 //!          offsite.rs      what an open has to do with an object store
 //!          sinks/          two-phase commit with external systems: a thread for each of them
 //!          shared.rs       the marks that join them
@@ -27,6 +28,7 @@ mod many;
 mod mark;
 mod offsite;
 mod open;
+mod outlook;
 mod pins;
 mod rescale;
 mod segments;
@@ -45,6 +47,7 @@ pub use maintenance::CheckpointInfo;
 pub use many::PutManyError;
 pub use mark::EpochMark;
 pub use open::Opened;
+pub use outlook::RecoveryForecast;
 pub use pins::RetainedEpoch;
 pub use shared::Health;
 pub use sinks::{InDoubt, SinkStatus, Standing};

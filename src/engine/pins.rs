@@ -70,11 +70,6 @@ pub(crate) struct Wish {
 }
 
 impl Pins {
-    /// Of a database whose head is `manifest`.
-    pub(crate) fn new(manifest: &Manifest) -> Self {
-        Self(Mutex::new(State { retained: RetainedEpoch::all_of(manifest), ..State::default() }))
-    }
-
     /// The next thing to do.
     pub(crate) fn next(&self) -> Option<Arc<Wish>> {
         lock(&self.0).wishes.pop_front()

@@ -46,6 +46,7 @@ impl Rescaled {
         report.tails = first.tails;
         report.skipped = first.skipped;
         report.took += first.took;
+        report.predicted += first.predicted;
     }
 }
 
@@ -65,11 +66,11 @@ pub(super) async fn rescale<E: Env>(
     let from = found.0.manifest.cores;
     let old = options.clone().cores(from);
     let recovered = recover(env, vfs, &old, ident, found, floors).await?;
-    let Recovered { head, cores, report, sinks, .. } = recovered;
+    let Recovered { head, cores, report, sinks, rates, .. } = recovered;
     let places = Places::behind(&cores, options);
     drop(cores);
     let log_dirs = (0..from).map(|core| log_dir(&options.path, CoreId(core))).collect();
-    let spec = checkpoint_spec(&old, ident, log_dirs);
+    let spec = checkpoint_spec(&old, ident, log_dirs, rates);
     let mut checkpointer = Checkpointer::new(env.clone(), vfs.clone(), spec, head);
     checkpointer.take(report.epoch, listed(sinks)).await?;
     let files = checkpointer.distribute(options.cores).await?;

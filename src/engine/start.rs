@@ -8,7 +8,7 @@ use super::drive::Drive;
 use super::maintenance::{Maintenance, Requests, Triggers};
 use super::offsite::Owned;
 use super::open::Opened;
-use super::pins::Pins;
+use super::outlook::Outlook;
 use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
 use super::sinks::{Committer, Ledger};
@@ -18,6 +18,7 @@ use crate::checkpoint::{Bounds, CheckpointSpec, Tap};
 use crate::codec::groups_of;
 use crate::env::{Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
+use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, FencingToken};
 use crate::manifest::Manifest;
 use crate::manifest::first_life::log_dir;
@@ -32,7 +33,12 @@ use crate::wal::{Batch, Pool};
 /// The part of a checkpoint's memory that holds records whose epoch is not closed yet.
 const TAP_PART: usize = 8;
 
-pub(super) fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<PathBuf>) -> CheckpointSpec {
+pub(super) fn checkpoint_spec(
+    options: &Options,
+    ident: &Ident,
+    log_dirs: Vec<PathBuf>,
+    rates: Rates,
+) -> CheckpointSpec {
     let tap_bytes = options.checkpoint_memory_bytes / TAP_PART;
     CheckpointSpec {
         root: options.path.clone(),
@@ -44,6 +50,10 @@ pub(super) fn checkpoint_spec(options: &Options, ident: &Ident, log_dirs: Vec<Pa
         segment_bytes: options.segment_bytes,
         // A tap is held twice: as it is filled, and as it is followed.
         memory_bytes: options.checkpoint_memory_bytes - 2 * tap_bytes,
+        rates,
+        load_bytes_max: options
+            .max_recovery
+            .map_or(u64::MAX, |budget| rates.load_bytes_max(budget) / u64::from(options.cores)),
         spans: options.history.map(|(epochs, count)| Spans { epochs, count }),
         retention: Bounds {
             newest: options.retain_checkpoints,
@@ -56,7 +66,6 @@ fn triggers(options: &Options) -> Triggers {
     let lag = options.remote.as_ref().and_then(|remote| remote.epoch_lag_max);
     Triggers {
         interval: options.checkpoint_interval,
-        wal_bytes: options.checkpoint_wal_bytes,
         // At half the bound, so that one can go up while the other half is used.
         epochs: lag.map(|epochs| epochs.div_ceil(2)),
     }
@@ -96,7 +105,7 @@ pub(super) async fn start<E: Env>(
     (recovered, owned, ledger): (Recovered, Option<(Site<E>, Owned)>, Participants),
     lock: Arc<<E::Vfs as Vfs>::Lock>,
 ) -> Result<Opened<E>> {
-    let Recovered { head, cores, report, replayed_bytes, .. } = recovered;
+    let Recovered { head, cores, report, replayed_bytes, rates, .. } = recovered;
     let (token, database) = (head.manifest.token, ident.database);
     let ids = || (0..options.cores).map(CoreId);
     // The preparer, the maintenance, a writer per core, who uploads, and one for each sink.
@@ -105,8 +114,9 @@ pub(super) async fn start<E: Env>(
     let shared = Arc::new(Shared::new(options.cores, report.epoch, parts));
     let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
     let supply = Supply::new(cores.iter().map(|core| core.next_segment));
+    let outlook = Outlook { rates, budget: options.max_recovery };
     let requests =
-        Arc::new(Requests::new(options.checkpoint_wal_bytes, replayed_bytes, Pins::new(&head.manifest)));
+        Arc::new(Requests::new(outlook, options.checkpoint_wal_bytes, replayed_bytes, &head.manifest));
     let log_dirs: Vec<_> = ids().map(|core| log_dir(&options.path, core)).collect();
     let logs = log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect();
     let preparer =
@@ -116,7 +126,7 @@ pub(super) async fn start<E: Env>(
         shared: Arc::clone(&shared),
         supply: Arc::clone(&supply),
         requests: Arc::clone(&requests),
-        spec: checkpoint_spec(&options, ident, log_dirs.clone()),
+        spec: checkpoint_spec(&options, ident, log_dirs.clone(), rates),
         head,
         mirror: mirror.clone(),
         ledger: ledger.clone(),

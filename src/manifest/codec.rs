@@ -16,6 +16,7 @@ use rkyv::util::AlignedVec;
 
 use crate::codec::{Reader, Writer, crc};
 use crate::error::{Error, ErrorKind, Result};
+use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo};
 use crate::limits::FORMAT_VERSION;
 use crate::offset::Offset;
@@ -67,7 +68,14 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Encoded> {
         rkyv::to_bytes::<rancor::Error>(&wire)
     } else {
         let kept = manifest.kept.iter().map(kept_to_wire).collect();
-        rkyv::to_bytes::<rancor::Error>(&WireExtended { kept, manifest: wire })
+        let Rates { fixed_us, load_bytes_per_s, replay_bytes_per_s } = manifest.rates;
+        rkyv::to_bytes::<rancor::Error>(&WireExtended {
+            kept,
+            fixed_us: le(fixed_us),
+            load_bytes_per_s: le(load_bytes_per_s),
+            replay_bytes_per_s: le(replay_bytes_per_s),
+            manifest: wire,
+        })
     };
     let body = body.map_err(|error| Error::invalid(format!("manifest {}: {error}", manifest.seq)))?;
     let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -145,7 +153,12 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
     if wire.flags & EXTENDED != 0 {
         let wire = rkyv::access::<ArchivedWireExtended, rancor::Error>(&aligned).map_err(misplaced)?;
         manifest.kept = wire.kept.iter().map(kept_from_wire).collect::<Option<_>>().ok_or_else(invalid)?;
-        if to_wire(&manifest).flags & EXTENDED == 0 {
+        manifest.rates = Rates {
+            fixed_us: wire.fixed_us.to_native(),
+            load_bytes_per_s: wire.load_bytes_per_s.to_native(),
+            replay_bytes_per_s: wire.replay_bytes_per_s.to_native(),
+        };
+        if !is_extended(&manifest) {
             return Err(invalid());
         }
     }
@@ -193,8 +206,13 @@ fn to_wire(manifest: &Manifest) -> WireManifest {
         },
         flags: u8::from(manifest.previous.is_some())
             | u8::from(manifest.beginning) << 1
-            | if manifest.kept.is_empty() { 0 } else { EXTENDED },
+            | if is_extended(manifest) { EXTENDED } else { 0 },
     }
+}
+
+/// Whether there is more than fits into the root.
+fn is_extended(manifest: &Manifest) -> bool {
+    !manifest.kept.is_empty() || manifest.rates != Rates::default()
 }
 
 fn life_to_wire(life: &Life) -> WireLife {
@@ -321,6 +339,7 @@ fn from_wire(seq: ManifestSeq, nonce: Nonce, wire: &ArchivedWireManifest) -> Opt
         lives: wire.lives.iter().map(life_from_wire).collect::<Option<_>>()?,
         checkpoints: wire.checkpoints.iter().map(checkpoint_from_wire).collect::<Option<_>>()?,
         kept: Vec::new(),
+        rates: Rates::default(),
         wal_floor: wire.wal_floor.iter().map(|segment| SegmentNo(segment.to_native())).collect(),
         retired: wire.retired.iter().map(name_from_wire).collect::<Option<_>>()?,
         attempt_floor: wire.attempt_floor.to_native(),

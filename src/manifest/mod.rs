@@ -36,6 +36,7 @@ pub(crate) use wire::layout;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::forecast::Rates;
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo, TimelineId};
 use crate::offset::Offset;
 
@@ -84,6 +85,8 @@ pub(crate) struct Manifest {
     pub(crate) checkpoints: Vec<Checkpoint>,
     /// Epochs that are kept beside those, oldest first.
     pub(crate) kept: Vec<KeptEpoch>,
+    /// How fast recoveries have been.
+    pub(crate) rates: Rates,
     /// Per core, the first segment that may still be read.
     pub(crate) wal_floor: Vec<SegmentNo>,
     /// Files that no retained checkpoint and no kept epoch needs any more: this manifest allows their deletion.
@@ -219,6 +222,7 @@ impl Manifest {
             lives: Vec::new(),
             checkpoints: Vec::new(),
             kept: Vec::new(),
+            rates: Rates::default(),
             wal_floor: Vec::new(),
             retired: Vec::new(),
             attempt_floor: 0,
@@ -300,7 +304,19 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Bytes of the files that a restore of the newest checkpoint loads.
+    pub(crate) fn load_bytes(&self) -> u64 {
+        self.newest_checkpoint().map_or(0, Checkpoint::file_bytes)
+    }
+}
+
 impl Checkpoint {
+    /// Bytes of its files.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
     /// The oldest life that replay from this checkpoint reads.
     pub(crate) fn cut_token(&self) -> FencingToken {
         self.cuts.iter().map(|cut| cut.token).min().unwrap_or(FencingToken(0))

@@ -33,6 +33,10 @@ pub(super) struct WireManifest {
 #[derive(Archive, Serialize)]
 pub(super) struct WireExtended {
     pub(super) kept: Vec<WireKept>,
+    /// How fast recoveries have been; zeroes where that is not known.
+    pub(super) fixed_us: u64_le,
+    pub(super) load_bytes_per_s: u64_le,
+    pub(super) replay_bytes_per_s: u64_le,
     pub(super) manifest: WireManifest,
 }
 
@@ -155,7 +159,7 @@ layout! {
     u64_le: 8, 8;
     ArchivedVec<u8>: 8, 4;
     ArchivedWireManifest: 104, 8;
-    ArchivedWireExtended: 112, 8;
+    ArchivedWireExtended: 136, 8;
     ArchivedWireKept: 72, 8;
     ArchivedWirePin: 8, 4;
     ArchivedWireLife: 24, 8;

@@ -26,12 +26,14 @@ mod report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use report::{RecoveryReport, SkippedCheckpoint, Tail};
 
 use crate::codec::Record;
 use crate::env::{Clock, Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
+use crate::forecast::{Measured, Rates, Volume};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::Listing;
@@ -59,6 +61,8 @@ pub(crate) struct Recovered {
     pub(crate) listed: Epoch,
     /// Bytes of the records that were replayed, over all cores.
     pub(crate) replayed_bytes: u64,
+    /// How fast recoveries are, this one included.
+    pub(crate) rates: Rates,
 }
 
 /// One core of it.
@@ -95,8 +99,11 @@ pub(crate) async fn recover<E: Env>(
     let dirs = (0..options.cores).map(|core| log_dir(&options.path, CoreId(core))).collect();
     let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing, dirs, floors };
     let findings = work.look().await?;
+    let looked = env.clock().now();
     let plan = work.decide(&findings)?;
+    let began = env.clock().now();
     let (base, rebuilt, skipped) = work.rebuild(&plan, &findings).await?;
+    let rebuilding = env.clock().now().since(began);
     let token = work.next_token(&findings);
     work.remove_leftovers(&findings).await;
     let lives = work.begin(token, &plan, &findings, &rebuilt).await?;
@@ -108,6 +115,13 @@ pub(crate) async fn recover<E: Env>(
     report.tails = findings.iter().map(|found| found.tail.clone()).collect();
     report.took = env.clock().now().since(started);
     let replayed_bytes = rebuilt.iter().map(|core| core.replayed_bytes).sum();
+    let load_bytes = base.as_ref().map_or(0, Checkpoint::file_bytes);
+    let volume = Volume { load_bytes, log_bytes: replayed_bytes };
+    report.predicted = work.old.rates.predict(volume);
+    let measured = measured(&rebuilt, rebuilding, looked.since(started), report.took);
+    let rates = work.old.rates.learn(volume, measured);
+    let (predicted, took) = (report.predicted, report.took);
+    tracing::debug!(target: "highwater::recovery", ?volume, ?predicted, ?took, ?measured, ?rates, "measured");
     let (sinks, listed) = (work.sinks(&rebuilt), work.listed());
     let cores = rebuilt.into_iter().zip(lives).zip(&findings).map(|((rebuilt, life), found)| RecoveredCore {
         state: rebuilt.state,
@@ -115,7 +129,18 @@ pub(crate) async fn recover<E: Env>(
         next_segment: SegmentNo(life.cursor.segment.0.max(greatest_segment(found).0) + 1),
         offset_names: rebuilt.offsets.into_keys().collect(),
     });
-    Ok(Recovered { head, cores: cores.collect(), report, sinks, listed, replayed_bytes })
+    Ok(Recovered { head, cores: cores.collect(), report, sinks, listed, replayed_bytes, rates })
+}
+
+/// What the parts of a recovery took: of the rebuilding, which cores do beside each other, what is theirs together. Looking at the
+/// log is part of replaying it.
+fn measured(rebuilt: &[Rebuilt], rebuilding: Duration, looking: Duration, all: Duration) -> Measured {
+    let loading: Duration = rebuilt.iter().map(|core| core.loading).sum();
+    let replaying: Duration = rebuilt.iter().map(|core| core.replaying).sum();
+    let together = (loading + replaying).max(Duration::from_nanos(1));
+    let loading = rebuilding.mul_f64(loading.as_secs_f64() / together.as_secs_f64());
+    let replaying = rebuilding.saturating_sub(loading) + looking;
+    Measured { loading, replaying, rest: all.saturating_sub(loading + replaying) }
 }
 
 /// The files of a checkpoint that could be restored; `None` for the empty beginning.
@@ -267,7 +292,8 @@ impl<E: Env> Recovery<'_, E> {
         let jobs = self.cores().map(|core| {
             let fronts = Arc::clone(&findings[core.index()].catalog);
             let order = self.order(core, base, plan, fronts);
-            move |vfs: E::Vfs| async move { rebuild(vfs, order).await }
+            let clock = self.env.clock();
+            move |vfs: E::Vfs| async move { rebuild(vfs, order, clock).await }
         });
         parallel::for_each(self.env, "highwater-rebuild", jobs.collect()).await
     }

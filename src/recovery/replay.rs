@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::evidence::READ_AHEAD_BYTES;
 use super::plan::CorePlan;
 use crate::checkpoint::load_file;
 use crate::codec::{EpochEnd, Record, RecordKind};
+use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn};
 use crate::manifest::CheckpointFile;
@@ -58,6 +60,9 @@ pub(super) struct Rebuilt {
     pub(super) sinks: Vec<(Epoch, String, Vec<u8>)>,
     pub(super) replayed: u64,
     pub(super) replayed_bytes: u64,
+    /// What that took, and what the files took before it.
+    pub(super) replaying: Duration,
+    pub(super) loading: Duration,
     /// The encoded records to carry, in order.
     pub(super) carry: Vec<u8>,
     /// How many they are.
@@ -70,7 +75,8 @@ pub(super) struct Rebuilt {
 ///
 /// `Corrupt` naming the file when a checkpoint file or the log is not what was written; `Failed` when the disk cannot
 /// be read; `Full` when the state is more than a core can hold.
-pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
+pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> Result<Rebuilt> {
+    let began = clock.now();
     let mut rebuilt = Rebuilt {
         state: CoreState::new(StateConfig::new(KeyHasher::new(order.hash_seed)).ordered(order.ordered)),
         offsets: order.offsets.clone(),
@@ -78,6 +84,8 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
         sinks: Vec::new(),
         replayed: 0,
         replayed_bytes: 0,
+        replaying: Duration::ZERO,
+        loading: Duration::ZERO,
         carry: Vec::new(),
         carried: 0,
     };
@@ -98,6 +106,7 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
             return Err(too_large(order.core));
         }
     }
+    let loaded = clock.now();
     let log = LogId { database: order.database, core: order.core };
     let (place, fronts) = ((vfs, order.log_dir.as_path()), Arc::clone(&order.fronts));
     let mut reader =
@@ -120,6 +129,7 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order) -> Result<Rebuilt> {
         }
     }
     rebuilt.state.settle();
+    (rebuilt.loading, rebuilt.replaying) = (loaded.since(began), clock.now().since(loaded));
     Ok(rebuilt)
 }
 

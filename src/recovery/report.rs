@@ -70,6 +70,10 @@ pub struct RecoveryReport {
     pub skipped: Vec<SkippedCheckpoint>,
     /// How long it took, by the clock of the environment.
     pub took: Duration,
+    /// How long it would have taken at the rates of earlier recoveries, or at guesses before the first that was large enough to
+    /// measure them. The difference to `took` is the error of [`Engine::recovery_forecast`](crate::Engine::recovery_forecast),
+    /// which goes on with rates that this recovery has corrected.
+    pub predicted: Duration,
 }
 
 impl fmt::Display for RecoveryReport {

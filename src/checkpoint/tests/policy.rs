@@ -41,7 +41,19 @@ fn a_base_is_due_when_a_chain_is_long_heavy_or_full_of_deletes() {
         (vec![base(10_000), delta(MIB, 5006)], Some(Due::Tombstones)),
     ];
     for (chain, due) in cases {
-        assert_eq!(base_due(&chain), due, "{} files", chain.len());
+        assert_eq!(base_due(&chain, u64::MAX), due, "{} files", chain.len());
     }
-    assert_eq!(base_due(&[file(FileKind::Delta, 1, 0, 1024)]), None, "a few deletes are no burden");
+    assert_eq!(base_due(&[file(FileKind::Delta, 1, 0, 1024)], u64::MAX), None, "a few deletes are no burden");
+}
+
+#[test]
+fn a_budget_makes_a_base_due_sooner_but_not_for_every_delta() {
+    let chain =
+        |deltas: u64| [file(FileKind::Base, 80 * MIB, 1000, 0), file(FileKind::Delta, deltas * MIB, 10, 0)];
+    assert_eq!(base_due(&chain(20), u64::MAX), None);
+    assert_eq!(base_due(&chain(20), 100 * MIB), None, "it is met");
+    assert_eq!(base_due(&chain(20), 99 * MIB), Some(Due::Budget));
+    assert_eq!(base_due(&chain(10), 1), None, "a rewrite would not make it much smaller");
+    assert_eq!(base_due(&chain(11), 1), Some(Due::Budget));
+    assert_eq!(base_due(&chain(0)[..1], 0), None, "it is a base already");
 }

@@ -1,5 +1,6 @@
 //! Manifests to test with.
 
+use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo};
 use crate::manifest::ident::Ident;
 use crate::manifest::{
@@ -110,6 +111,7 @@ pub(crate) fn manifest() -> Manifest {
         ],
         checkpoints: vec![checkpoint(4, bases, 3), checkpoint(6, newer, 5)],
         kept: Vec::new(),
+        rates: Rates::default(),
         wal_floor: vec![SegmentNo(3), SegmentNo(3)],
         retired: vec![file(FileKind::Delta, 0, 0, 0, 1).name],
         attempt_floor: 4,
@@ -130,6 +132,7 @@ pub(crate) fn keeper() -> Manifest {
         KeptEpoch { checkpoint: of(3, old), pins, away: false },
         KeptEpoch { checkpoint: of(5, Vec::new()), pins: Vec::new(), away: true },
     ];
+    manifest.rates = Rates { fixed_us: 80_000, load_bytes_per_s: 1 << 30, replay_bytes_per_s: 1 << 28 };
     manifest
 }
 

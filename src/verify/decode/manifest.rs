@@ -203,7 +203,7 @@ impl Manifest {
         let flags = root.u8(103)?;
         let kept = if flags & 4 == 4 {
             let extended =
-                body.len().checked_sub(112).ok_or("a body without what is in front of its root")?;
+                body.len().checked_sub(136).ok_or("a body without what is in front of its root")?;
             let extended = At { begins: extended, ..root };
             extended.list(0, 72)?.map(kept).collect::<Result<_, _>>()?
         } else {
