@@ -29,8 +29,8 @@ pub(super) struct Appender {
     batch: Option<Batch>,
     epoch_bytes: u64,
     epoch_records: u64,
-    /// The last record that was too large for a batch of the pool.
-    large_record: Lsn,
+    /// Whether the record that was refused last is too large for a batch of the pool.
+    refused_large: bool,
 }
 
 impl Appender {
@@ -52,7 +52,7 @@ impl Appender {
             batch: None,
             epoch_bytes: 0,
             epoch_records: 0,
-            large_record: Lsn(0),
+            refused_large: false,
         }
     }
 
@@ -75,6 +75,12 @@ impl Appender {
     /// what is left; then it says so.
     pub(super) fn awaited_pool(&self) -> Option<Arc<Pool>> {
         self.batch.is_none().then(|| Arc::clone(&self.pool))
+    }
+
+    /// The LSN that the next record waits for to be durable, if it does: one that is larger than a batch waits for the one
+    /// before.
+    pub(super) fn awaited_lsn(&self) -> Option<Lsn> {
+        self.refused_large.then(|| Lsn(self.shared().large_lsn.load(Ordering::Relaxed)))
     }
 
     /// From now on the open epoch takes no change: `Busy`.
@@ -162,18 +168,24 @@ impl Appender {
             panic!("a fresh batch takes the record it was made for")
         };
         self.batch = Some(fresh);
+        if record.encoded_bytes() > self.pool.batch_bytes() {
+            // It is full, and the next such record waits until it is durable.
+            self.hand_over();
+        }
         Ok(lsn)
     }
 
     /// A batch from the pool, or one of its own for a record that none of those can hold: invariant 2.
     fn fresh_batch(&mut self, record_bytes: usize) -> Option<Batch> {
         if record_bytes <= self.pool.batch_bytes() {
+            self.refused_large = false;
             return self.pool.take(self.next_lsn);
         }
-        if self.shared().durable_lsn.load(Ordering::Acquire) < self.large_record.0 {
+        self.refused_large = !self.shared().is_large_durable();
+        if self.refused_large {
             return None;
         }
-        self.large_record = self.next_lsn;
+        self.shared().large_lsn.store(self.next_lsn.0, Ordering::Release);
         Some(Batch::of_its_own(record_bytes, self.next_lsn))
     }
 

@@ -301,6 +301,7 @@ impl CoreHandle {
             core: self.core,
             shared: Arc::clone(&self.shared),
             pool: self.log.awaited_pool(),
+            large: self.log.awaited_lsn(),
             lag: self.lag.clone(),
             ended_min: Epoch(self.epoch.0.saturating_sub(self.limits.epoch_skew_max)),
             sinks: self.sinks.clone(),
@@ -381,6 +382,7 @@ struct Gate {
     core: CoreId,
     shared: Arc<Shared>,
     pool: Option<Arc<Pool>>,
+    large: Option<Lsn>,
     lag: Option<Lag>,
     ended_min: Epoch,
     sinks: Option<Arc<Ledger>>,
@@ -393,8 +395,10 @@ impl Gate {
         if let Err(error) = self.shared.check() {
             return Some(Err(error));
         }
-        if self.pool.as_ref().is_some_and(|pool| !pool.has_room()) {
-            let full = self.shared.core(self.core).full.load(Ordering::Acquire);
+        let of_core = self.shared.core(self.core);
+        let waits_for = |lsn: Lsn| of_core.durable_lsn.load(Ordering::Acquire) < lsn.0;
+        if self.pool.as_ref().is_some_and(|pool| !pool.has_room()) || self.large.is_some_and(waits_for) {
+            let full = of_core.full.load(Ordering::Acquire);
             return full.then(|| Err(no_space(self.core)));
         }
         if self.sinks.as_ref().is_some_and(|ledger| ledger.check_room(self.epoch).is_err()) {

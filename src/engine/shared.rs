@@ -41,6 +41,15 @@ pub(crate) struct CoreShared {
     pub(crate) full: AtomicBool,
     /// The greatest LSN that is durable on this core.
     pub(crate) durable_lsn: AtomicU64,
+    /// The last record that was too large for a batch of the pool: there is one at a time in front of the disk.
+    pub(crate) large_lsn: AtomicU64,
+}
+
+impl CoreShared {
+    /// Whether there may be one more record that is too large for a batch of the pool.
+    pub(crate) fn is_large_durable(&self) -> bool {
+        self.durable_lsn.load(Ordering::Acquire) >= self.large_lsn.load(Ordering::Acquire)
+    }
 }
 
 /// What the parts of one engine share.

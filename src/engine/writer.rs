@@ -168,7 +168,11 @@ impl<P: Patience> Feed for QueueFeed<P> {
     }
 
     fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]) {
+        let waited = !self.of_core().is_large_durable();
         self.of_core().durable_lsn.store(lsn.0, Ordering::Release);
+        if waited && self.of_core().is_large_durable() {
+            self.shared.notify();
+        }
         if let Some((epoch, _)) = epochs.last() {
             self.shared.durable(self.core, *epoch);
             self.requests.epochs_closed(self.shared.closed());

@@ -85,6 +85,31 @@ fn put_until_busy(core: &mut CoreHandle, first: u64, value_bytes: usize) -> (u64
     unreachable!("a core that is never busy");
 }
 
+/// The second of two such records in one epoch was `Busy` for ever: the batch that held the first one alone stayed open.
+#[test]
+fn records_that_are_larger_than_a_batch_follow_one_another() {
+    for inline in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = options(&dir.path().join("data")).batch_bytes(1 << 10).inline(inline);
+        let Opened { engine, mut cores, .. } = Engine::open(options.clone()).unwrap();
+        for number in 0..20 {
+            let mut refusals = 0;
+            while is_busy(&cores[0].put(&key(number), &[7; 5_000]).map(|_| ())) {
+                refusals += 1;
+                assert!(refusals < 3, "ready() returns, and the core is not");
+                cores[0].ready().wait().unwrap();
+            }
+            // A small one finds its way between them.
+            cores[0].put(b"small", &number.to_le_bytes()).unwrap();
+        }
+        cores[0].commit().unwrap();
+        engine.close(cores).unwrap();
+        let Opened { engine, cores, .. } = Engine::open(options).unwrap();
+        assert_eq!(cores[0].len(), 21);
+        engine.close(cores).unwrap();
+    }
+}
+
 #[test]
 fn memory_stays_below_one_and_a_half_times_the_records_however_their_sizes_change() {
     const KEYS: usize = 40_000;
