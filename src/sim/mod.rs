@@ -59,7 +59,8 @@
 //!
 //! Underneath, [`SimDisk`] runs a [`Disk`] under an [`Executor`] and makes the [`SimVfs`] of each process.
 //! [`Disk`] alone is a value: copy it at any call ([`SimDisk::on_boundary`]) for the price of its pointers, and ask
-//! [`Disk::images`] what a power loss at that moment may leave. Everything is drawn from named streams of one seed:
+//! [`Disk::images`] what a power loss at that moment may leave. A [`Witness`] follows a real file system, and says whether
+//! what was found there after a power loss is allowed here. Everything is drawn from named streams of one seed:
 //! the same seed does the same things.
 
 #[doc = include_str!("../../docs/simulate-your-app.md")]
@@ -83,7 +84,10 @@ mod vfs;
 
 pub use choices::{Choices, Deviation, Fit, Tape};
 pub use clock::{ClockFaults, SimClock};
-pub use disk::{Aftermath, Crash, Damage, Disk, FileFate, Hit, Images, NameFate, SectorFate};
+pub use disk::{
+    Act, Aftermath, Begun, Crash, Damage, Disk, FileFate, FoundTree, Hit, Images, NameFate, SectorFate,
+    Witness,
+};
 pub use env::{SimEntropy, SimEnv, SimSpawn};
 pub use executor::{Executor, LocalFuture, yield_now};
 pub use faults::{FaultClass, FaultPlan, Firing, Injected, Latency, Ledger};

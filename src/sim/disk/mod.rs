@@ -13,6 +13,7 @@ mod images;
 mod names;
 mod pending;
 mod table;
+mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub(in crate::sim) use names::Inode;
 use names::{Names, Node};
 use pending::{Combination, Pending};
 use table::Table;
+pub use witness::{Act, Begun, FoundTree, Witness};
 
 /// Room for what stands for the names and pages of most disks.
 const HASHED_BYTES_USUAL: usize = 2048;

@@ -36,7 +36,7 @@ pub(super) enum Node {
     Directory(Inode),
 }
 
-type Entries = Table<Arc<str>, Node>;
+pub(super) type Entries = Table<Arc<str>, Node>;
 
 #[derive(Clone, Default)]
 struct Directory {
@@ -68,8 +68,19 @@ pub(super) struct Change {
 }
 
 impl Change {
-    fn touches(&self, directory: Inode) -> bool {
-        self.edits.iter().flatten().any(|edit| edit.directory == directory)
+    pub(super) fn touches(&self, directory: Inode) -> bool {
+        self.names(directory).next().is_some()
+    }
+
+    /// The names in `directory` that it changes.
+    pub(super) fn names(&self, directory: Inode) -> impl Iterator<Item = &Arc<str>> {
+        self.outcomes(directory).map(|(name, _)| name)
+    }
+
+    /// What it makes of names in `directory`.
+    pub(super) fn outcomes(&self, directory: Inode) -> impl Iterator<Item = (&Arc<str>, Option<Node>)> {
+        let edits = self.edits.iter().flatten().filter(move |edit| edit.directory == directory);
+        edits.map(|edit| (&edit.name, edit.to))
     }
 
     /// Whether this change needs `earlier` (N2).
@@ -153,6 +164,11 @@ impl Names {
     /// The entries of one directory, as the cache has them.
     pub(super) fn entries(&self, directory: Inode) -> &Entries {
         &self.directories[directory].cache
+    }
+
+    /// The entries of one directory, as the platter has them.
+    pub(super) fn durable(&self, directory: Inode) -> &Entries {
+        &self.directories[directory].platter
     }
 
     /// Adds an empty directory without a name.

@@ -210,7 +210,7 @@ impl Pending {
 }
 
 /// The slots of one file.
-fn file_slots(disk: &Disk, inode: Inode, file: &FileNode) -> Vec<Slot> {
+pub(super) fn file_slots(disk: &Disk, inode: Inode, file: &FileNode) -> Vec<Slot> {
     let mut slots = Vec::new();
     let mut lens = Vec::new();
     let mut len = file.platter.len();

@@ -5,3 +5,4 @@ mod corners;
 mod damage;
 mod model;
 mod naive;
+mod witness;
