@@ -29,3 +29,6 @@ flights *ARGS:
 
 compare *ARGS:
     cargo run --release --manifest-path benches/compare/Cargo.toml -- {{ARGS}}
+
+power-cut *ARGS:
+    cargo run --release --manifest-path tests/power_cut/Cargo.toml -- {{ARGS}}
