@@ -37,7 +37,7 @@ pub(crate) mod writer;
 mod tests;
 
 pub(crate) use checkpointer::{CheckpointSpec, Checkpointer, Taken};
-pub(crate) use reader::load_file;
+pub(crate) use reader::FileReader;
 pub(crate) use retention::Bounds;
 pub(crate) use tap::Tap;
 

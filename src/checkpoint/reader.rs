@@ -100,6 +100,19 @@ impl<F: File> FileReader<F> {
         self.stream_ahead(usize::MAX)
     }
 
+    /// Gives every block to `apply`, in key order; after an error some have been given that do not count.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` with the file and the offset, or `Failed`.
+    pub(crate) async fn load(&self, mut apply: impl FnMut(&Block)) -> Result<()> {
+        let mut stream = self.stream();
+        while let Some(block) = stream.next().await? {
+            apply(&block);
+        }
+        Ok(())
+    }
+
     /// The same with at most `reads` reads ahead, for who reads many files at a time.
     pub(super) fn stream_ahead(&self, reads: usize) -> FileStream<'_, F> {
         FileStream {
@@ -349,27 +362,6 @@ impl<F: File> FileStream<'_, F> {
             None => Err(self.reader.corrupt(end, "the file ends early")),
         }
     }
-}
-
-/// Gives every block of the listed file to `apply`, in key order; after an error some have been given that do not
-/// count.
-///
-/// # Errors
-///
-/// `Corrupt` with the file and the offset, or `Failed`.
-pub(crate) async fn load_file<V: Vfs>(
-    vfs: &V,
-    root: &Path,
-    database: DatabaseId,
-    listed: &CheckpointFile,
-    mut apply: impl FnMut(&Block),
-) -> Result<()> {
-    let reader = FileReader::open(vfs, root, database, listed).await?;
-    let mut stream = reader.stream();
-    while let Some(block) = stream.next().await? {
-        apply(&block);
-    }
-    Ok(())
 }
 
 /// Reads the whole of the listed file, so that a later restore may rely on it. With a `grouping` the digests of a

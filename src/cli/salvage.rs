@@ -76,6 +76,7 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
 
 async fn look(args: &Args) -> Outcome<Left> {
     let directory = Directory::new(StdVfs, &args.database.path, None);
+    directory.check_folders().await?;
     let ident = directory.whole("IDENT", IDENT_BYTES as u64).await?;
     // Without the seed in it no key can be given to a core.
     let ident = Ident::read(&ident)

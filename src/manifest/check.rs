@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::ids::{CoreId, Epoch, FencingToken};
 use crate::limits::{
-    CORES_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX, PIN_NAME_BYTES_MAX,
+    CORES_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX, PIN_NAME_BYTES_MAX, RECORD_HEADER_BYTES,
     SINK_HANDLE_BYTES_MAX, SINK_NAME_BYTES_MAX,
 };
 use crate::offset::Offset;
@@ -234,7 +234,11 @@ fn check_files(checkpoint: &Checkpoint) -> Result<(), Flaw> {
             return Err(Flaw::FileChain { epoch: checkpoint.epoch, core: file.core });
         }
         let base_has_tombstones = file.name.kind == FileKind::Base && file.tombstones > 0;
-        if base_has_tombstones || file.live_bytes > file.bytes || file.entries > file.live_bytes {
+        // A restore makes room for as many as there are said to be: a record is a header at least.
+        let fits = |count: u64| {
+            count.checked_mul(RECORD_HEADER_BYTES as u64).is_some_and(|least| least <= file.live_bytes)
+        };
+        if base_has_tombstones || file.live_bytes > file.bytes || !fits(file.entries) {
             return Err(Flaw::FileCounts(checkpoint.epoch));
         }
         *last = Some(file);

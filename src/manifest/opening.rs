@@ -1,6 +1,6 @@
 //! What a directory is, and what opening it does: look at everything, decide by one table, change nothing on refusal.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::vfs::{Entry, EntryKind, Vfs};
@@ -85,6 +85,8 @@ pub(crate) struct Survey {
     pub(crate) listing: Listing,
     /// Why IDENT or the head is no good.
     cause: Option<Error>,
+    /// What stands where a folder of the database belongs: a link there would lead out of the directory.
+    misplaced: Option<PathBuf>,
 }
 
 /// The decision table. Every combination has its line; the tests prove that none is missing.
@@ -118,8 +120,13 @@ impl Survey {
     /// # Errors
     ///
     /// The refusal: `Invalid` for a directory of somebody else's, `Unsupported` for a newer format, else `Corrupt`
-    /// naming the file.
+    /// naming the file, or what is in a folder's place.
     pub(crate) fn decide(&self, root: &Path) -> Result<Action> {
+        if let Some(path) = &self.misplaced {
+            let what = "this must be a folder of the database, and is something else (links are not followed): put the \
+                        folder back";
+            return Err(Error::corrupt(path, what));
+        }
         match decide(self.ident_state, self.contents, !self.foreign.is_empty()) {
             Action::Refuse(refusal) => Err(self.refuse(root, refusal)),
             action => Ok(action),
@@ -165,6 +172,7 @@ pub(crate) async fn survey<V: Vfs>(vfs: &V, root: &Path) -> Result<Survey> {
         head: None,
         listing: Listing::default(),
         cause: None,
+        misplaced: None,
     };
     match crate::vfs::retry(|| vfs.list(root)).await {
         Ok(names) => {
@@ -213,7 +221,12 @@ impl Survey {
                     self.saw(Contents::Scaffold);
                     self.look_into(vfs, root, &entry.name).await?;
                 }
-                None => self.foreign.push(entry.name.clone()),
+                None => {
+                    if matches!(&*entry.name, "wal" | "m" | "f") {
+                        self.misplaced = Some(root.join(&entry.name));
+                    }
+                    self.foreign.push(entry.name.clone());
+                }
             }
         }
         self.listing.root = names;
@@ -234,6 +247,9 @@ impl Survey {
                     continue;
                 }
                 "wal" if entry.kind == EntryKind::Directory && is_core_aside(&entry.name) => {}
+                "wal" if core_folder(&entry.name).is_some() => {
+                    self.misplaced = Some(root.join(folder).join(&entry.name));
+                }
                 _ => self.foreign.push(format!("{folder}/{}", entry.name)),
             }
             if folder == "wal" {

@@ -76,12 +76,13 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
     while reader.advance().await? {}
     let scan = reader.scan();
     let end = scan.prefix_end.max(base);
-    let ends = scan
+    let ends: Vec<_> = scan
         .epoch_ends
         .iter()
         .filter(|end| end.epoch > question.base_epoch)
         .map(|end| (end.epoch, end.lsn))
         .collect();
+    check_ends(&question, (base, end), &ends)?;
     let tail = match scan.tail {
         wal::Tail::Torn => {
             Tail::Torn { segment: scan.end_segment, offset: scan.end_offset, first_lost: end.next() }
@@ -96,6 +97,25 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
         ends,
     };
     Ok(Findings { evidence, tail, greatest_lsn: scan.greatest_lsn.max(end), catalog })
+}
+
+/// The epochs that end in the log follow the one that the manifest says was there before, behind the place that it names. Each
+/// file is sound by itself here: a manifest that was made for another log, or forged, is told from that.
+fn check_ends(question: &Question, (base, end): (Lsn, Lsn), ends: &[(Epoch, Lsn)]) -> Result<()> {
+    let mut expected = question.base_epoch.0;
+    for (epoch, lsn) in ends {
+        expected = expected.saturating_add(1);
+        if epoch.0 != expected || *lsn < base || *lsn > end {
+            let what = format!(
+                "the greatest manifest says that core {} goes on behind LSN {base} with epoch {expected}, and its log ends \
+                 epoch {epoch} at LSN {lsn}: they are not of one database; nothing was changed, restore this directory from \
+                 a backup",
+                question.core
+            );
+            return Err(Error::corrupt(&question.manifests, what));
+        }
+    }
+    Ok(())
 }
 
 /// No segment of this log is of a life that has begun and that the head does not know: then a later manifest is missing,

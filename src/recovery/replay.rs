@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::evidence::READ_AHEAD_BYTES;
 use super::plan::CorePlan;
-use crate::checkpoint::load_file;
+use crate::checkpoint::FileReader;
 use crate::codec::{EpochEnd, Record, RecordKind};
 use crate::env::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -90,18 +90,22 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> 
         carried: 0,
     };
     // Deltas mostly change keys of the base: the largest file says how many there are.
-    if let Some(largest) = order.files.iter().max_by_key(|file| file.entries) {
-        rebuilt.state.reserve(largest.entries, largest.live_bytes);
-    }
+    let largest = order.files.iter().max_by_key(|file| file.entries);
     for file in &order.files {
         let state = &mut rebuilt.state;
+        let reader = FileReader::open(&vfs, &order.root, order.database, file).await?;
+        // Only now is the manifest's word for it believed: the file is as long as it says.
+        if largest.is_some_and(|largest| largest.name == file.name) {
+            state.reserve(file.entries, file.live_bytes);
+        }
         let mut fits = true;
-        load_file(&vfs, &order.root, order.database, file, |block| {
-            let mut load = Load::new();
-            let pushed = block.entries().all(|entry| load.push(state, entry.record));
-            fits = fits && pushed && load.apply(state);
-        })
-        .await?;
+        reader
+            .load(|block| {
+                let mut load = Load::new();
+                let pushed = block.entries().all(|entry| load.push(state, entry.record));
+                fits = fits && pushed && load.apply(state);
+            })
+            .await?;
         if !fits {
             return Err(too_large(order.core));
         }

@@ -42,6 +42,10 @@ impl Head {
             Ok(None) => return Err(Error::invalid("there is no such folder").at(path)),
             Err(finding) => return Err(Error::new(ErrorKind::Failed, finding.to_string()).at(path)),
         };
+        if let Err(finding) = directory.check_folders().await {
+            found(finding);
+            return Ok(head);
+        }
         let mut numbers = match directory.numbers("m").await {
             Ok(numbers) => numbers,
             Err(finding) => {
@@ -109,7 +113,7 @@ impl Head {
             files.flat_map(|checkpoint| &checkpoint.files).map(|file| (file.uuid, file.bytes)).collect();
         files.sort_unstable();
         files.dedup();
-        self.wal_bytes + files.iter().map(|(_, bytes)| bytes).sum::<u64>()
+        files.iter().fold(self.wal_bytes, |sum, (_, bytes)| sum.saturating_add(*bytes))
     }
 }
 
@@ -170,6 +174,9 @@ async fn wal_bytes<V: Vfs>(directory: &Directory<V>, manifest: Option<&Manifest>
 /// Whether there is a manifest above `seen` now.
 pub(crate) async fn is_newer<V: Vfs>(vfs: &V, path: &Path, seen: Option<ManifestSeq>) -> bool {
     let directory = Directory::new(vfs.clone(), path, None);
+    if directory.check_folders().await.is_err() {
+        return false;
+    }
     let numbers = directory.numbers("m").await.unwrap_or_default();
     numbers.last().copied() > seen.map(|seen| seen.0)
 }

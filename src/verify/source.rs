@@ -67,6 +67,27 @@ impl<V: Vfs> Directory<V> {
         }
     }
 
+    /// A database's folders are folders in it: a link in the place of one would lead out of the directory.
+    pub(crate) async fn check_folders(&self) -> Result<(), Finding> {
+        let misplaced = |folder: PathBuf| {
+            let what = "is no folder, and links are not followed";
+            Err(Finding::new(DamageKind::Damaged, &folder, what))
+        };
+        for entry in self.names("").await?.unwrap_or_default() {
+            let is_folder = entry.kind == EntryKind::Directory;
+            if matches!(&*entry.name, "wal" | "m" | "f") && !is_folder {
+                return misplaced(PathBuf::from(entry.name));
+            }
+        }
+        for entry in self.names("wal").await?.unwrap_or_default() {
+            let is_core = entry.name.len() == 5 && entry.name.bytes().all(|byte| byte.is_ascii_digit());
+            if is_core && entry.kind != EntryKind::Directory {
+                return misplaced(Path::new("wal").join(entry.name));
+            }
+        }
+        Ok(())
+    }
+
     /// The numbers that files in `folder` have for names, ascending; other names are not a database's.
     pub(crate) async fn numbers(&self, folder: &str) -> Result<Vec<u64>, Finding> {
         let entries = self.names(folder).await?.unwrap_or_default();

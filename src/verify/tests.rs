@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{DamageKind, Proof, VerifyOptions, VerifyReport, verify};
+use crate::checkpoint::FileReader;
 use crate::checkpoint::block::Block;
 use crate::checkpoint::file::Header;
-use crate::checkpoint::load_file;
 use crate::checkpoint::writer::{FileWriter, seal};
 use crate::codec::{Record, RecordKind, key_group, key_hash};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
@@ -56,7 +56,8 @@ async fn rewrite(root: &Path, change: impl Fn(&mut Vec<Owned>)) {
         let owned = |record: &Record<'_>| (record.kind, record.key.to_vec(), record.value.to_vec());
         records.extend(block.entries().map(|entry| owned(&entry.record)));
     };
-    load_file(&StdVfs, root, ident.database, &old, take).await.unwrap();
+    let reader = FileReader::open(&StdVfs, root, ident.database, &old).await.unwrap();
+    reader.load(take).await.unwrap();
     change(&mut records);
     let name = FileName { uuid: StdEnv.entropy().nonce(), ..old.name };
     let header = Header {

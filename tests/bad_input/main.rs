@@ -7,6 +7,7 @@
 mod calls;
 mod directories;
 mod formats;
+mod hostile;
 
 use std::collections::BTreeMap;
 use std::fs;

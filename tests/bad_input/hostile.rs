@@ -1,0 +1,224 @@
+//! A directory that somebody made to do harm: nothing outside of it is read, written or removed, no length in it is believed
+//! before it is held against what is there, and nothing panics. (Somebody who changes it meanwhile is another matter: the
+//! directory is locked, and belongs to who runs the program.)
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use highwater::{Engine, ErrorKind, VerifyOptions, verify};
+
+use super::{Place, Tree, advises, edit, sorted};
+
+/// Everything in a directory beside the database.
+fn outside(place: &Place) -> PathBuf {
+    let outside = place.path.with_file_name("outside");
+    fs::create_dir_all(&outside).unwrap();
+    outside
+}
+
+fn content(folder: &Path) -> Tree {
+    sorted(folder).into_iter().map(|path| (path.clone(), Some(fs::read(&path).unwrap_or_default()))).collect()
+}
+
+/// Moves `what` of the database out of it, and puts a link in its place.
+fn linked_out(place: &Place, what: &str) -> PathBuf {
+    let outside = outside(place).join(what.replace('/', "-"));
+    fs::rename(place.path.join(what), &outside).unwrap();
+    symlink(&outside, place.path.join(what)).unwrap();
+    outside
+}
+
+#[test]
+fn a_folder_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
+    for folder in ["wal", "m", "f", "wal/00000", "wal/00001"] {
+        let place = Place::with_epochs(5);
+        let outside = linked_out(&place, folder);
+        fs::write(outside.join(format!("{:020}.{:032x}.tmp", 9, 9)), "like a leftover of ours").unwrap();
+        let before = content(&outside);
+        let error = place.refuses(place.options(), ErrorKind::Corrupt, folder);
+        advises(&error, &["links are not followed"]);
+        assert!(content(&outside) == before, "{folder}");
+        let report = verify(&place.path, VerifyOptions::new()).unwrap();
+        assert!(!report.is_sound(), "{folder}");
+        assert!(report.damage.iter().any(|damage| damage.path.ends_with(folder)), "{folder}: {report}");
+    }
+}
+
+#[test]
+fn a_file_that_is_a_link_is_refused_or_left_alone() {
+    let whole = Place::with_epochs(5);
+    let files: Vec<PathBuf> =
+        whole.tree().into_iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
+    for file in files {
+        let name = file.strip_prefix(&whole.path).unwrap().to_owned();
+        let place = copy(&whole);
+        let outside = linked_out(&place, name.to_str().unwrap());
+        let before = fs::read(&outside).unwrap();
+        // An older manifest, say, is not needed; then the open succeeds without it.
+        if let Ok(opened) = Engine::open(place.options()) {
+            opened.engine.close(opened.cores).unwrap();
+        }
+        let _ = verify(&place.path, VerifyOptions::new());
+        assert_eq!(fs::read(&outside).unwrap(), before, "{}", name.display());
+    }
+}
+
+#[test]
+fn a_dangling_link_makes_no_file_elsewhere() {
+    for name in ["LOCK", "RESERVE", "IDENT", "m/00000000000000000099", "wal/00000/00000000000000000099"] {
+        let place = Place::with_epochs(5);
+        let elsewhere = outside(&place).join("made");
+        let _ = fs::remove_file(place.path.join(name));
+        symlink(&elsewhere, place.path.join(name)).unwrap();
+        if let Ok(opened) = Engine::open(place.options()) {
+            opened.engine.close(opened.cores).unwrap();
+        }
+        assert!(!elsewhere.exists(), "{name}");
+    }
+}
+
+/// A second name of a file means that somebody else relies on its bytes: no log file is written anew in place.
+#[test]
+fn what_hard_links_lead_to_is_never_changed() {
+    let place = Place::with_epochs(5);
+    let outside = outside(&place);
+    for (at, (path, _)) in place.tree().into_iter().filter(|(_, bytes)| bytes.is_some()).enumerate() {
+        fs::hard_link(path, outside.join(at.to_string())).unwrap();
+    }
+    let before = content(&outside);
+    for _ in 0..3 {
+        let opened = Engine::open(place.options()).unwrap();
+        let (engine, mut cores) = (opened.engine, opened.cores);
+        for round in 0..40_u64 {
+            for number in 0..20_u64 {
+                let key = format!("key/{number}");
+                let core = engine.core_of(key.as_bytes()).index();
+                cores[core].put(key.as_bytes(), &[b'n'; 60]).unwrap();
+            }
+            let ended =
+                cores.iter_mut().map(|core| core.close_epoch(highwater::EpochMark::new()).unwrap()).last();
+            engine.wait_durable(ended.unwrap()).unwrap();
+            if round % 10 == 9 {
+                engine.checkpoint().unwrap();
+            }
+        }
+        engine.close(cores).unwrap();
+    }
+    assert!(content(&outside) == before);
+}
+
+/// Puts the checksums of a manifest right, as somebody who forges one does.
+fn seal(bytes: &mut [u8]) {
+    let body = crc32c::crc32c(&bytes[48..]).to_le_bytes();
+    bytes[16..20].copy_from_slice(&body);
+    let header = crc32c::crc32c(&bytes[..44]).to_le_bytes();
+    bytes[44..48].copy_from_slice(&header);
+}
+
+/// The counts that a manifest states of a file are what a restore makes room for.
+#[test]
+fn counts_that_no_file_has_are_refused_before_memory_is_taken_for_them() {
+    let whole = Place::with_epochs(5);
+    let file = sorted(&whole.path.join("f")).pop().unwrap();
+    let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
+    let uuid = u128::from_str_radix(&name[name.len() - 32..], 16).unwrap().to_le_bytes();
+    // Bytes of the file, puts, deletes, bytes of the puts.
+    let counts = [
+        [u64::MAX >> 1, u64::MAX >> 5, 0, u64::MAX >> 1],
+        [1 << 50, 1 << 44, 0, 1 << 50],
+        [1 << 40, 0, 1 << 40, 0],
+        [u64::MAX, u64::MAX, u64::MAX, u64::MAX],
+    ];
+    for [bytes, puts, deletes, live] in counts {
+        let place = copy(&whole);
+        let head = sorted(&place.path.join("m")).pop().unwrap();
+        edit(&head, |manifest| {
+            let listed = manifest.windows(16).position(|window| window == uuid).unwrap();
+            for (at, value) in [(48, bytes), (56, puts), (64, deletes), (72, live)] {
+                manifest[listed + at..listed + at + 8].copy_from_slice(&value.to_le_bytes());
+            }
+            seal(manifest);
+        });
+        let report = verify(&place.path, VerifyOptions::new()).unwrap();
+        assert!(!report.is_sound());
+        match Engine::open(place.options()) {
+            // The whole log is there, and leads to the same.
+            Ok(opened) => {
+                assert_eq!(opened.report.epoch.0, 5);
+                assert_eq!(opened.report.skipped.len(), 1, "{}", opened.report);
+                opened.engine.close(opened.cores).unwrap();
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+        }
+    }
+}
+
+/// Any four bytes of a manifest may be any number, with all checksums right: offsets, lengths and counts of its lists.
+#[test]
+fn forged_numbers_in_a_manifest_are_refused_or_harmless() {
+    let place = Place::with_epochs(5);
+    let head = sorted(&place.path.join("m")).pop().unwrap();
+    let whole = fs::read(&head).unwrap();
+    for at in (48..whole.len() - 3).step_by(4) {
+        for forged in [u32::MAX, 0x7fff_ffff, 0x0100_0000] {
+            edit(&head, |manifest| {
+                manifest.copy_from_slice(&whole);
+                manifest[at..at + 4].copy_from_slice(&forged.to_le_bytes());
+                seal(manifest);
+            });
+            let _ = verify(&place.path, VerifyOptions::new());
+        }
+    }
+}
+
+/// A number that is off by one contradicts a log that is sound by itself. Epoch and place of a cut, say, ended in a panic.
+#[test]
+fn a_manifest_that_the_logs_contradict_is_refused_or_harmless() {
+    let whole = Place::with_epochs(5);
+    let bytes = fs::read(sorted(&whole.path.join("m")).pop().unwrap()).unwrap();
+    for at in (48..bytes.len() - 7).step_by(8) {
+        let place = copy(&whole);
+        edit(&sorted(&place.path.join("m")).pop().unwrap(), |manifest| {
+            manifest[at] ^= 1;
+            seal(manifest);
+        });
+        if let Ok(opened) = Engine::open(place.options()) {
+            opened.engine.close(opened.cores).unwrap();
+        }
+    }
+}
+
+/// A file of many gigabytes that takes no space: what is read of it is what a manifest of the database names.
+#[test]
+fn sparse_giants_are_refused_without_being_read() {
+    let whole = Place::with_epochs(5);
+    let files: Vec<PathBuf> =
+        whole.tree().into_iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
+    for file in files {
+        let name = file.strip_prefix(&whole.path).unwrap().to_owned();
+        let place = copy(&whole);
+        let giant = fs::OpenOptions::new().write(true).open(place.path.join(&name)).unwrap();
+        giant.set_len(1 << 42).unwrap();
+        if let Ok(opened) = Engine::open(place.options()) {
+            opened.engine.close(opened.cores).unwrap();
+        }
+    }
+}
+
+/// A copy of a closed database.
+fn copy(whole: &Place) -> Place {
+    let place = Place::new();
+    fs::create_dir(&place.path).unwrap();
+    for (path, bytes) in whole.tree() {
+        let target = place.path.join(path.strip_prefix(&whole.path).unwrap());
+        match bytes {
+            None => fs::create_dir_all(target).unwrap(),
+            Some(bytes) => {
+                fs::create_dir_all(target.parent().unwrap()).unwrap();
+                fs::write(target, bytes).unwrap();
+            }
+        }
+    }
+    place
+}
