@@ -27,6 +27,9 @@
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod env;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod remote;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -23,6 +23,8 @@ mod distribution;
 pub(crate) mod file;
 mod follower;
 pub(crate) mod footer;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod job;
 pub(crate) mod merge;
 mod pace;

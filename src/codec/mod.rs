@@ -19,6 +19,13 @@ pub(crate) fn crc(seed: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(seed, bytes)
 }
 
+/// Puts a checksum right for a fuzz target: writes the crc of `from..at` at `at`, which is inside.
+#[cfg(fuzzing)]
+pub(crate) fn seal(bytes: &mut [u8], seed: u32, from: usize, at: usize) {
+    let sum = crc(seed, &bytes[from..at]);
+    bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
+}
+
 /// The hash of keys that decides ownership and index place: XXH3-64 with the seed in IDENT. Its value is part of
 /// the format (`HASH_ID`).
 #[inline]

@@ -38,7 +38,7 @@ pub(crate) struct StoreId {
 
 impl StoreId {
     /// The object's body.
-    pub(super) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         assert!(self.stride > 0, "a mark kills some numbers");
         let mut bytes = Vec::with_capacity(STORE_BYTES);
         Writer(&mut bytes)
@@ -58,7 +58,7 @@ impl StoreId {
     /// # Errors
     ///
     /// `Corrupt` when it is damaged, `Unsupported` when a newer program wrote it.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let path = Path::new(STORE_NAME);
         let bad = |why: &str| Error::corrupt(path, format!("offset 0: {why}"));
         if bytes.len() != STORE_BYTES || &bytes[..MAGIC.len()] != MAGIC {

@@ -167,7 +167,7 @@ pub(crate) fn chain_after(chain: u32, header_crc: u32) -> u32 {
     crc(chain, &header_crc.to_le_bytes())
 }
 
-fn header_crc(salt: u32, offset: u64, header: &[u8; FRAME_HEADER_BYTES]) -> u32 {
+pub(crate) fn header_crc(salt: u32, offset: u64, header: &[u8; FRAME_HEADER_BYTES]) -> u32 {
     let mut covered = [0; 8 + FRAME_HEADER_BYTES - 4];
     covered[..8].copy_from_slice(&offset.to_le_bytes());
     covered[8..].copy_from_slice(&header[..FRAME_HEADER_BYTES - 4]);

@@ -63,6 +63,8 @@ pub use stats::{SegmentState, SegmentStats, segments};
 pub(crate) use batch::{Batch, Pool};
 pub(crate) use evidence::{Evidence, evidence_in};
 pub(crate) use frame::Predecessor;
+#[cfg(fuzzing)]
+pub(crate) use frame_view::records_are_whole;
 pub(crate) use life::{LifeBuilder, LifeSpec, LifeStart, OwnSegments};
 pub(crate) use locate::segment_of;
 pub(crate) use log::{CoreLog, Feed, Segments};

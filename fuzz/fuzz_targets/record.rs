@@ -1,0 +1,3 @@
+#![no_main]
+
+highwater_fuzz::decoder!(record);
