@@ -84,7 +84,7 @@ async fn retained(place: &Place) -> Outcome<Vec<RetainedEpoch>> {
     let recovers = |epoch| manifest.checkpoints.iter().any(|of| of.epoch == epoch);
     let of = |checkpoint: &Checkpoint| RetainedEpoch {
         epoch: Epoch(checkpoint.epoch),
-        bytes: checkpoint.files.iter().map(|file| file.bytes).sum(),
+        bytes: checkpoint.file_bytes(),
         pins: Vec::new(),
         recovers: recovers(checkpoint.epoch),
         away: false,

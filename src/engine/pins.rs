@@ -30,8 +30,13 @@ pub struct RetainedEpoch {
 
 impl RetainedEpoch {
     fn of(checkpoint: &Checkpoint) -> Self {
-        let bytes = checkpoint.files.iter().map(|file| file.bytes).sum();
-        Self { epoch: checkpoint.epoch, bytes, pins: Vec::new(), recovers: false, away: false }
+        Self {
+            epoch: checkpoint.epoch,
+            bytes: checkpoint.file_bytes(),
+            pins: Vec::new(),
+            recovers: false,
+            away: false,
+        }
     }
 
     /// What `manifest` retains, oldest first.

@@ -312,9 +312,9 @@ impl Manifest {
 }
 
 impl Checkpoint {
-    /// Bytes of its files.
+    /// Bytes of its files. A forged manifest may say anything.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes))
     }
 
     /// The oldest life that replay from this checkpoint reads.

@@ -14,8 +14,7 @@ pub(super) fn unproven(checkpoint: &Checkpoint, state_digests: bool) -> Verified
         epoch: Epoch(checkpoint.epoch),
         token: FencingToken(checkpoint.token),
         files: checkpoint.files.len() as u64,
-        // A forged manifest may say anything.
-        bytes: checkpoint.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes)),
+        bytes: checkpoint.file_bytes(),
         // What no core takes away from it.
         proof: Proof::Rebuilt,
         states: state_digests.then(Vec::new),

@@ -121,6 +121,11 @@ impl Checkpoint {
         u16::try_from(self.watermarks.len()).unwrap_or(u16::MAX)
     }
 
+    /// Bytes of its files. A forged manifest may say anything.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.bytes))
+    }
+
     /// The offsets of a core, by source.
     pub(crate) fn offsets_of(&self, core: u16) -> BTreeMap<String, Offset> {
         let of_core = self.offsets.iter().filter(|(of, ..)| *of == core);
