@@ -177,12 +177,14 @@ fn contradicts_older_manifests(disk: &Disk, path: &Path) -> bool {
 }
 
 /// Whether `text` names the file that was hit beside its place, as it is called now or was then: two files contradict
-/// each other.
+/// each other. Findings name files below the directory.
 fn is_named(disk: &Disk, hit: &Injected, text: &str) -> bool {
     let name = hit.path.file_name().map(|name| name.to_string_lossy().into_owned());
     let then = hit.class != FaultClass::LostLock && name.is_some_and(|name| text.contains(&name));
     let words = || text.split_whitespace().map(|word| word.trim_matches(['(', ')', ',', ';']));
-    then || (hit.file != 0 && words().any(|word| disk.file_number(word) == Some(hit.file)))
+    let is_hit = |path: &Path| disk.file_number(path) == Some(hit.file);
+    let now = |word: &str| is_hit(Path::new(word)) || is_hit(&Path::new(DIRECTORY).join(word));
+    then || (hit.file != 0 && words().any(now))
 }
 
 fn broken(ledger: &Ledger) -> usize {

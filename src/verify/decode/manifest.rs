@@ -31,6 +31,7 @@ pub(crate) struct Manifest {
 pub(crate) struct Kept {
     /// Without cuts.
     pub(crate) checkpoint: Checkpoint,
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the command-line tool shows it"))]
     pub(crate) pins: Vec<String>,
     /// Whether its files are in an object store alone.
     pub(crate) away: bool,
