@@ -27,7 +27,7 @@ use super::tap::Tap;
 use super::writer::seal;
 use crate::codec::{key_group, key_hash};
 use crate::env::{Entropy, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
 use crate::manifest::gc;
@@ -357,10 +357,7 @@ impl<E: Env> Checkpointer<E> {
                 self.next_seq = ManifestSeq(seq.0 + 1);
                 Err(error.with_kind(ErrorKind::Failed))
             }
-            Landing::Conflict(found) => {
-                let what = format!("manifest {seq} was landed by another writer, with token {}", found.token);
-                Err(Error::new(ErrorKind::Fenced, what).at(&store::path_of(&self.spec.root, seq)))
-            }
+            Landing::Conflict(found) => Err(store::overtaken(&self.spec.root, &found)),
         }
     }
 

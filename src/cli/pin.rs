@@ -18,7 +18,6 @@ use crate::ids::Epoch;
 use crate::manifest::kept::Edit;
 use crate::manifest::store::{self, Landing};
 use crate::manifest::{Author, ident};
-use crate::verify::decode::manifest::Checkpoint;
 use crate::vfs::{StdVfs, Vfs};
 
 /// List the epochs whose state is in files: retained for recovery, pinned, or kept as history.
@@ -81,23 +80,15 @@ async fn retained(place: &Place) -> Outcome<Vec<RetainedEpoch>> {
         return Ok(RetainedEpoch::all_of(&head.manifest));
     }
     let manifest = Snapshot::open(&place.path()).await?.manifest;
-    let recovers = |epoch| manifest.checkpoints.iter().any(|of| of.epoch == epoch);
-    let of = |checkpoint: &Checkpoint| RetainedEpoch {
-        epoch: Epoch(checkpoint.epoch),
-        bytes: checkpoint.file_bytes(),
-        pins: Vec::new(),
-        recovers: recovers(checkpoint.epoch),
-        away: false,
-    };
-    let kept = manifest.kept.iter().map(|kept| {
-        let away = kept.away && !recovers(kept.checkpoint.epoch);
-        RetainedEpoch { pins: kept.pins.clone(), away, ..of(&kept.checkpoint) }
+    let checkpoints = manifest.checkpoints.iter().map(|of| (Epoch(of.epoch), of.file_bytes()));
+    let kept = manifest.kept.iter().map(|kept| RetainedEpoch {
+        epoch: Epoch(kept.checkpoint.epoch),
+        bytes: kept.checkpoint.file_bytes(),
+        pins: kept.pins.clone(),
+        recovers: false,
+        away: kept.away,
     });
-    let is_kept = |epoch| manifest.kept.iter().any(|kept| kept.checkpoint.epoch == epoch);
-    let others = manifest.checkpoints.iter().filter(|checkpoint| !is_kept(checkpoint.epoch));
-    let mut all: Vec<_> = kept.chain(others.map(of)).collect();
-    all.sort_by_key(|retained| retained.epoch);
-    Ok(all)
+    Ok(RetainedEpoch::joined(checkpoints, kept))
 }
 
 pub(super) fn pin(args: &PinArgs, console: &mut Console) -> Outcome {

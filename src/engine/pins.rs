@@ -1,6 +1,6 @@
 //! Which epochs are retained, and holding on to some: what programs ask for, and the maintenance answers by a manifest.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use super::Engine;
@@ -9,8 +9,8 @@ use super::shared::{Shared, lock};
 use crate::env::{Blocking, Env};
 use crate::error::{Error, Result};
 use crate::ids::Epoch;
+use crate::manifest::Manifest;
 use crate::manifest::kept::Edit;
-use crate::manifest::{Checkpoint, Manifest};
 
 /// An epoch whose state is in files, and can be restored into a directory of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,29 +29,31 @@ pub struct RetainedEpoch {
 }
 
 impl RetainedEpoch {
-    fn of(checkpoint: &Checkpoint) -> Self {
-        Self {
-            epoch: checkpoint.epoch,
-            bytes: checkpoint.file_bytes(),
-            pins: Vec::new(),
-            recovers: false,
-            away: false,
-        }
-    }
-
     /// What `manifest` retains, oldest first.
     pub(crate) fn all_of(manifest: &Manifest) -> Vec<Self> {
-        let kept = manifest.kept.iter().map(|kept| {
-            let recovers = manifest.checkpoints.iter().any(|of| of.epoch == kept.checkpoint.epoch);
-            let (pins, away) = (kept.pins.clone(), kept.away && !recovers);
-            Self { pins, recovers, away, ..Self::of(&kept.checkpoint) }
+        let checkpoints = manifest.checkpoints.iter().map(|of| (of.epoch, of.file_bytes()));
+        let kept = manifest.kept.iter().map(|kept| Self {
+            epoch: kept.checkpoint.epoch,
+            bytes: kept.checkpoint.file_bytes(),
+            pins: kept.pins.clone(),
+            recovers: false,
+            away: kept.away,
         });
-        let is_kept = |epoch| manifest.kept.iter().any(|kept| kept.checkpoint.epoch == epoch);
-        let others = manifest.checkpoints.iter().filter(|checkpoint| !is_kept(checkpoint.epoch));
-        let mut all: Vec<Self> =
-            kept.chain(others.map(|others| Self { recovers: true, ..Self::of(others) })).collect();
-        all.sort_by_key(|retained| retained.epoch);
-        all
+        Self::joined(checkpoints, kept)
+    }
+
+    /// Those that a recovery may begin with, each with its bytes, and those that are `kept`, oldest first.
+    pub(crate) fn joined(
+        checkpoints: impl Iterator<Item = (Epoch, u64)>,
+        kept: impl Iterator<Item = Self>,
+    ) -> Vec<Self> {
+        let here = |(epoch, bytes)| Self { epoch, bytes, pins: Vec::new(), recovers: true, away: false };
+        let mut all: BTreeMap<Epoch, Self> = checkpoints.map(here).map(|one| (one.epoch, one)).collect();
+        for kept in kept {
+            let recovers = all.contains_key(&kept.epoch);
+            all.insert(kept.epoch, Self { recovers, away: kept.away && !recovers, ..kept });
+        }
+        all.into_values().collect()
     }
 }
 

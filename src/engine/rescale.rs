@@ -12,17 +12,15 @@
 //! database has the new cores, and whoever opens it goes on from there. Nothing before the recovered epoch is kept:
 //! logs and checkpoints of one number of cores are never mixed with those of another.
 
-use std::path::Path;
-
 use super::start::checkpoint_spec;
 use crate::checkpoint::Checkpointer;
 use crate::env::{Entropy, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::first_life::{FirstLife, clear_log, first_life, log_dir};
 use crate::manifest::gc::{self, Listing};
 use crate::manifest::ident::Ident;
-use crate::manifest::store::{self, Head, Landing};
+use crate::manifest::store::{self, Head};
 use crate::manifest::{Author, Checkpoint, CheckpointFile, CoreLife, Cut, Life, Manifest, SinkEntry};
 use crate::options::Options;
 use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, recover};
@@ -81,7 +79,7 @@ pub(super) async fn rescale<E: Env>(
         retry(|| vfs.sync_dir(&dir)).await.map_err(|error| Error::io("syncing a log folder", &dir, error))?;
     }
     let manifest = begin(env, vfs, options, ident, (&head, report.epoch, files), &places).await?;
-    let head = land(vfs, &options.path, manifest).await?;
+    let head = store::land_head(vfs, &options.path, manifest).await?;
     let (epoch, to) = (report.epoch.0, options.cores);
     tracing::info!(target: "highwater::engine", from, to, epoch, "rescaled");
     let listing = gc::listing(vfs, &options.path).await?;
@@ -168,16 +166,4 @@ fn inherited(checkpoint: &Checkpoint) -> Vec<(CoreId, String, crate::Offset)> {
     let mut all = [checkpoint.inherited.as_slice(), &checkpoint.offsets].concat();
     all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     all
-}
-
-async fn land<V: Vfs>(vfs: &V, root: &Path, manifest: Manifest) -> Result<Head> {
-    match store::land(vfs, root, &manifest).await? {
-        Landing::Landed { crc } => Ok(Head { manifest, crc }),
-        Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
-        Landing::Conflict(found) => {
-            let what =
-                format!("manifest {} was landed by another writer, with token {}", found.seq, found.token);
-            Err(Error::new(ErrorKind::Fenced, what).at(&store::path_of(root, manifest.seq)))
-        }
-    }
 }

@@ -78,6 +78,25 @@ pub(crate) async fn land<V: Vfs>(vfs: &V, root: &Path, manifest: &Manifest) -> R
     Ok(landing)
 }
 
+/// Lands `manifest`, without which the caller cannot go on, and makes it the head.
+///
+/// # Errors
+///
+/// See [`land`]; `Failed` when it is unknown whether it landed, and [`overtaken`].
+pub(crate) async fn land_head<V: Vfs>(vfs: &V, root: &Path, manifest: Manifest) -> Result<Head> {
+    match land(vfs, root, &manifest).await? {
+        Landing::Landed { crc } => Ok(Head { manifest, crc }),
+        Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
+        Landing::Conflict(found) => Err(overtaken(root, &found)),
+    }
+}
+
+/// `Fenced`: what a writer is told whose number `found` has.
+pub(crate) fn overtaken(root: &Path, found: &Manifest) -> Error {
+    let what = format!("manifest {} was landed by another writer, with token {}", found.seq, found.token);
+    Error::new(ErrorKind::Fenced, what).at(&path_of(root, found.seq))
+}
+
 /// Lands `manifest`, which is the head and the first of its database, once more: a kill may have come between the link
 /// of its name and the sync of it, and then nothing but its name in the page cache says that there is a database.
 /// `nonce` makes the temp name unique; the name that is replaced has the same content.

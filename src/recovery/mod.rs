@@ -38,7 +38,7 @@ use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::Ident;
-use crate::manifest::store::{self, Head, Landing};
+use crate::manifest::store::{self, Head};
 use crate::manifest::{Author, Checkpoint, CoreLife, Life, Manifest, SinkEntry};
 use crate::options::Options;
 use crate::parallel;
@@ -428,22 +428,10 @@ impl<E: Env> Recovery<'_, E> {
 
     /// Step 5.
     async fn land(&self, manifest: Manifest) -> Result<Head> {
-        let root = &self.options.path;
-        match store::land(self.vfs, root, &manifest).await? {
-            Landing::Landed { crc } => {
-                let (seq, token, lives) = (manifest.seq.0, manifest.token.0, manifest.lives.len());
-                tracing::debug!(target: "highwater::recovery", seq, token, lives, "open manifest landed");
-                Ok(Head { manifest, crc })
-            }
-            Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
-            Landing::Conflict(found) => {
-                let what = format!(
-                    "manifest {} was landed by another writer, with token {}",
-                    found.seq, found.token
-                );
-                Err(Error::new(ErrorKind::Fenced, what).at(&store::path_of(root, manifest.seq)))
-            }
-        }
+        let head = store::land_head(self.vfs, &self.options.path, manifest).await?;
+        let (seq, token, lives) = (head.manifest.seq.0, head.manifest.token.0, head.manifest.lives.len());
+        tracing::debug!(target: "highwater::recovery", seq, token, lives, "open manifest landed");
+        Ok(head)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::env::{Blocking, Entropy, Env, StdEnv};
 use crate::ids::CoreId;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::store::{self, Head};
-use crate::manifest::{Author, FileName};
+use crate::manifest::{Author, Checkpoint, FileName};
 use crate::vfs::StdVfs;
 use crate::{Engine, EpochMark, Opened, Options};
 
@@ -167,34 +167,30 @@ fn a_delete_of_nothing_changes_nothing() {
     assert!(report.is_sound(), "{report}");
 }
 
-#[test]
-fn offsets_that_the_log_does_not_have_are_found() {
+/// Epoch 2 is found damaged, in a word on `what`, after `change` was made to what the manifest says of its checkpoint.
+fn assert_marks_diverge(what: &str, change: impl Fn(&mut Checkpoint)) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("data");
     database(&root);
     StdEnv.block_on(async {
         let (_, head) = head(&root).await;
         let mut next = head.manifest.successor(head.crc, StdEnv.entropy().nonce(), Author::Checkpoint);
-        next.checkpoints[1].offsets[0].2 = 77.into();
+        change(&mut next.checkpoints[1]);
         store::land(&StdVfs, &root, &next).await.unwrap();
     });
     let report = verify(&root, VerifyOptions::new()).unwrap();
     assert_eq!(report.damage[0].epoch.map(|epoch| epoch.0), Some(2), "{report}");
-    assert!(report.damage[0].what.contains("offsets"), "{report}");
+    assert!(report.damage[0].what.contains(what), "{report}");
+}
+
+#[test]
+fn offsets_that_the_log_does_not_have_are_found() {
+    assert_marks_diverge("offsets", |checkpoint| checkpoint.offsets[0].2 = 77.into());
 }
 
 #[test]
 fn offsets_that_came_from_nowhere_are_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("data");
-    database(&root);
-    StdEnv.block_on(async {
-        let (_, head) = head(&root).await;
-        let mut next = head.manifest.successor(head.crc, StdEnv.entropy().nonce(), Author::Checkpoint);
-        next.checkpoints[1].inherited.push((CoreId(7), "gone".to_owned(), 7.into()));
-        store::land(&StdVfs, &root, &next).await.unwrap();
+    assert_marks_diverge("inherited", |checkpoint| {
+        checkpoint.inherited.push((CoreId(7), "gone".to_owned(), 7.into()));
     });
-    let report = verify(&root, VerifyOptions::new()).unwrap();
-    assert_eq!(report.damage[0].epoch.map(|epoch| epoch.0), Some(2), "{report}");
-    assert!(report.damage[0].what.contains("inherited"), "{report}");
 }
