@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use highwater::sim::FaultPlan;
+use highwater::{Epoch, Opened};
 
 use super::{commit, options, put, story};
 use crate::Test;
+use crate::world::World;
 
 /// See [`Test`].
-pub(crate) const TESTS: &[Test] =
-    tests![bases_are_rewritten_by_one_core_at_a_time, the_cadence_follows_the_budget];
+pub(crate) const TESTS: &[Test] = tests![
+    bases_are_rewritten_by_one_core_at_a_time,
+    the_cadence_follows_the_budget,
+    a_log_that_is_due_needs_no_more_writes
+];
 
 const CORES: u16 = 8;
 
@@ -80,4 +85,34 @@ fn checkpoints_within(budget: Option<Duration>) -> usize {
         sender.send(newest.len()).expect("the test waits");
     });
     receiver.recv().expect("the story was told")
+}
+
+/// The log becomes due in the middle of an epoch, or right behind a checkpoint, and then nobody writes any more: the checkpoint
+/// is taken all the same, and soon.
+fn a_log_that_is_due_needs_no_more_writes() {
+    story(FaultPlan::none(), async |rig| {
+        let mut opened = rig.recover(options(1).checkpoint_wal_bytes(4 << 10)).await;
+        let write = async |opened: &mut Opened<World>, records: u32| -> Epoch {
+            for number in 0..records {
+                put(opened, 0, number, &[7; 500]).expect("room");
+            }
+            // Long enough for the log to be looked at before the epoch ends.
+            rig.host.sleep(Duration::from_secs(1)).await;
+            commit(opened).await.expect("no faults")
+        };
+        let newest = |opened: &Opened<World>| opened.engine.retained().last().map(|retained| retained.epoch);
+        let in_one_epoch = write(&mut opened, 12).await;
+        rig.host.sleep(Duration::from_secs(1)).await;
+        assert_eq!(newest(&opened), Some(in_one_epoch));
+
+        write(&mut opened, 1).await;
+        opened.engine.checkpoint_async().await.expect("no faults");
+        for number in 0..12 {
+            put(&mut opened, 0, number, &[8; 500]).expect("room");
+        }
+        let behind_another = commit(&mut opened).await.expect("no faults");
+        assert_ne!(newest(&opened), Some(behind_another), "there was no time for it yet");
+        rig.host.sleep(Duration::from_secs(1)).await;
+        assert_eq!(newest(&opened), Some(behind_another));
+    });
 }

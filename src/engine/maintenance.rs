@@ -133,7 +133,8 @@ impl Requests {
 
     /// The epochs up to `closed` are closed.
     pub(crate) fn epochs_closed(&self, closed: Epoch) {
-        if self.is_due(closed) {
+        // A log that has grown in one long epoch waits for its end.
+        if self.is_due(closed) || self.log_is_due() {
             self.wake();
         }
     }
@@ -272,29 +273,29 @@ impl<E: Env> Work<'_, E> {
                 return;
             }
             let since = self.clock.now().since(self.last);
-            let left = self.triggers.interval.map(|interval| interval.saturating_sub(since));
-            // The cores may stand still until this one is taken: nobody else wakes it.
-            let left = if self.is_behind() { Some(self.patience().saturating_sub(since)) } else { left };
-            match left {
-                Some(left) => {
-                    race(wanted, self.clock.sleep(left.max(PATIENCE_MIN))).await;
-                }
-                // It is due, and was tried a moment ago.
-                None if self.pressed() => {
-                    race(wanted, self.clock.sleep(PATIENCE_MIN)).await;
+            // Where one is due but for the patience, nobody else may wake it: the cores may stand still until it is taken.
+            let patience = self.is_wanted().then(|| self.patience());
+            match patience.into_iter().chain(self.triggers.interval).min() {
+                Some(wait) => {
+                    let left = wait.saturating_sub(since).max(PATIENCE_MIN);
+                    race(wanted, self.clock.sleep(left)).await;
                 }
                 None => wanted.await,
             }
         }
     }
 
-    /// Whether more epochs have closed since the last checkpoint than may be.
-    fn is_behind(&self) -> bool {
+    /// Whether a checkpoint is due as soon as the last one, or the last try, is a little while ago: because of epochs that have
+    /// closed, of the log, of lives, or of sinks.
+    fn is_wanted(&self) -> bool {
         let closed = self.shared.closed();
-        self.requests.is_due(closed) && closed != self.checkpointer.newest_epoch()
+        let requests = self.requests;
+        let by_log =
+            requests.is_due(closed) || requests.log_is_due() || self.checkpointer.lives() > LIVES_MAX;
+        (by_log && closed != self.checkpointer.newest_epoch()) || self.pressed()
     }
 
-    /// The wait before the next try of a checkpoint that the cores may wait for.
+    /// The wait between a checkpoint, or a try, and the next that is due by anything but time.
     fn patience(&self) -> Duration {
         PATIENCE_MIN.saturating_mul(1 << self.failures.min(DOUBLINGS_MAX))
     }
@@ -312,13 +313,7 @@ impl<E: Env> Work<'_, E> {
         }
         let since = self.clock.now().since(self.last);
         let by_time = self.triggers.interval.is_some_and(|interval| since >= interval);
-        let by_log = self.requests.log_is_due();
-        let by_lives = self.checkpointer.lives() > LIVES_MAX;
-        let by_epochs = self.is_behind() && since >= self.patience();
-        let by_sinks = self.pressed();
-        // After a failure the next try waits a little, whatever makes it due.
-        let rested = self.last == Tick(0) || since >= PATIENCE_MIN;
-        by_time || by_epochs || ((by_log || by_lives || by_sinks) && rested)
+        by_time || (self.is_wanted() && since >= self.patience())
     }
 
     /// Whether sinks wait for a decision.
