@@ -4,11 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater::env::Tick;
-use highwater::sim::{Damage, Executor, FaultClass, FaultPlan, Hardware};
-use highwater::sink::{LostPolicy, Part, Prepared};
-use highwater::{CoreId, Engine, Epoch, EpochMark, ErrorKind, FencingToken, Standing};
+use highwater::sim::{Damage, Executor, FaultClass, FaultPlan, Hardware, Latency};
+use highwater::sink::{FileSink, LostPolicy, Part, Prepared, Sink, SinkLife};
+use highwater::{CoreId, Engine, Epoch, EpochMark, ErrorKind, FencingToken, Nonce, Standing};
 
 use super::outlet::{Outlet, SinkFault};
 use super::rig::{CORES, SECOND, World, file_rows, open, options, story};
@@ -19,6 +20,7 @@ pub(super) const TESTS: &[Test] = tests![
     rows_are_seen_once_wherever_a_process_is_stopped,
     rows_are_seen_once_wherever_the_power_is_cut,
     files_are_seen_once_on_a_disk_that_fails,
+    cores_that_end_together_are_told_of_their_own_names,
     an_empty_epoch_is_decided_like_any_other,
     a_commit_whose_reply_is_lost_is_made_again,
     a_silent_sink_holds_up_its_own_epochs_only,
@@ -86,6 +88,48 @@ fn rows_are_seen_once_wherever_a_process_is_stopped() {
 /// S5, and what was not synced is kept or lost.
 fn rows_are_seen_once_wherever_the_power_is_cut() {
     stopped_anywhere(true);
+}
+
+/// Two cores stage and publish at the same time, in a folder whose syncs fail, until each is told that it is done; then the power
+/// goes. A sync that fails for one loses the names of both.
+fn cores_that_end_together_are_told_of_their_own_names() {
+    for seed in 0..20 {
+        story(200 + seed, async move |mut rig| {
+            let plan = FaultPlan::none().with_latency(Latency::FLASH);
+            let mut plan = plan.with(FaultClass::SyncErrorOnce, 0.2);
+            plan.focus = Some("out".into());
+            let mut machine = rig.machine_with(Hardware { faults: plan, ..Hardware::default() });
+            for epoch in 1..=20 {
+                let sink = FileSink::in_env(machine.env(), "out");
+                let mut life = SinkLife::new("files", Nonce(1), Nonce(2));
+                life.token = FencingToken(epoch);
+                while sink.recover(&life).await.is_err() {}
+                let told = Arc::new(AtomicU64::new(0));
+                for core in [0, 1] {
+                    let (sink, told) = (sink.clone(), Arc::clone(&told));
+                    let part = Part { epoch: Epoch(epoch), core: CoreId(core) };
+                    machine.spawn("core", async move |_| {
+                        sink.write(part.core, &epoch.to_le_bytes());
+                        let handle = loop {
+                            if let Ok(handle) = sink.pre_commit(part).await {
+                                break handle.unwrap();
+                            }
+                        };
+                        while sink.commit(&handle).await.is_err() {}
+                        told.fetch_add(1, Ordering::SeqCst);
+                    });
+                }
+                while told.load(Ordering::SeqCst) < 2 {
+                    rig.sim.sleep(SECOND).await;
+                }
+                machine.cut_power();
+                let sink = FileSink::in_env(machine.env(), "out");
+                while sink.recover(&life).await.is_err() {}
+                let published = sink.published().await.unwrap();
+                assert_eq!(published.len() as u64, 2 * epoch, "seed {seed}: what was published is there");
+            }
+        });
+    }
 }
 
 /// S3, S4, S14 for files: syncs fail and lose names, the disk is full for a while, and the power goes.

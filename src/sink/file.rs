@@ -4,7 +4,7 @@
 //! dir/{database:032x}-{timeline:032x}/
 //!     {epoch:020}-{core:05}-{token:020}.staged   pre-committed: its bytes and its name are durable
 //!     {epoch:020}-{core:05}-{token:020}.rows     published
-//!     {epoch:020}-{core:05}-{token:020}.tmp      a published file whose name is made anew
+//!     {epoch:020}-{core:05}-{token:020}.tmp      its bytes, before it has either name for good
 //! ```
 //!
 //! A reader takes the files `.rows` in the order of their names: that is by epoch, and by core within it. One file may appear
@@ -15,6 +15,8 @@
 //! F3. A name that is found, and whose sync may have failed in an earlier process, proves nothing (promise 3 of
 //!     [`crate::vfs`]): a published file that is to be committed again gets a new inode under its name, an abort of what is
 //!     not there makes and removes the name once more.
+//! F4. From the giving of a name that counts, or its removal, to the sync of the folder nobody else gives one: a sync that
+//!     fails loses the names of all, and tells only one of them. Bytes are written side by side.
 
 use std::fmt;
 use std::io;
@@ -28,6 +30,7 @@ use super::{Commit, Part, Prepared, Recovered, Sink, SinkError, SinkErrorKind, S
 use crate::env::{Entropy, Env, StdEnv};
 use crate::error::is_full;
 use crate::ids::{CoreId, Epoch, FencingToken, Nonce};
+use crate::turns::Turns;
 use crate::vfs::{File, OpenMode, Vfs, read_full_at, renew_dir, retry, write_all_at};
 
 /// Transactions that may be in doubt, unless told otherwise.
@@ -64,6 +67,8 @@ struct Inner<E> {
     in_doubt_max: u64,
     buffer: Buffer,
     life: Mutex<Option<SinkLife>>,
+    /// Who gives names (F4).
+    naming: Arc<Turns>,
 }
 
 /// A file that a [`FileSink`] has published.
@@ -89,8 +94,8 @@ impl<E: Env> FileSink<E> {
     /// [`FileSink::new`] in any environment.
     pub fn in_env(env: E, dir: impl AsRef<Path>) -> Self {
         let dir = dir.as_ref().to_owned();
-        let (buffer, life) = (Buffer::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { env, dir, in_doubt_max: IN_DOUBT_MAX, buffer, life }) }
+        let (buffer, life, naming) = (Buffer::default(), Mutex::default(), Arc::default());
+        Self { inner: Arc::new(Inner { env, dir, in_doubt_max: IN_DOUBT_MAX, buffer, life, naming }) }
     }
 
     /// How many files may wait for a checkpoint, over all cores: then epochs do not end. Default 4,096.
@@ -205,6 +210,17 @@ impl<E: Env> FileSink<E> {
         retry(|| file.sync_data()).await
     }
 
+    /// Removes those of `names` that never became anything; what stays is removed by the next life.
+    async fn clear(&self, folder: &Path, names: &[(Name, Kind)]) -> io::Result<()> {
+        let vfs = self.vfs()?;
+        for (name, kind) in names {
+            if *kind == Kind::Temp {
+                remove_if_there(&vfs, &folder.join(name.file(*kind))).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the published file `rows` a new inode under its name (F3).
     async fn publish_again(&self, temp: &Path, rows: &Path) -> io::Result<()> {
         let vfs = self.vfs()?;
@@ -222,7 +238,15 @@ impl<E: Env> FileSink<E> {
             at += count as u64;
         }
         retry(|| target.sync_data()).await?;
-        retry(|| vfs.rename(temp, rows)).await
+        self.rename(temp, rows).await
+    }
+
+    /// Renames a file, durably (F4).
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (vfs, folder) = (self.vfs()?, to.parent().unwrap_or(to));
+        let _turn = Arc::clone(&self.inner.naming).take().await;
+        retry(|| vfs.rename(from, to)).await?;
+        retry(|| vfs.sync_dir(folder)).await
     }
 }
 
@@ -232,6 +256,7 @@ impl<E: Env> Sink for FileSink<E> {
         self.inner.buffer.clear();
         let folder = self.make_folder(life).await.map_err(|error| failed("making the folder", &error))?;
         let names = self.names(&folder).await.map_err(|error| failed("listing", &error))?;
+        self.clear(&folder, &names).await.map_err(|error| failed("removing a file", &error))?;
         let published = names.iter().filter(|(_, kind)| *kind == Kind::Rows);
         let published = published.map(|(name, _)| name.part.epoch).max();
         Ok(Recovered { published, in_doubt_max: self.inner.in_doubt_max })
@@ -247,9 +272,13 @@ impl<E: Env> Sink for FileSink<E> {
             return Err(SinkError::new(SinkErrorKind::Refused, "the sink has no life"));
         };
         let name = Name { part, token };
-        let staged = folder.join(name.file(Kind::Staged));
-        self.write_file(&staged, rows).await.map_err(|error| failed("staging", &error))?;
-        self.sync(&folder).await?;
+        let [staged, temp] = [Kind::Staged, Kind::Temp].map(|kind| folder.join(name.file(kind)));
+        let written = self.write_file(&temp, rows).await;
+        let named = match written {
+            Ok(()) => self.rename(&temp, &staged).await,
+            failed => failed,
+        };
+        named.map_err(|error| failed("staging", &error))?;
         let handle = name.handle(&folder);
         self.inner.buffer.done(part, handle.clone());
         Ok(Some(handle))
@@ -259,22 +288,18 @@ impl<E: Env> Sink for FileSink<E> {
         let (folder, name) = self.place_of(handle)?;
         let [staged, rows, temp] =
             [Kind::Staged, Kind::Rows, Kind::Temp].map(|kind| folder.join(name.file(kind)));
-        let vfs = self.vfs().map_err(|error| failed("opening the disk", &error))?;
-        match retry(|| vfs.rename(&staged, &rows)).await {
-            Ok(()) => {}
+        let published = match self.rename(&staged, &rows).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match self.publish_again(&temp, &rows).await {
-                    Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         return self.missing(&folder, name).await;
                     }
-                    Err(error) => return Err(failed("publishing again", &error)),
+                    again => again,
                 }
             }
-            Err(error) => return Err(failed("publishing", &error)),
-        }
-        self.sync(&folder).await?;
-        Ok(Commit::Done)
+            done => done,
+        };
+        published.map(|()| Commit::Done).map_err(|error| failed("publishing", &error))
     }
 
     async fn abort(&self, handle: &[u8]) -> SinkResult<()> {
@@ -282,6 +307,7 @@ impl<E: Env> Sink for FileSink<E> {
         let staged = folder.join(name.file(Kind::Staged));
         let aborted = async {
             let vfs = self.vfs()?;
+            let _turn = Arc::clone(&self.inner.naming).take().await;
             if !remove_if_there(&vfs, &staged).await? {
                 // Its removal may be known to the cache alone (F3).
                 drop(retry(|| vfs.create_new(&staged)).await?);
@@ -313,11 +339,6 @@ impl<E: Env> Sink for FileSink<E> {
 }
 
 impl<E: Env> FileSink<E> {
-    async fn sync(&self, folder: &Path) -> SinkResult<()> {
-        let vfs = self.vfs().map_err(|error| failed("opening the disk", &error))?;
-        retry(|| vfs.sync_dir(folder)).await.map_err(|error| failed("syncing the folder", &error))
-    }
-
     /// Where the file of `handle` is.
     fn place_of(&self, handle: &[u8]) -> SinkResult<(PathBuf, Name)> {
         let parsed = std::str::from_utf8(handle).ok().and_then(|text| {
