@@ -48,8 +48,8 @@ pub enum DurableWrite {
 
 /// How a database is opened.
 ///
-/// `cores`, `key_groups`, `route` and `write_unit_bytes` belong to the data: they are fixed at creation, and an open
-/// that asks for others is refused. All other options may change from one open to the next.
+/// `key_groups`, `route` and `write_unit_bytes` belong to the data: they are fixed at creation, and an open that asks for
+/// others is refused. All other options may change from one open to the next; another number of `cores` divides the keys anew.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Options {
