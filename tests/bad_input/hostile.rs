@@ -45,13 +45,16 @@ fn a_folder_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
     }
 }
 
+/// The files of `place`, below its directory.
+fn names(place: &Place) -> Vec<PathBuf> {
+    let files = place.tree().into_iter().filter(|(_, bytes)| bytes.is_some());
+    files.map(|(path, _)| path.strip_prefix(&place.path).unwrap().to_owned()).collect()
+}
+
 #[test]
 fn a_file_that_is_a_link_is_refused_or_left_alone() {
     let whole = Place::with_epochs(5);
-    let files: Vec<PathBuf> =
-        whole.tree().into_iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
-    for file in files {
-        let name = file.strip_prefix(&whole.path).unwrap().to_owned();
+    for name in names(&whole) {
         let place = copy(&whole);
         let outside = linked_out(&place, name.to_str().unwrap());
         let before = fs::read(&outside).unwrap();
@@ -193,10 +196,7 @@ fn a_manifest_that_the_logs_contradict_is_refused_or_harmless() {
 #[test]
 fn sparse_giants_are_refused_without_being_read() {
     let whole = Place::with_epochs(5);
-    let files: Vec<PathBuf> =
-        whole.tree().into_iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).collect();
-    for file in files {
-        let name = file.strip_prefix(&whole.path).unwrap().to_owned();
+    for name in names(&whole) {
         let place = copy(&whole);
         let giant = fs::OpenOptions::new().write(true).open(place.path.join(&name)).unwrap();
         giant.set_len(1 << 42).unwrap();
