@@ -195,9 +195,16 @@ impl SimDisk {
         self.crash(Crash::Power(&mut draws));
     }
 
-    /// A copy of the disk as it is now.
+    /// A copy of the disk. Writes that nobody waits for any more have taken effect in it, also those that have yet to on
+    /// the disk itself: whoever compares two copies sees what was asked for between them.
     pub fn disk(&self) -> Disk {
-        lock(&self.shared.state).disk.clone()
+        let state = lock(&self.shared.state);
+        let mut disk = state.disk.clone();
+        let on_their_way = state.flights.values().filter(|one| one.orphaned.is_some() && one.stamp.is_none());
+        for flight in on_their_way {
+            disk.write(flight.inode, flight.offset, &flight.data);
+        }
+        disk
     }
 
     /// Damages what is at `path` while nobody runs, and puts into the ledger what is different now. Returns the count

@@ -46,13 +46,14 @@ impl Route {
         let floor = head.floors[core];
         for checkpoint in &head.checkpoints {
             let cut = checkpoint.cuts[core];
-            if !fronts.contains_key(&cut.segment) {
-                let what = format!(
-                    "the log behind checkpoint {} begins in it, and it is missing (I6)",
-                    checkpoint.epoch
-                );
-                return Err((Some(cut.segment), what));
-            }
+            let what = match fronts.get(&cut.segment) {
+                None => "it is missing (I6)",
+                // Reading would begin behind it, and find the manifest wrong.
+                Some(front) if front.start.is_none() => "it has no SegmentStart",
+                Some(_) => continue,
+            };
+            let what = format!("the log behind checkpoint {} begins in it, and {what}", checkpoint.epoch);
+            return Err((Some(cut.segment), what));
         }
         for (index, life) in head.lives.iter().enumerate() {
             let of_core = life.cores[core];

@@ -73,6 +73,7 @@ fn a_write_whose_future_was_dropped_still_happens() {
             let mut write = pin!(file.write_at(0, sectors(1, 1)));
             assert!(poll(write.as_mut()).is_pending());
         }
+        assert_eq!(rig.disk.disk().read_file("d/a").unwrap(), [1; 512], "whoever looks on sees it already");
         rig.timers.advance(Duration::from_secs(1));
         assert_eq!(rig.run(read(&file, 0, 512)).unwrap(), vec![1; 512]);
         assert_eq!(rig.disk.writes_in_flight(), 0);
