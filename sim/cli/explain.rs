@@ -1,4 +1,4 @@
-//! `cargo sim explain`: what happened in one run, as text or as a page.
+//! `cargo sim explain`: what happened in one run, as text, as a page or as a picture.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Write a page to this file, instead of the text to standard output.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Draw the first power loss, or else the first crash, into this SVG file.
+    #[arg(long, value_name = "FILE", conflicts_with = "html")]
+    svg: Option<PathBuf>,
 }
 
 /// Explains the seed; it fails as it did.
@@ -32,10 +35,19 @@ pub(crate) fn run(args: &Args) -> Exit {
         Err(why) => return broken(why),
     };
     let explained = explain::run(case.profile, case.recipe);
-    match &args.html {
+    let written = match (&args.html, &args.svg) {
+        (Some(path), _) => Some((path, explained.page())),
+        (None, Some(path)) => match explained.picture(&format!("cargo sim explain {}", args.seed)) {
+            Ok(Some(picture)) => Some((path, picture)),
+            Ok(None) => return broken("nothing crashed in this run"),
+            Err(why) => return broken(why),
+        },
+        (None, None) => None,
+    };
+    match written {
         None => print!("{}", explained.text()),
-        Some(path) => {
-            if let Err(error) = fs::write(path, explained.page()) {
+        Some((path, content)) => {
+            if let Err(error) = fs::write(path, content) {
                 return broken(format!("{}: {error}", path.display()));
             }
             println!("{}", path.display());

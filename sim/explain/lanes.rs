@@ -1,4 +1,4 @@
-//! The data of the page's timeline: for every core how far each mark had come at which time, and everything that is
+//! The data of the timeline of a page or a picture: for every core how far each mark had come at which time, and everything that is
 //! drawn beside it. Times are in nanoseconds, and every series is flat: time, value, time, value …
 
 use std::collections::BTreeMap;
@@ -11,33 +11,33 @@ use super::record::{Event, Recording, Told};
 /// See the module.
 #[derive(Serialize)]
 pub(crate) struct Lanes {
-    end: u64,
+    pub(super) end: u64,
     broken: Option<(u64, String)>,
-    lives: Vec<LifeBand>,
-    cores: Vec<Marks>,
+    pub(super) lives: Vec<LifeBand>,
+    pub(super) cores: Vec<Marks>,
     events: Vec<Mark>,
     faults: Vec<Mark>,
     calls: Calls,
 }
 
 #[derive(Serialize)]
-struct LifeBand {
+pub(super) struct LifeBand {
     number: u32,
-    from: u64,
+    pub(super) from: u64,
     /// When its first open had returned.
-    opened: Option<u64>,
-    to: u64,
-    end: &'static str,
+    pub(super) opened: Option<u64>,
+    pub(super) to: u64,
+    pub(super) end: &'static str,
     title: String,
 }
 
 /// The marks of one core. A `null` value ends a life.
 #[derive(Clone, Default, Serialize)]
-struct Marks {
-    appended: Vec<Option<u64>>,
+pub(super) struct Marks {
+    pub(super) appended: Vec<Option<u64>>,
     submitted: Vec<Option<u64>>,
-    durable: Vec<Option<u64>>,
-    acknowledged: Vec<Option<u64>>,
+    pub(super) durable: Vec<Option<u64>>,
+    pub(super) acknowledged: Vec<Option<u64>>,
     checkpointed: Vec<Option<u64>>,
 }
 

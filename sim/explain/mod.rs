@@ -4,6 +4,7 @@
 //! ```text
 //! a recipe's run ─► record (what happened) ─► doc (life after life) ─┬─► text: for a terminal
 //!                                 └─► lanes (every core's marks) ────┴─► page: one HTML file, no network
+//!                                                                    └─► picture: the crash alone, as SVG
 //! ```
 //!
 //! Of a fan-out the run is told, then the crash that broke a promise and the recoveries of what it left.
@@ -14,6 +15,7 @@
 mod doc;
 mod lanes;
 mod page;
+mod picture;
 mod promise;
 pub(crate) mod record;
 mod sectors;
@@ -24,6 +26,7 @@ use highwater::sim::Aftermath;
 
 use crate::Test;
 use crate::fanout::{self, Explored, Seen, Tally};
+use crate::host::Scheduler;
 use crate::profile::Profile;
 use crate::recipe::Recipe;
 use crate::sweep;
@@ -56,7 +59,17 @@ pub(crate) fn run(profile: Profile, recipe: Recipe) -> Explained {
 }
 
 /// See [`Test`].
-pub(crate) const TESTS: &[Test] = tests![a_life_with_more_cores_than_the_first_has_lanes];
+pub(crate) const TESTS: &[Test] =
+    tests![a_life_with_more_cores_than_the_first_has_lanes, a_power_loss_has_a_picture];
+
+fn a_power_loss_has_a_picture() {
+    let case = |seed| Recipe::of(Profile::Forward, Scheduler::BuiltIn, seed);
+    let mut drawn = (1..50).filter_map(|seed| run(Profile::Forward, case(seed)).picture("a crash").unwrap());
+    let picture = drawn.find(|picture| picture.contains("power loss")).expect("one of so many seeds has one");
+    for part in ["<svg", "a crash", "recovery", "acknowledged", "core 0: LSN"] {
+        assert!(picture.contains(part), "{part} is not drawn");
+    }
+}
 
 fn a_life_with_more_cores_than_the_first_has_lanes() {
     let opened = |epoch, cores| {
@@ -91,6 +104,16 @@ impl Explained {
     /// One HTML file.
     pub(crate) fn page(&self) -> String {
         page::page(&self.doc, &lanes::Lanes::new(&self.doc, &self.recording))
+    }
+
+    /// An SVG of the first power loss, or else of the first crash; none if there was none.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be drawn.
+    pub(crate) fn picture(&self, title: &str) -> Result<Option<String>, String> {
+        let lanes = lanes::Lanes::new(&self.doc, &self.recording);
+        picture::picture(&lanes, title).map_err(|error| error.to_string())
     }
 
     /// Whether every promise was kept.
