@@ -3,25 +3,25 @@
 //! ```text
 //! sim/mutants/*.patch ─► check: every patch applies ─► plant one in a copy of the tree ─► build the harness there
 //!                                                                                             │
-//!     docs/mutants.md ◄─ rows, kept under the hash of the tree ◄─ try it, again with faults switched off (matrix);
+//!     docs/mutants.md ◄─ rows, kept with the hash of the tree ◄─ try it, again with faults switched off (matrix);
 //!                                                                replay, shrink and explain its seed (proof)
 //! ```
 //!
-//! A full run takes long. Its rows are kept: one that was interrupted goes on where it stopped, until the engine, the
-//! harness, the patch or the budget changes.
+//! A full run takes long. Its rows are kept: one that was interrupted goes on where it stopped, with the bugs that have no row
+//! first, then those whose row is of another engine, harness or budget. A patch that changes makes its row void.
 
 mod bug;
 mod matrix;
 mod page;
 mod probe;
 mod proof;
+mod rows;
 mod workshop;
 
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Exit, broken};
 use crate::{Test, job};
@@ -29,6 +29,7 @@ use bug::Bug;
 use matrix::Needs;
 use probe::{Budget, Kill, Killer, Try};
 use proof::Proof;
+use rows::Rows;
 use workshop::Workshop;
 
 pub(crate) use probe::{Args as ProbeArgs, run as run_probe};
@@ -43,10 +44,10 @@ const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// Run planted bugs: does the harness still find them?
 ///
-/// Without names: all of them, and docs/mutants.md is written.
+/// Their rows are kept in docs/mutants.toml, and docs/mutants.md is written from them.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// These only; prints the table and writes no page.
+    /// These only, whether or not they have a row.
     names: Vec<String>,
     /// See only whether every patch still applies.
     #[arg(long, conflicts_with = "names")]
@@ -55,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "names")]
     minutes: Option<f64>,
     /// Tries of each bug, each from another first seed.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: u64,
     /// Most crash states of a try with a fan-out.
     #[arg(long, default_value_t = 60_000)]
@@ -63,9 +64,9 @@ pub(crate) struct Args {
     /// Most seeds of a try with stories.
     #[arg(long, default_value_t = 4_000)]
     seeds: u64,
-    /// Forget the rows of earlier runs.
-    #[arg(long)]
-    fresh: bool,
+    /// Only those that have no row, not those whose row is of another tree.
+    #[arg(long, conflicts_with = "names")]
+    missing: bool,
 }
 
 /// What became of one bug.
@@ -131,31 +132,32 @@ fn planted(args: &Args) -> Result<Exit, String> {
         return Err(format!("there is no sim/mutants/{unknown}.patch"));
     }
     let hash = workshop.hash()?;
-    if !args.names.is_empty() {
-        bugs.retain(|bug| args.names.contains(&bug.name));
-    }
     if let Some(minutes) = args.minutes {
         let first = hash % bugs.len() as u64;
         bugs.rotate_left(usize::try_from(first).unwrap_or(0));
         return some(&workshop, &bugs, args, minutes);
     }
-    let mut rows = Vec::new();
-    for bug in &bugs {
-        rows.push(kept(&workshop, bug, args, hash)?);
-    }
-    for at in 0..bugs.len() {
-        if rows[at].is_none() {
-            rows[at] = Some(fresh(&workshop, &bugs[at], args, hash)?);
-            if args.names.is_empty() {
-                page::write(root, args, &bugs, &rows)?;
-            }
-        }
-        println!("{}", page::line(&bugs[at].name, rows[at].as_ref()));
-    }
-    if args.names.is_empty() {
+    let mut rows = Rows::open(root, hash)?;
+    let due: Vec<&Bug> = due(&rows, &bugs, args);
+    for bug in due {
+        let row = measured(&workshop, bug, args)?;
+        println!("{}", page::line(&bug.name, Some((&row, &rows.commit))));
+        rows.keep(bug, args, row, &bugs)?;
         page::write(root, args, &bugs, &rows)?;
     }
-    Ok(if rows.iter().flatten().any(Row::survived) { Exit::Failed } else { Exit::Clean })
+    page::write(root, args, &bugs, &rows)?;
+    let survived = bugs.iter().filter_map(|bug| rows.of(bug)).any(|kept| kept.row.survived());
+    Ok(if survived { Exit::Failed } else { Exit::Clean })
+}
+
+/// Those to be run, in their order.
+fn due<'a>(rows: &Rows, bugs: &'a [Bug], args: &Args) -> Vec<&'a Bug> {
+    if !args.names.is_empty() {
+        return bugs.iter().filter(|bug| args.names.contains(&bug.name)).collect();
+    }
+    let (missing, others): (Vec<_>, Vec<_>) = bugs.iter().partition(|bug| rows.of(bug).is_none());
+    let stale = others.into_iter().filter(|bug| !args.missing && !rows.is_fresh(bug, args));
+    missing.into_iter().chain(stale).collect()
 }
 
 /// Bugs one after the other until the time is up: one try each.
@@ -169,7 +171,7 @@ fn some(workshop: &Workshop, bugs: &[Bug], args: &Args, minutes: f64) -> Result<
         }
         let from = job::now();
         let row = tried(workshop, bug, &Args { runs: 1, names: Vec::new(), ..*args })?.row;
-        println!("{}", page::line(&bug.name, Some(&row)));
+        println!("{}", page::line(&bug.name, Some((&row, ""))));
         if row.survived() {
             println!("{} survives: {}", bug.name, bug.subject);
             return Ok(Exit::Failed);
@@ -180,25 +182,8 @@ fn some(workshop: &Workshop, bugs: &[Bug], args: &Args, minutes: f64) -> Result<
     Ok(Exit::Clean)
 }
 
-/// Where the row of `bug` is kept, for this tree, patch and budget.
-fn place(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> std::path::PathBuf {
-    let budget = format!("{} {} {}", args.runs, args.states, args.seeds);
-    let hash = xxh3_64(format!("{tree:x} {budget} {}", bug.text).as_bytes());
-    workshop.folder().join(format!("{}-{hash:016x}.toml", bug.name))
-}
-
-/// The row of `bug` from an earlier run of the same tree, if there is one.
-fn kept(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> Result<Option<Row>, String> {
-    let path = place(workshop, bug, args, tree);
-    if args.fresh || !path.exists() {
-        return Ok(None);
-    }
-    let text = probe::read(&path)?;
-    toml::from_str(&text).map(Some).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// The row of `bug`, which is kept from now on.
-fn fresh(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> Result<Row, String> {
+/// Runs `bug` whole.
+fn measured(workshop: &Workshop, bug: &Bug, args: &Args) -> Result<Row, String> {
     let Tried { mut row, binary, first } = tried(workshop, bug, args)?;
     if !row.survived() {
         row.needs = matrix::needs(&binary, &workshop.folder(), bug, args, &row)?;
@@ -206,8 +191,6 @@ fn fresh(workshop: &Workshop, bug: &Bug, args: &Args, tree: u64) -> Result<Row, 
     if let Some((killer, kill)) = first {
         row.proof = proof::prove((&binary, &bug.name), &workshop.folder(), killer, kill)?;
     }
-    let text = toml::to_string(&row).map_err(|error| error.to_string())?;
-    page::replace(&place(workshop, bug, args, tree), &text)?;
     Ok(row)
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::bug::Bug;
 use super::matrix::{ANY, DAMAGE, GROUPS};
 use super::proof::Proof;
+use super::rows::Rows;
 use super::{Args, Row};
 
 /// What stands above the table; `{…}` is filled in.
@@ -17,12 +18,14 @@ const HEAD: &str = "\
 
 Written by `cargo sim mutants`. Each bug is a patch of at most ten lines in `sim/mutants`, planted in a copy of the tree
 and built at opt-level 1; the harness runs against it from {runs} first seeds on {cores} processors until the first failure, with at most
-{states} crash states (fan-outs) or {seeds} seeds (stories) a try. {count} bugs, {run} of them run, {survivors} survivors.
+{states} crash states (fan-outs) or {seeds} seeds (stories) a try. {count} bugs, {run} of them run, {fresh} of these on
+this very tree, {survivors} survivors.
 
 *Killed by*: the profile that found it: `log`, `engine` crash fan-out; `forward`, `remote` stories, these with an object store; `store` scenarios around one; `sink` scenarios around sinks; `flips`, `damage` damage at
 rest; `state` many keys. *Seeds* and *seconds*: the median until the first failure; the first three count seeds.
 *Shrunk to*: the lines that `cargo sim shrink` leaves of the first seed that found it, and how long that took. Before, it
-was replayed and failed twice in the same way; afterwards its page was written (`cargo sim explain --html`).
+was replayed and failed twice in the same way; afterwards its page was written (`cargo sim explain --html`). *Commit*: where that
+was; a row is void when its patch changes.
 
 The matrix says which faults the bug needs: ● this one, and nothing else; ◐ this one, together with others; ○ one of
 several, each of which is enough. To find out, the try from the first base is repeated with that group of fault classes
@@ -43,9 +46,9 @@ const TAIL: &str = "
 ";
 
 /// The row of a bug, for the table and for people who wait; one that was not run yet has none.
-pub(super) fn line(name: &str, row: Option<&Row>) -> String {
-    let Some(row) = row else {
-        return format!("| {name} | not run yet |{}", "  |".repeat(4 + GROUPS.len() + 2));
+pub(super) fn line(name: &str, row: Option<(&Row, &str)>) -> String {
+    let Some((row, commit)) = row else {
+        return format!("| {name} | not run yet |{}", "  |".repeat(5 + GROUPS.len() + 2));
     };
     let mut killers = row.killers.clone();
     killers.sort();
@@ -58,7 +61,7 @@ pub(super) fn line(name: &str, row: Option<&Row>) -> String {
     let seconds = median(&row.millis).map(seconds);
     let seeds = median(&row.seeds).map(|seeds| seeds.to_string());
     let mut text = format!(
-        "| {name} | {} | {} of {} | {} | {} | {} |",
+        "| {name} | {} | {} of {} | {} | {} | {} | {commit} |",
         killers.join(" "),
         row.killers.len(),
         row.runs,
@@ -91,9 +94,11 @@ fn median(numbers: &[u64]) -> Option<u64> {
 /// # Errors
 ///
 /// Why it could not be written.
-pub(super) fn write(root: &Path, args: &Args, bugs: &[Bug], rows: &[Option<Row>]) -> Result<(), String> {
+pub(super) fn write(root: &Path, args: &Args, bugs: &[Bug], rows: &Rows) -> Result<(), String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let survivors = rows.iter().flatten().filter(|row| row.survived()).count();
+    let run: Vec<_> = bugs.iter().filter_map(|bug| rows.of(bug)).collect();
+    let survivors = run.iter().filter(|kept| kept.row.survived()).count();
+    let fresh = bugs.iter().filter(|bug| rows.is_fresh(bug, args)).count();
     let mut text = HEAD.to_owned();
     for (name, value) in [
         ("{runs}", args.runs.to_string()),
@@ -101,7 +106,8 @@ pub(super) fn write(root: &Path, args: &Args, bugs: &[Bug], rows: &[Option<Row>]
         ("{states}", args.states.to_string()),
         ("{seeds}", args.seeds.to_string()),
         ("{count}", bugs.len().to_string()),
-        ("{run}", rows.iter().flatten().count().to_string()),
+        ("{run}", run.len().to_string()),
+        ("{fresh}", fresh.to_string()),
         ("{survivors}", survivors.to_string()),
     ] {
         text = text.replace(name, &value);
@@ -110,12 +116,13 @@ pub(super) fn write(root: &Path, args: &Args, bugs: &[Bug], rows: &[Option<Row>]
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "| planted bug | killed by | killed | seeds | seconds | shrunk to | {} |",
+        "| planted bug | killed by | killed | seeds | seconds | shrunk to | commit | {} |",
         groups.join(" | ")
     );
-    let _ = writeln!(text, "|{}", "--|".repeat(6 + groups.len()));
-    for (bug, row) in bugs.iter().zip(rows) {
-        let _ = writeln!(text, "{}", line(&bug.name, row.as_ref()));
+    let _ = writeln!(text, "|{}", "--|".repeat(7 + groups.len()));
+    for bug in bugs {
+        let row = rows.of(bug).map(|kept| (&kept.row, &*kept.commit));
+        let _ = writeln!(text, "{}", line(&bug.name, row));
     }
     let _ = writeln!(text, "\n## What their authors would have said\n");
     for Bug { name, subject, why, .. } in bugs {

@@ -1,7 +1,7 @@
 //! What people get of a planted bug that was found: its seed fails again in the same way, shrinks to a few lines, and
 //! has a page.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -24,8 +24,6 @@ pub(super) struct Proof {
     pub(super) lines: u64,
     /// How long shrinking took.
     pub(super) shrink_millis: u64,
-    /// The page.
-    pub(super) page: PathBuf,
 }
 
 /// Replays the seed of `kill` twice, shrinks and explains it, all with the planted harness; `None` when there is no seed.
@@ -71,7 +69,7 @@ pub(super) fn prove(
     if !page.is_file() {
         return Err(format!("{name}: {} was not written", page.display()));
     }
-    Ok(Some(Proof { seed, lines, shrink_millis, page }))
+    Ok(Some(Proof { seed, lines, shrink_millis }))
 }
 
 /// Milliseconds, as rows have them.
