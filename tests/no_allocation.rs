@@ -181,3 +181,34 @@ fn an_append_allocates_nothing() {
     assert_eq!(append_all(), 0, "allocations in 10,000 appends");
     wal.close_blocking().unwrap();
 }
+
+#[test]
+fn an_append_to_a_pipeline_allocates_nothing() {
+    for background in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let WalOpened { wal, .. } =
+            CoreWal::open_blocking(StdEnv, &dir.path().join("log"), WalOptions::default()).unwrap();
+        let started = if background { wal.pipeline_in_background() } else { wal.pipeline() };
+        let mut pipeline = started.unwrap();
+        // Commits are waited for a little later, so that the disk works meanwhile and no append has to wait for it.
+        let mut append_all = || {
+            let (mut allocations, mut committed) = (0, None);
+            for number in 0..50_000 {
+                let record = WalRecord::Put { key: &key(number), value: &[7; 100] };
+                let (outcome, count) = counted(|| pipeline.append_blocking(&record));
+                outcome.unwrap();
+                allocations += count;
+                if number % 500 == 499 {
+                    let before = committed.replace(pipeline.commit().unwrap());
+                    before.map(|lsn| pipeline.wait_blocking(lsn).unwrap());
+                }
+            }
+            pipeline.sync_blocking().unwrap();
+            allocations
+        };
+        let first = append_all();
+        assert!(first > 0, "buffers are made when they are needed");
+        assert_eq!(append_all(), 0, "allocations in 50,000 appends, in the background: {background}");
+        pipeline.finish_blocking().unwrap().close_blocking().unwrap();
+    }
+}
