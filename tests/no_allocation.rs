@@ -199,8 +199,9 @@ fn an_append_to_a_pipeline_allocates_nothing() {
                 outcome.unwrap();
                 allocations += count;
                 if number % 500 == 499 {
-                    let before = committed.replace(pipeline.commit().unwrap());
-                    before.map(|lsn| pipeline.wait_blocking(lsn).unwrap());
+                    if let Some(before) = committed.replace(pipeline.commit().unwrap()) {
+                        pipeline.wait_blocking(before).unwrap();
+                    }
                 }
             }
             pipeline.sync_blocking().unwrap();
