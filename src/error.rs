@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::limits::FORMAT_VERSION;
+
 /// What the caller must do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -96,6 +98,14 @@ impl Error {
     /// `message` names the offset and what contradicts what.
     pub(crate) fn corrupt(path: &Path, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message).at(path)
+    }
+
+    /// A file that this build cannot know how to read; `what` is a phrase for it.
+    pub(crate) fn newer_format(path: &Path, what: &str, format: u32) -> Self {
+        let message = format!(
+            "{what} of format {format}; this build reads formats up to {FORMAT_VERSION}: use a newer build"
+        );
+        Self::new(ErrorKind::Unsupported, message).at(path)
     }
 
     /// An I/O error: `Full` when the device has no space, else `Failed`.

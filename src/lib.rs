@@ -124,6 +124,8 @@ mod codec;
 mod engine;
 mod error;
 mod forecast;
+#[cfg(test)]
+mod golden;
 mod ids;
 mod limits;
 mod manifest;

@@ -22,7 +22,7 @@ use crate::codec::{Reader, Writer, crc};
 use crate::error::{Error, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch};
 use crate::limits::FORMAT_VERSION;
-use crate::manifest::{CheckpointFile, FileKind, FileName, newer_format};
+use crate::manifest::{CheckpointFile, FileKind, FileName};
 
 pub(super) const HEADER_BYTES: usize = 96;
 pub(super) const TRAILER_BYTES: usize = 64;
@@ -104,7 +104,7 @@ impl Header {
         }
         let format = Reader(&front[HEADER_MAGIC.len()..]).u32().unwrap_or(0);
         if format > FORMAT_VERSION {
-            return Err(newer_format(path, "a checkpoint file", format));
+            return Err(Error::newer_format(path, "a checkpoint file", format));
         }
         let (expected, salt) = self.encode();
         if bytes == expected { Ok(salt) } else { Err(bad("this is another file than the manifest names")) }

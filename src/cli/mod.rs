@@ -85,7 +85,11 @@ impl From<Error> for Failure {
 
 impl From<Finding> for Failure {
     fn from(damage: Finding) -> Self {
-        let exit = if damage.kind == DamageKind::Unreadable { Exit::Unreadable } else { Exit::Damaged };
+        let exit = match damage.kind {
+            DamageKind::Newer => return Self::new(Exit::Unreadable, damage.to_string()),
+            DamageKind::Unreadable => Exit::Unreadable,
+            _ => Exit::Damaged,
+        };
         let advice = "run `highwater verify`; if a writer is at work, try again";
         Self::new(exit, format!("{} ({advice})", *damage))
     }

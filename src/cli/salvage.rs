@@ -9,7 +9,7 @@
 //!
 //! 1. The original is only read. What is written is a copy as `restore` makes it: whole, verified, a timeline of its own.
 //! 2. The copy is exactly the state of one closed epoch on all cores, an older one than was promised.
-//! 3. Everything that was left out is told.
+//! 3. Everything that was left out is told. What a newer program wrote is not left out: nothing is salvaged then.
 
 use std::path::PathBuf;
 
@@ -18,13 +18,13 @@ use super::copy;
 use super::snapshot::Snapshot;
 use super::{Database, Exit, Failure, Outcome};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
-use crate::verify::Finding;
-use crate::verify::decode::ident::{IDENT_BYTES, Ident};
-use crate::verify::decode::manifest::{Checkpoint, MANIFEST_BYTES_MAX, Manifest};
-use crate::verify::head::manifest_path;
+use crate::verify::decode::ident::Ident;
+use crate::verify::decode::manifest::{Checkpoint, Manifest};
+use crate::verify::head;
 use crate::verify::log::{LogReader, Position};
 use crate::verify::merge::Merge;
 use crate::verify::source::Directory;
+use crate::verify::{DamageKind, Finding};
 use crate::vfs::StdVfs;
 
 /// Copy what damage has left of a database into a new folder: the latest epoch that still can be rebuilt, as a new timeline.
@@ -77,21 +77,22 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
 async fn look(args: &Args) -> Outcome<Left> {
     let directory = Directory::new(StdVfs, &args.database.path, None);
     directory.check_folders().await?;
-    let ident = directory.whole("IDENT", IDENT_BYTES as u64).await?;
     // Without the seed in it no key can be given to a core.
-    let ident = Ident::read(&ident)
-        .map_err(|why| Failure::new(Exit::Damaged, format!("{why}; it cannot be salvaged")))?;
+    let ident = head::ident(&directory).await.map_err(|finding| match finding.kind {
+        DamageKind::Damaged => Failure::new(Exit::Damaged, format!("{}; it cannot be salvaged", *finding)),
+        _ => finding.into(),
+    })?;
     let mut dropped = Vec::new();
     let (number, manifest) = newest_manifest(&directory, &ident, &mut dropped).await?;
     let mut snapshot = Snapshot { directory, ident, number, manifest, in_part: true };
     let mut known = snapshot.manifest.recovered_epoch;
     known = known.max(snapshot.manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch));
-    let base = newest_sound(&snapshot, &mut dropped).await;
+    let base = newest_sound(&snapshot, &mut dropped).await?;
     begin_with(&mut snapshot.manifest, base);
     let newest = snapshot.manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
     let mut reach = u64::MAX;
     for core in 0..snapshot.cores() {
-        let (ends, claimed) = follow(&snapshot, core, &mut dropped).await;
+        let (ends, claimed) = follow(&snapshot, core, &mut dropped).await?;
         (reach, known) = (reach.min(ends), known.max(ends).max(claimed));
     }
     // Without a checkpoint only the whole log leads anywhere.
@@ -105,16 +106,21 @@ async fn look(args: &Args) -> Outcome<Left> {
 }
 
 /// The newest checkpoint whose files are all sound. No older one leads further: its log passes where this one's begins.
-async fn newest_sound(snapshot: &Snapshot, dropped: &mut Vec<String>) -> Option<usize> {
+async fn newest_sound(snapshot: &Snapshot, dropped: &mut Vec<String>) -> Outcome<Option<usize>> {
     for (index, checkpoint) in snapshot.manifest.checkpoints.iter().enumerate().rev() {
         match read(snapshot, checkpoint).await {
-            Ok(()) => return Some(index),
+            Ok(()) => return Ok(Some(index)),
             Err(finding) => {
-                dropped.push(format!("the checkpoint of epoch {}: {}", checkpoint.epoch, *finding));
+                dropped.push(format!("the checkpoint of epoch {}: {}", checkpoint.epoch, left_out(finding)?));
             }
         }
     }
-    None
+    Ok(None)
+}
+
+/// Says what is left out. What a newer program wrote is not: it is there, and not for this build to do without.
+fn left_out(finding: Finding) -> Outcome<String> {
+    if finding.kind == DamageKind::Newer { Err(finding.into()) } else { Ok(finding.to_string()) }
 }
 
 /// Leaves one checkpoint, and of the log what lies behind its cuts: what is damaged before them does not matter.
@@ -137,14 +143,9 @@ async fn newest_manifest(
     dropped: &mut Vec<String>,
 ) -> Outcome<(u64, Manifest)> {
     for number in directory.numbers("m").await?.into_iter().rev() {
-        let path = manifest_path(number);
-        let read = match directory.whole(&path, MANIFEST_BYTES_MAX).await {
-            Ok(bytes) => Manifest::read(&bytes, number, ident.database, ident.timeline),
-            Err(finding) => Err(finding.what.clone()),
-        };
-        match read {
-            Ok(manifest) => return Ok((number, manifest)),
-            Err(why) => dropped.push(format!("{path}: {why}")),
+        match head::manifest(directory, number, ident).await {
+            Ok((manifest, _)) => return Ok((number, manifest)),
+            Err(finding) => dropped.push(left_out(finding)?),
         }
     }
     let what = format!("no manifest can be read: {}", dropped.join("; "));
@@ -152,27 +153,29 @@ async fn newest_manifest(
 }
 
 /// The last epoch that ends in what can be followed of the log of `core`, and the last that its frames speak of.
-async fn follow(snapshot: &Snapshot, core: u16, dropped: &mut Vec<String>) -> (u64, u64) {
+async fn follow(snapshot: &Snapshot, core: u16, dropped: &mut Vec<String>) -> Outcome<(u64, u64)> {
     let (directory, which) = (&snapshot.directory, (core, snapshot.ident.unit));
     let mut bad = Vec::new();
-    let found = |_, finding: Finding| bad.push(finding.to_string());
+    let found = |_, finding: Finding| bad.push(finding);
     let log = crate::verify::log::Log::open_in_part(directory, &snapshot.manifest, which, found).await;
-    dropped.extend(bad);
+    for finding in bad {
+        dropped.push(left_out(finding)?);
+    }
     let log = match log {
         Ok(log) => log,
         Err(finding) => {
-            dropped.push(finding.to_string());
-            return (0, 0);
+            dropped.push(left_out(finding)?);
+            return Ok((0, 0));
         }
     };
     let mut reader = LogReader::from(directory, &log, Position::default());
     loop {
         match reader.next().await {
             Ok(Some(_)) => {}
-            Ok(None) => return reader.epochs(),
+            Ok(None) => return Ok(reader.epochs()),
             Err(finding) => {
-                dropped.push(finding.to_string());
-                return reader.epochs();
+                dropped.push(left_out(finding)?);
+                return Ok(reader.epochs());
             }
         }
     }

@@ -8,7 +8,8 @@ use crate::verify::{VerifyOptions, verify};
 
 /// Prove every retained epoch: rebuild it from its files, and from the epoch before and the log, and compare.
 ///
-/// Reads only; exit code 1 and a line for each place when damage is found.
+/// Reads only; exit code 1 and a line for each place when damage is found, 3 when nothing else is wrong
+/// than that a newer program wrote files.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -50,5 +51,9 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
             }
         }
     }
-    Ok(if report.is_sound() { Exit::Fine } else { Exit::Damaged })
+    Ok(match report.is_sound() {
+        true => Exit::Fine,
+        false if report.is_newer() => Exit::Unreadable,
+        false => Exit::Damaged,
+    })
 }

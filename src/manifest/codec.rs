@@ -15,7 +15,7 @@ use rkyv::rend::{i64_le, u16_le, u32_le, u64_le};
 use rkyv::util::AlignedVec;
 
 use crate::codec::{Reader, Writer, crc};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo};
 use crate::limits::FORMAT_VERSION;
@@ -132,7 +132,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
         return Err(Error::corrupt(path, "offset 0: the manifest's header is damaged"));
     }
     if format > FORMAT_VERSION {
-        return Err(newer_format(path, "manifest", format));
+        return Err(Error::newer_format(path, "a manifest", format));
     }
     if format == 0 || body.len() as u64 != u64::from(body_bytes) {
         return Err(Error::corrupt(
@@ -164,12 +164,6 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
     }
     manifest.check().map_err(|flaw| bad(flaw.to_string()))?;
     Ok((manifest, header_crc))
-}
-
-/// The refusal of a file that this build cannot know how to read.
-pub(crate) fn newer_format(path: &Path, what: &str, format: u32) -> Error {
-    let message = format!("{what} of format {format}; this build reads formats up to {FORMAT_VERSION}");
-    Error::new(ErrorKind::Unsupported, message).at(path)
 }
 
 fn le(value: u64) -> u64_le {

@@ -31,7 +31,6 @@ use crate::limits::{FORMAT_VERSION, KEY_BYTES_MAX, KEY_GROUPS_MAX, SECTOR_BYTES,
 use crate::route::Route;
 use crate::vfs::{File, Vfs, renew_dir, retry, write_all_at};
 
-use super::codec::newer_format;
 use super::gc::Listing;
 use super::store::read_whole;
 
@@ -126,7 +125,7 @@ impl Ident {
         let fields = &mut Reader(&body[MAGIC.len()..]);
         let format = fields.u32().unwrap_or(0);
         if format > FORMAT_VERSION {
-            return Err(newer_format(path, "a database", format));
+            return Err(Error::newer_format(path, "IDENT", format));
         }
         let ident =
             Self::decode_fields(fields).filter(|_| format != 0).ok_or_else(|| bad("IDENT is malformed"))?;

@@ -29,7 +29,7 @@ mod wire;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use codec::{MANIFEST_BYTES_MAX, decode, encode_object, newer_format};
+pub(crate) use codec::{MANIFEST_BYTES_MAX, decode, encode_object};
 pub(crate) use kept::KeptEpoch;
 pub(crate) use wire::layout;
 

@@ -14,7 +14,6 @@ use crate::error::{Error, Result};
 use crate::ids::Nonce;
 use crate::limits::FORMAT_VERSION;
 use crate::manifest::ident::{IDENT_BYTES, Ident};
-use crate::manifest::newer_format;
 
 pub(super) const STORE_NAME: &str = "STORE";
 
@@ -72,7 +71,7 @@ impl StoreId {
         let short = || bad("STORE is too short");
         let format = fields.u32().ok_or_else(short)?;
         if format > FORMAT_VERSION {
-            return Err(newer_format(path, "a database in a store", format));
+            return Err(Error::newer_format(path, "STORE", format));
         }
         let stride = fields.u32().ok_or_else(short)?;
         let nonce = Nonce(fields.u128().ok_or_else(short)?);

@@ -105,13 +105,11 @@ impl<V: Vfs> CoreProof<'_, V> {
                 None if whole => Earlier::Beginning,
                 None => Earlier::Nothing,
                 // What is damaged proves nothing about what follows.
-                Some(_) if epochs.last().is_some_and(|(proof, _)| *proof == Proof::Damaged) => {
-                    Earlier::Nothing
-                }
+                Some(_) if epochs.last().is_some_and(|(proof, _)| *proof >= Proof::Newer) => Earlier::Nothing,
                 Some(index) => Earlier::Checkpoint(&self.head.checkpoints[index]),
             };
             let mut proof = self.epoch(checkpoint, earlier, &mut followed).await;
-            let digest = if self.state_digests && proof != Proof::Damaged {
+            let digest = if self.state_digests && proof < Proof::Newer {
                 kept::state(self.directory, self.ident, (checkpoint, self.core)).await.map_or_else(
                     |finding| {
                         proof = self.damaged(finding, checkpoint);
@@ -133,8 +131,9 @@ impl<V: Vfs> CoreProof<'_, V> {
     }
 
     fn damaged(&mut self, finding: Finding, checkpoint: &Checkpoint) -> Proof {
+        let proof = Proof::without(&finding);
         (self.found)(finding.of_core(self.core).in_epoch(checkpoint.epoch));
-        Proof::Damaged
+        proof
     }
 
     fn files<'b>(&self, checkpoint: &'b Checkpoint) -> Vec<&'b StateFile> {

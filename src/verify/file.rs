@@ -13,6 +13,7 @@ use super::decode::state_file::{
 };
 use super::report::{DamageKind, Finding};
 use super::source::{Directory, Sequential};
+use super::version;
 use crate::vfs::{File, Vfs};
 
 /// Stands at one record after the other: puts and deletes, by ascending key.
@@ -55,6 +56,8 @@ impl<F: File> FileCursor<F> {
         ident: &Ident,
     ) -> Result<Self, Finding> {
         let source = directory.open(stated.path()).await?;
+        let front = usize::try_from(source.bytes).unwrap_or(usize::MAX).min(HEADER_BYTES);
+        version::STATE_FILE.check(&source, &source.read(0, front).await?)?;
         if source.bytes != stated.bytes {
             let what = format!("has {} bytes, and the manifest says {}", source.bytes, stated.bytes);
             return Err(source.damage(0, what).of_core(stated.core));

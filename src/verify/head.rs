@@ -6,6 +6,7 @@ use super::decode::ident::{IDENT_BYTES, Ident};
 use super::decode::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use super::report::{DamageKind, Finding};
 use super::source::Directory;
+use super::version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::ManifestSeq;
 use crate::vfs::Vfs;
@@ -63,6 +64,7 @@ impl Head {
         head.greatest = numbers.last().copied();
         match ident(directory).await {
             Ok(ident) => head.ident = Some(ident),
+            Err(finding) if finding.kind == DamageKind::Newer => return Err(unsupported(path, &finding)),
             Err(finding) => found(finding),
         }
         let Some(ident) = head.ident else { return Ok(head) };
@@ -79,6 +81,7 @@ impl Head {
                 previous = manifest.previous;
                 head.manifest = Some(manifest);
             }
+            Err(finding) if finding.kind == DamageKind::Newer => return Err(unsupported(path, &finding)),
             Err(finding) => found(finding),
         }
         for number in numbers {
@@ -117,19 +120,25 @@ impl Head {
     }
 }
 
-async fn ident<V: Vfs>(directory: &Directory<V>) -> Result<Ident, Finding> {
-    let bytes = directory.whole("IDENT", IDENT_BYTES as u64).await?;
+/// Without this file nothing is known of the database at `path`.
+fn unsupported(path: &Path, finding: &Finding) -> Error {
+    Error::new(ErrorKind::Unsupported, finding.what.clone()).at(&path.join(&finding.path))
+}
+
+/// IDENT.
+pub(crate) async fn ident<V: Vfs>(directory: &Directory<V>) -> Result<Ident, Finding> {
+    let bytes = directory.whole("IDENT", IDENT_BYTES as u64, version::IDENT).await?;
     Ident::read(&bytes).map_err(|why| Finding::new(DamageKind::Damaged, "IDENT".as_ref(), why).at(0))
 }
 
 /// A manifest, and its header's crc.
-async fn manifest<V: Vfs>(
+pub(crate) async fn manifest<V: Vfs>(
     directory: &Directory<V>,
     number: u64,
     ident: &Ident,
 ) -> Result<(Manifest, u32), Finding> {
     let path = manifest_path(number);
-    let bytes = directory.whole(&path, MANIFEST_BYTES_MAX).await?;
+    let bytes = directory.whole(&path, MANIFEST_BYTES_MAX, version::MANIFEST).await?;
     let read = Manifest::read(&bytes, number, ident.database, ident.timeline);
     let read = read.and_then(|manifest| Ok((manifest, Manifest::header_crc(&bytes)?)));
     read.map_err(|why| Finding::new(DamageKind::Damaged, path.as_ref(), why))

@@ -37,7 +37,8 @@ pub(super) async fn verify<V: Vfs>(
             match state(directory, ident, (checkpoint, core)).await {
                 Ok(digest) => verified.states.iter_mut().for_each(|states| states.push(digest)),
                 Err(finding) => {
-                    (verified.proof, verified.states) = (Proof::Damaged, None);
+                    let proof = verified.proof.max(Proof::without(&finding));
+                    (verified.proof, verified.states) = (proof, None);
                     found(finding.of_core(core).in_epoch(checkpoint.epoch));
                 }
             }

@@ -11,6 +11,7 @@ use super::decode::route::{Leg, Route};
 use super::decode::segment::{FRAMES, FRONT_BYTES, FrameHeader, Front, RECORDS};
 use super::report::{DamageKind, Finding};
 use super::source::{Directory, Sequential};
+use super::version;
 use crate::vfs::Vfs;
 
 /// The segments of a core.
@@ -117,6 +118,7 @@ pub(crate) async fn front<V: Vfs>(
     let source = directory.open(segment_path(core, number)).await?;
     let length = usize::try_from(source.bytes).unwrap_or(usize::MAX).min(FRONT_BYTES);
     let bytes = source.read(0, length).await?;
+    version::SEGMENT.check(&source, &bytes)?;
     let front = Front::read(&bytes, number).map_err(|why| source.damage(0, why))?;
     if front.header.database != database || front.header.core != core || front.header.unit != unit {
         return Err(source.damage(0, "is of another database, core or write unit"));

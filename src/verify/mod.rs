@@ -7,7 +7,7 @@
 //! writes.rs     the last write of every key, by hash           merge.rs     several files, by key
 //! interval.rs   one epoch from both sides                      core.rs      one core, epoch after epoch
 //! tail.rs       what frames claim that nothing leads to        report.rs    what was found
-//! kept.rs       epochs that no log leads to
+//! kept.rs       epochs that no log leads to                version.rs   what a newer program wrote
 //! ```
 //!
 //! 1. Nothing of the engine's readers is used: `decode` is independent of them, and everything here rests on it.
@@ -18,7 +18,8 @@
 //! 4. The memory is that of [`VerifyOptions::memory_bytes`], and besides of one block of each file of a core's chain (64 KiB,
 //!    or one record), of one frame, of the manifests and of 64 bytes for each segment, however large the database is. A range of
 //!    the log that writes to more keys than fit is read several times.
-//! 5. Damage never ends it: what does not depend on the damaged file is verified.
+//! 5. Damage never ends it: what does not depend on the damaged file is verified. A newer format of IDENT or of the newest
+//!    manifest does: nothing else is believed then.
 
 mod core;
 pub(crate) mod decode;
@@ -33,6 +34,7 @@ pub(crate) mod source;
 mod tail;
 #[cfg(test)]
 mod tests;
+pub(crate) mod version;
 mod writes;
 
 pub(crate) use report::Finding;
@@ -126,7 +128,8 @@ impl VerifyOptions {
 ///
 /// # Errors
 ///
-/// `Invalid` when there is no database at `path`; `Unsupported` when a newer program wrote it; `Failed` when the folder
+/// `Invalid` when there is no database at `path`; `Unsupported` when its IDENT or its newest manifest is of a newer format, by
+/// which it names the file; `Failed` when the folder
 /// cannot be read at all.
 pub fn verify(path: impl AsRef<Path>, options: VerifyOptions) -> Result<VerifyReport> {
     StdEnv.block_on(verify_in(&StdEnv, path, options))

@@ -23,6 +23,8 @@ pub enum DamageKind {
     Missing,
     /// The device does not give the bytes.
     Unreadable,
+    /// No damage: a newer program wrote the file, and this one does not know how to read it.
+    Newer,
     /// Every byte is as it was written, and yet two ways that lead to one state disagree.
     Diverges,
 }
@@ -128,8 +130,17 @@ pub enum Proof {
     /// Its files are as they were written. There is nothing to rebuild it from: the log before it is gone, as it should be
     /// of the oldest one, or damaged, or the epoch before it is.
     FilesOnly,
+    /// One of its files is of a newer format: the report says which.
+    Newer,
     /// It is damaged: the report says where.
     Damaged,
+}
+
+impl Proof {
+    /// What is proven of an epoch of which `finding` is told.
+    pub(super) fn without(finding: &Finding) -> Self {
+        if finding.kind == DamageKind::Newer { Self::Newer } else { Self::Damaged }
+    }
 }
 
 /// A retained epoch.
@@ -213,6 +224,14 @@ impl VerifyReport {
         self.damage.is_empty()
     }
 
+    /// Whether nothing is wrong but that a newer program wrote files that this one cannot read. Then it is not sound, and
+    /// nothing is known to be damaged.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        let newer = self.damage.iter().all(|damage| damage.kind == DamageKind::Newer);
+        newer && !self.damage.is_empty() && self.damage_left_out == 0
+    }
+
     pub(crate) fn add(&mut self, finding: Finding) {
         let known = |damage: &Damage| {
             (&damage.path, damage.offset, &damage.what) == (&finding.path, finding.offset, &finding.what)
@@ -235,6 +254,7 @@ impl fmt::Display for VerifyReport {
                 Proof::Rebuilt => "rebuilt from the epoch before and the log: equal",
                 Proof::FromTheBeginning => "rebuilt from the whole log: equal",
                 Proof::FilesOnly => "its files are sound; nothing to rebuild it from",
+                Proof::Newer => "NEWER than this build",
                 Proof::Damaged => "DAMAGED",
             };
             writeln!(f, "epoch {epoch}: {files} files, {bytes} bytes: {proven}")?;
@@ -250,10 +270,15 @@ impl fmt::Display for VerifyReport {
             None => writeln!(f, "what an open recovers cannot be told")?,
         }
         for damage in &self.damage {
-            writeln!(f, "damage: {damage}")?;
+            let is_newer = damage.kind == DamageKind::Newer;
+            writeln!(f, "{}: {damage}", if is_newer { "newer" } else { "damage" })?;
         }
         match (self.damage.len() as u64 + self.damage_left_out, self.damage_left_out) {
             (0, _) => write!(f, "sound"),
+            (count, _) if self.is_newer() => {
+                let files = if count == 1 { "one file".to_owned() } else { format!("{count} files") };
+                write!(f, "{files} of a newer format: use a newer build")
+            }
             (1, _) => write!(f, "one piece of damage"),
             (count, 0) => write!(f, "{count} pieces of damage"),
             (count, left_out) => write!(f, "{count} pieces of damage, {left_out} not listed"),

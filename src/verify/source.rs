@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::decode::bytes::crc;
 use super::report::{DamageKind, Finding};
+use super::version::Header;
 use super::{Progress, VerifyProgress};
 use crate::vfs::{Entry, EntryKind, File, OpenMode, Vfs, read_exact_at, retry};
 
@@ -112,14 +113,16 @@ impl<V: Vfs> Directory<V> {
         Ok(Source { file, path, bytes, tally })
     }
 
-    /// All of the file `path`, which is at most `bytes_max` long.
-    pub(crate) async fn whole(&self, path: &str, bytes_max: u64) -> Result<Bytes, Finding> {
+    /// All of the file `path`, which begins with a header of this kind and is at most `bytes_max` long.
+    pub(crate) async fn whole(&self, path: &str, bytes_max: u64, header: Header) -> Result<Bytes, Finding> {
         let file = self.open(path).await?;
         if file.bytes > bytes_max {
             let what = format!("{} bytes, and {bytes_max} are possible", file.bytes);
             return Err(Finding::new(DamageKind::Damaged, &file.path, what));
         }
-        file.read(0, usize::try_from(file.bytes).unwrap_or(usize::MAX)).await
+        let bytes = file.read(0, usize::try_from(file.bytes).unwrap_or(usize::MAX)).await?;
+        header.check(&file, &bytes)?;
+        Ok(bytes)
     }
 }
 

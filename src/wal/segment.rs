@@ -168,15 +168,13 @@ impl SegmentHeader {
         if salt != crc(0, &head[..124]) {
             return Err(broken("the checksum does not match"));
         }
-        let (version, header) =
-            Self::fields(head).ok_or_else(|| broken("the fields contradict each other"))?;
-        if version != FORMAT_VERSION {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("segment of format {version}; this build reads {FORMAT_VERSION}: use a newer build"),
-            )
-            .at(path));
+        let format = Reader(&head[8..]).u32().unwrap_or(0);
+        if format > FORMAT_VERSION {
+            return Err(Error::newer_format(path, "a segment", format));
         }
+        let header = Self::fields(head)
+            .filter(|_| format == FORMAT_VERSION)
+            .ok_or_else(|| broken("the fields contradict each other"))?;
         if page[HEADER_USED_BYTES..] != ZEROES[HEADER_USED_BYTES..] {
             return Err(broken("bytes 128 to 4095 are not zero"));
         }
@@ -184,9 +182,8 @@ impl SegmentHeader {
         Ok((header, salt))
     }
 
-    fn fields(head: &[u8; HEADER_USED_BYTES]) -> Option<(u32, Self)> {
-        let mut fields = Reader(&head[8..124]);
-        let version = fields.u32()?;
+    fn fields(head: &[u8; HEADER_USED_BYTES]) -> Option<Self> {
+        let mut fields = Reader(&head[12..124]);
         let write_unit = fields.u32()?;
         let database = Nonce(fields.u128()?);
         let identity = Nonce(fields.u128()?);
@@ -196,7 +193,7 @@ impl SegmentHeader {
         let core = CoreId(fields.u16()?);
         let zeroes = fields.bytes(50)?;
         let log = LogSpec { database, core, token, write_unit, segment_bytes };
-        zeroes.iter().all(|byte| *byte == 0).then_some((version, Self { log, number, identity }))
+        zeroes.iter().all(|byte| *byte == 0).then_some(Self { log, number, identity })
     }
 }
 

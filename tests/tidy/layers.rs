@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 8] = [
     &["checkpoint", "offsite"],
     &["recovery", "verify"],
     &["engine"],
-    &["cli", "fuzzing"],
+    &["cli", "fuzzing", "golden"],
 ];
 
 /// Who may use a module of its own layer, and which.
