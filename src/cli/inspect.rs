@@ -215,8 +215,9 @@ fn show(found: &Value, console: &mut Console) -> Outcome<()> {
     for checkpoint in kept.into_iter().flatten().chain(retained.into_iter().flatten()) {
         let files = &checkpoint["files"];
         let count = files.as_array().map_or(0, Vec::len);
-        let bytes: u64 =
-            files.as_array().into_iter().flatten().filter_map(|file| file["bytes"].as_u64()).sum();
+        let bytes = files.as_array().into_iter().flatten().filter_map(|file| file["bytes"].as_u64());
+        // A forged manifest may state any length.
+        let bytes = bytes.fold(0, u64::saturating_add);
         console.line(format!(
             "{} epoch {}, token {}: {count} files, {bytes} bytes{}",
             if checkpoint["pins"].is_null() { "retained" } else { "kept" },

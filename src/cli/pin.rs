@@ -18,6 +18,7 @@ use crate::ids::Epoch;
 use crate::manifest::kept::Edit;
 use crate::manifest::store::{self, Landing};
 use crate::manifest::{Author, ident};
+use crate::verify::source::Directory;
 use crate::vfs::{StdVfs, Vfs};
 
 /// List the epochs whose state is in files: retained for recovery, pinned, or kept as history.
@@ -108,6 +109,8 @@ pub(super) fn unpin(args: &UnpinArgs, console: &mut Console) -> Outcome {
 async fn land(root: &Path, edit: &Edit) -> Outcome<Epoch> {
     let refuse = |exit, what: &str| Failure::new(exit, format!("{}: {what}", root.display()));
     let missing = || refuse(Exit::Unreadable, "there is no database with a checkpoint");
+    // A link in a folder's place would have the manifest written elsewhere.
+    Directory::new(StdVfs, root, None).check_folders().await?;
     let locked = StdVfs.lock(root).await;
     let _lock = locked.map_err(|error: io::Error| match error.kind() {
         io::ErrorKind::WouldBlock => refuse(

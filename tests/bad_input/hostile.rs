@@ -4,36 +4,18 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use highwater::{Engine, ErrorKind, VerifyOptions, verify};
 
-use super::{Place, Tree, advises, edit, sorted};
-
-/// Everything in a directory beside the database.
-fn outside(place: &Place) -> PathBuf {
-    let outside = place.path.with_file_name("outside");
-    fs::create_dir_all(&outside).unwrap();
-    outside
-}
-
-fn content(folder: &Path) -> Tree {
-    sorted(folder).into_iter().map(|path| (path.clone(), Some(fs::read(&path).unwrap_or_default()))).collect()
-}
-
-/// Moves `what` of the database out of it, and puts a link in its place.
-fn linked_out(place: &Place, what: &str) -> PathBuf {
-    let outside = outside(place).join(what.replace('/', "-"));
-    fs::rename(place.path.join(what), &outside).unwrap();
-    symlink(&outside, place.path.join(what)).unwrap();
-    outside
-}
+use super::hostile_tree::{FORGED_COUNTS, content, forge_counts, giant, linked_out, outside, pipe, seal};
+use super::{Place, advises, edit, sorted};
 
 #[test]
 fn a_folder_that_is_a_link_is_refused_and_what_it_leads_to_is_left_alone() {
     for folder in ["wal", "m", "f", "wal/00000", "wal/00001"] {
         let place = Place::with_epochs(5);
-        let outside = linked_out(&place, folder);
+        let outside = linked_out(&place.path, folder);
         fs::write(outside.join(format!("{:020}.{:032x}.tmp", 9, 9)), "like a leftover of ours").unwrap();
         let before = content(&outside);
         let error = place.refuses(place.options(), ErrorKind::Corrupt, folder);
@@ -56,7 +38,7 @@ fn a_file_that_is_a_link_is_refused_or_left_alone() {
     let whole = Place::with_epochs(5);
     for name in names(&whole) {
         let place = copy(&whole);
-        let outside = linked_out(&place, name.to_str().unwrap());
+        let outside = linked_out(&place.path, name.to_str().unwrap());
         let before = fs::read(&outside).unwrap();
         // An older manifest, say, is not needed; then the open succeeds without it.
         if let Ok(opened) = Engine::open(place.options()) {
@@ -71,7 +53,7 @@ fn a_file_that_is_a_link_is_refused_or_left_alone() {
 fn a_dangling_link_makes_no_file_elsewhere() {
     for name in ["LOCK", "RESERVE", "IDENT", "m/00000000000000000099", "wal/00000/00000000000000000099"] {
         let place = Place::with_epochs(5);
-        let elsewhere = outside(&place).join("made");
+        let elsewhere = outside(&place.path).join("made");
         let _ = fs::remove_file(place.path.join(name));
         symlink(&elsewhere, place.path.join(name)).unwrap();
         if let Ok(opened) = Engine::open(place.options()) {
@@ -85,7 +67,7 @@ fn a_dangling_link_makes_no_file_elsewhere() {
 #[test]
 fn what_hard_links_lead_to_is_never_changed() {
     let place = Place::with_epochs(5);
-    let outside = outside(&place);
+    let outside = outside(&place.path);
     for (at, (path, _)) in place.tree().into_iter().filter(|(_, bytes)| bytes.is_some()).enumerate() {
         fs::hard_link(path, outside.join(at.to_string())).unwrap();
     }
@@ -111,38 +93,15 @@ fn what_hard_links_lead_to_is_never_changed() {
     assert!(content(&outside) == before);
 }
 
-/// Puts the checksums of a manifest right, as somebody who forges one does.
-fn seal(bytes: &mut [u8]) {
-    let body = crc32c::crc32c(&bytes[48..]).to_le_bytes();
-    bytes[16..20].copy_from_slice(&body);
-    let header = crc32c::crc32c(&bytes[..44]).to_le_bytes();
-    bytes[44..48].copy_from_slice(&header);
-}
-
 /// The counts that a manifest states of a file are what a restore makes room for.
 #[test]
 fn counts_that_no_file_has_are_refused_before_memory_is_taken_for_them() {
     let whole = Place::with_epochs(5);
     let file = sorted(&whole.path.join("f")).pop().unwrap();
-    let name = file.file_stem().unwrap().to_str().unwrap().to_owned();
-    let uuid = u128::from_str_radix(&name[name.len() - 32..], 16).unwrap().to_le_bytes();
-    // Bytes of the file, puts, deletes, bytes of the puts.
-    let counts = [
-        [u64::MAX >> 1, u64::MAX >> 5, 0, u64::MAX >> 1],
-        [1 << 50, 1 << 44, 0, 1 << 50],
-        [1 << 40, 0, 1 << 40, 0],
-        [u64::MAX, u64::MAX, u64::MAX, u64::MAX],
-    ];
-    for [bytes, puts, deletes, live] in counts {
+    for counts in FORGED_COUNTS {
         let place = copy(&whole);
         let head = sorted(&place.path.join("m")).pop().unwrap();
-        edit(&head, |manifest| {
-            let listed = manifest.windows(16).position(|window| window == uuid).unwrap();
-            for (at, value) in [(48, bytes), (56, puts), (64, deletes), (72, live)] {
-                manifest[listed + at..listed + at + 8].copy_from_slice(&value.to_le_bytes());
-            }
-            seal(manifest);
-        });
+        edit(&head, |manifest| forge_counts(manifest, &file, counts));
         let report = verify(&place.path, VerifyOptions::new()).unwrap();
         assert!(!report.is_sound());
         match Engine::open(place.options()) {
@@ -198,11 +157,24 @@ fn sparse_giants_are_refused_without_being_read() {
     let whole = Place::with_epochs(5);
     for name in names(&whole) {
         let place = copy(&whole);
-        let giant = fs::OpenOptions::new().write(true).open(place.path.join(&name)).unwrap();
-        giant.set_len(1 << 42).unwrap();
+        giant(&place.path.join(&name));
         if let Ok(opened) = Engine::open(place.options()) {
             opened.engine.close(opened.cores).unwrap();
         }
+    }
+}
+
+/// Whoever opens a pipe waits for its other end.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+    let whole = Place::with_epochs(5);
+    for name in names(&whole) {
+        let place = copy(&whole);
+        pipe(&place.path.join(&name));
+        if let Ok(opened) = Engine::open(place.options()) {
+            opened.engine.close(opened.cores).unwrap();
+        }
+        let _ = verify(&place.path, VerifyOptions::new());
     }
 }
 

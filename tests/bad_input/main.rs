@@ -8,6 +8,8 @@ mod calls;
 mod directories;
 mod formats;
 mod hostile;
+#[path = "../hostile/mod.rs"]
+mod hostile_tree;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{copy, files, folder, highwater, told};
+use highwater::{Engine, EpochMark, Opened};
+
+use crate::{copy, files, folder, highwater, make, options, told};
 
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
@@ -28,7 +30,7 @@ fn oldest(root: &Path, folder: &str) -> PathBuf {
     files(&root.join(folder)).remove(0)
 }
 
-const WAYS: [Way; 13] = [
+pub(crate) const WAYS: [Way; 18] = [
     ("a bit of IDENT", |root| {
         flip(&root.join("IDENT"), 30);
         root.join("IDENT")
@@ -78,6 +80,35 @@ const WAYS: [Way; 13] = [
         cut(&oldest(root, "wal/00000"), 20_000);
         oldest(root, "wal/00000")
     }),
+    ("a bit of a delta's block", |root| {
+        let is_delta = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "delta");
+        // What a job has left may be bases only.
+        let delta = files(&root.join("f")).into_iter().rfind(is_delta).unwrap_or_else(|| newest(root, "f"));
+        flip(&delta, 120);
+        delta
+    }),
+    ("two segments in each other's place", |root| {
+        let (first, second) = (oldest(root, "wal/00000"), files(&root.join("wal/00000")).remove(1));
+        fs::rename(&first, root.join("aside")).unwrap();
+        fs::rename(&second, &first).unwrap();
+        fs::rename(root.join("aside"), &second).unwrap();
+        first
+    }),
+    ("the manifest of another database", |root| {
+        let theirs = newest(&root.with_file_name(FOREIGN), "m");
+        fs::copy(theirs, newest(root, "m")).unwrap();
+        newest(root, "m")
+    }),
+    ("a segment of another database", |root| {
+        let theirs = oldest(&root.with_file_name(FOREIGN), "wal/00000");
+        fs::copy(theirs, oldest(root, "wal/00000")).unwrap();
+        oldest(root, "wal/00000")
+    }),
+    ("a file full of zeroes", |root| {
+        let path = newest(root, "m");
+        fs::write(&path, vec![0; fs::read(&path).unwrap().len()]).unwrap();
+        path
+    }),
     ("a segment gone", |root| {
         let path = oldest(root, "wal/00000");
         fs::remove_file(&path).unwrap();
@@ -85,9 +116,18 @@ const WAYS: [Way; 13] = [
     }),
 ];
 
+/// Another database, beside the one that is damaged.
+const FOREIGN: &str = "foreign";
+
+/// Makes [`FOREIGN`] in `folder`.
+pub(crate) fn make_foreign(folder: &Path) {
+    make(&folder.join(FOREIGN));
+}
+
 #[test]
 fn every_kind_of_damage_is_named() {
     let folder = folder();
+    make_foreign(folder.path());
     for (way, damage) in WAYS {
         let root = folder.path().join("damaged");
         copy(&folder.path().join("data"), &root);
@@ -139,4 +179,33 @@ fn salvage(folder: &Path, way: &str, possible: bool) {
     };
     assert_eq!(dump("saved"), dump("data"), "{way}: {text}");
     fs::remove_dir_all(folder.join("saved")).unwrap();
+}
+
+/// A crash tears what nobody was promised. That is no damage, and an open does without it.
+#[test]
+fn a_torn_tail_is_no_damage() {
+    let folder = folder();
+    let (root, torn) = (folder.path().join("data"), folder.path().join("torn"));
+    let quiet = options(&root).idle_seal_after(std::time::Duration::from_secs(3_600));
+    let Opened { engine, mut cores, .. } = Engine::open(quiet).unwrap();
+    cores[0].put(b"user/00", &[b'v'; 100]).unwrap();
+    engine.wait_durable(cores[0].close_epoch(EpochMark::new()).unwrap()).unwrap();
+    // As a power loss leaves it: the last frame is in the file, and nothing behind it says so.
+    copy(&root, &torn);
+    engine.close(cores).unwrap();
+    let mut segments = files(&torn.join("wal/00000"));
+    segments.retain(|path| fs::read(path).unwrap().windows(100).any(|bytes| bytes == [b'v'; 100]));
+    let [segment] = &segments[..] else { panic!("{segments:?}") };
+    let at = fs::read(segment).unwrap().windows(100).position(|bytes| bytes == [b'v'; 100]).unwrap();
+
+    let recovers = |epoch: &str| {
+        let output = highwater(folder.path(), &["verify", "torn"]);
+        assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+        assert!(told(&output).contains(&format!("an open recovers epoch {epoch}")), "{}", told(&output));
+        let output = highwater(folder.path(), &["dump", "torn", "--limit", "1"]);
+        assert!(told(&output).contains(&format!("# epoch {epoch}")), "{}", told(&output));
+    };
+    recovers("7");
+    flip(segment, at);
+    recovers("6");
 }

@@ -1,5 +1,6 @@
-//! The command-line tool, as a user runs it: every command of docs/operations.md, and a database that is damaged in more than
-//! ten ways.
+//! The command-line tool, as a user runs it: every command of docs/operations.md, on a database of its own and on one that the
+//! example `flights` left behind when it was killed; both damaged in more than ten ways; directories that somebody has made to
+//! do harm; files that a newer build wrote.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![expect(
@@ -7,9 +8,23 @@
     reason = "another program damages the files, and the tool runs in a process"
 )]
 
+#[path = "../../examples/flights/aggregate.rs"]
+mod aggregate;
 mod damage;
+mod flights;
+mod hostile;
+#[path = "../hostile/mod.rs"]
+mod hostile_tree;
+#[expect(clippy::print_stderr, reason = "it is a program of its own")]
+#[path = "../../examples/flights/job.rs"]
+mod job;
+mod newer;
 mod page;
 mod pins;
+#[path = "../../examples/flights/protocol.rs"]
+mod protocol;
+#[path = "../../examples/flights/source.rs"]
+mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,13 +50,23 @@ impl Folder {
 
 static TURN: Mutex<()> = Mutex::new(());
 
+/// A folder with nothing in it.
+pub(crate) fn empty() -> Folder {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    Folder { folder: tempfile::tempdir().unwrap(), turn }
+}
+
 /// A folder with the database `data`, left behind by an engine that was closed.
 pub(crate) fn folder() -> Folder {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("data");
+    let folder = empty();
+    make(&folder.path().join("data"));
+    folder
+}
+
+/// Two lives of three epochs, of which the last three checkpoints are retained.
+pub(crate) fn make(root: &Path) {
     for life in 0..2_u64 {
-        let Opened { engine, mut cores, .. } = Engine::open(options(&root)).unwrap();
+        let Opened { engine, mut cores, .. } = Engine::open(options(root)).unwrap();
         for round in 0..3_u64 {
             let epoch = life * 3 + round;
             for user in 0..40 {
@@ -59,7 +84,6 @@ pub(crate) fn folder() -> Folder {
         }
         engine.close(cores).unwrap();
     }
-    Folder { folder, turn }
 }
 
 /// How it was made, and can be opened again.

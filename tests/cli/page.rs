@@ -8,13 +8,13 @@ use crate::{copy, files, folder, highwater, told};
 
 /// A command of the page, and what it shows.
 #[derive(Debug)]
-struct Shown {
-    command: String,
+pub(crate) struct Shown {
+    pub(crate) command: String,
     lines: Vec<String>,
-    code: i32,
+    pub(crate) code: i32,
 }
 
-fn page() -> Vec<Shown> {
+pub(crate) fn page() -> Vec<Shown> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let page = fs::read_to_string(page).unwrap();
     let mut found: Vec<Shown> = Vec::new();
