@@ -141,8 +141,9 @@ mod turns;
 mod verify;
 
 pub use engine::{
-    CheckpointInfo, CoreHandle, Engine, EpochMark, Health, InDoubt, Key, Opened, PutManyError, Ready,
-    RecoveryForecast, RetainedEpoch, SinkStatus, Standing, Value,
+    CheckpointInfo, CheckpointStats, CoreHandle, CoreStats, Engine, EngineStats, EpochMark, Health, InDoubt,
+    Key, Opened, PutManyError, Ready, RecoveryForecast, RemoteStats, RetainedEpoch, SinkStatus, Standing,
+    Value,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{

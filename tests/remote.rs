@@ -2,119 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+mod shelf;
 
-use bytes::Bytes;
-use highwater::remote::{
-    Created, Listed, ObjectStore, PartTag, Remote, StoreError, StoreErrorKind, UploadId,
-};
+use highwater::remote::Remote;
 use highwater::{Engine, EpochMark, ErrorKind, Opened, Options};
 
-/// A store that is a map.
-#[derive(Clone, Debug, Default)]
-struct Shelf(Arc<Mutex<Inner>>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    objects: BTreeMap<String, Bytes>,
-    uploads: BTreeMap<UploadId, BTreeMap<u32, Bytes>>,
-    begun: u64,
-}
-
-impl Shelf {
-    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
-        work(&mut self.0.lock().unwrap())
-    }
-}
-
-fn no_upload() -> StoreError {
-    StoreError::new(StoreErrorKind::Refused, "no such upload")
-}
-
-impl ObjectStore for Shelf {
-    async fn put(&self, name: &str, body: Bytes) -> Result<(), StoreError> {
-        self.with(|inner| inner.objects.insert(name.to_owned(), body));
-        Ok(())
-    }
-
-    async fn create(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
-        self.with(|inner| {
-            if inner.objects.contains_key(name) {
-                return Ok(Created::Exists);
-            }
-            inner.objects.insert(name.to_owned(), body);
-            Ok(Created::New)
-        })
-    }
-
-    async fn get(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.with(|inner| {
-            let body = inner.objects.get(name)?;
-            let clamp = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(body.len());
-            Some(body.slice(clamp(range.start)..clamp(range.end)))
-        }))
-    }
-
-    async fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
-        Ok(self.with(|inner| inner.objects.get(name).map(|body| body.len() as u64)))
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
-        Ok(self.with(|inner| {
-            let under = inner.objects.iter().filter(|(name, _)| name.starts_with(prefix));
-            under.map(|(name, body)| Listed { name: name.clone(), bytes: body.len() as u64 }).collect()
-        }))
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), StoreError> {
-        self.with(|inner| inner.objects.remove(name));
-        Ok(())
-    }
-
-    async fn begin_upload(&self, _: &str) -> Result<UploadId, StoreError> {
-        Ok(self.with(|inner| {
-            inner.begun += 1;
-            let id = UploadId(inner.begun.to_string());
-            inner.uploads.insert(id.clone(), BTreeMap::new());
-            id
-        }))
-    }
-
-    async fn put_part(
-        &self,
-        _: &str,
-        upload: &UploadId,
-        number: u32,
-        body: Bytes,
-    ) -> Result<PartTag, StoreError> {
-        self.with(|inner| {
-            inner.uploads.get_mut(upload).ok_or_else(no_upload)?.insert(number, body);
-            Ok(PartTag(number.to_string()))
-        })
-    }
-
-    async fn complete_upload(
-        &self,
-        name: &str,
-        upload: &UploadId,
-        parts: &[PartTag],
-    ) -> Result<(), StoreError> {
-        self.with(|inner| {
-            let found = inner.uploads.remove(upload).ok_or_else(no_upload)?;
-            assert_eq!(found.len(), parts.len());
-            let body: Vec<u8> = found.into_values().flatten().collect();
-            inner.objects.insert(name.to_owned(), body.into());
-            Ok(())
-        })
-    }
-
-    async fn abort_upload(&self, _: &str, upload: &UploadId) -> Result<(), StoreError> {
-        self.with(|inner| inner.uploads.remove(upload));
-        Ok(())
-    }
-}
+use shelf::Shelf;
 
 fn options(dir: &tempfile::TempDir, shelf: &Shelf) -> Options {
     Options::new(dir.path().join("data"))

@@ -140,6 +140,7 @@ impl Appender {
     /// Gives the open batch to the log writer.
     pub(super) fn hand_over(&mut self) {
         let Some(batch) = self.batch.take() else { return };
+        self.shared().counts.handed_over(Lsn(batch.next_lsn().0 - 1), batch.payload().len() as u64);
         let pushed = self.queue.push(batch);
         assert!(pushed.is_ok(), "the queue holds every batch of the pool");
         self.shared().writer.wake();

@@ -118,6 +118,7 @@ impl fmt::Debug for Ready {
 impl CoreHandle {
     pub(crate) fn new(parts: CoreParts) -> Self {
         let CoreParts { core, shared, queue, pool, next_lsn, limits, .. } = parts;
+        shared.core(core).counts.state(&parts.state);
         let hashes = HashRange::new(&parts.ownership.owned, parts.ownership.key_groups);
         let log = Appender::new(core, Arc::clone(&shared), (queue, pool), next_lsn, limits.epoch_bytes_max);
         Self {

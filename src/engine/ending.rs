@@ -159,6 +159,7 @@ impl CoreHandle {
             self.log.thaw();
         }
         // The end is announced before the log writer can see it: invariant 1 of `shared`.
+        self.shared.core(self.core).counts.state(&self.state);
         self.shared.end(self.core, epoch);
         self.log.hand_over();
         Ok(epoch)

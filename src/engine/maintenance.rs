@@ -11,6 +11,7 @@ use super::pins::{Pins, Wish};
 use super::segments::Supply;
 use super::shared::{Shared, lock};
 use super::sinks::Ledger;
+use super::stats::CheckpointStats;
 use crate::checkpoint::{CheckpointSpec, Checkpointer, Taken};
 use crate::env::{Clock, Env, Spawn, Tick};
 use crate::error::{Error, Result};
@@ -62,6 +63,7 @@ pub(crate) struct Requests {
     pub(super) outlook: Outlook,
     /// The closed epoch at which a checkpoint is due.
     epoch_due: AtomicU64,
+    stats: Mutex<CheckpointStats>,
     /// Notified when a checkpoint may be due, and when the engine stops.
     wanted: Event,
 }
@@ -91,6 +93,7 @@ impl Requests {
             load_bytes: AtomicU64::new(0),
             outlook,
             epoch_due: AtomicU64::new(u64::MAX),
+            stats: Mutex::default(),
             wanted: Event::new(),
         };
         requests.landed(head);
@@ -100,10 +103,28 @@ impl Requests {
     /// `manifest` is the head now.
     fn landed(&self, manifest: &Manifest) {
         self.pins.landed(manifest);
+        lock(&self.stats).epoch = manifest.newest_checkpoint().map_or(Epoch(0), |newest| newest.epoch);
         let load_bytes = manifest.load_bytes();
         self.load_bytes.store(load_bytes, Ordering::Relaxed);
         let due = self.outlook.log_bytes_due(self.log_bytes_max, load_bytes);
         self.log_bytes_due.store(due, Ordering::Relaxed);
+    }
+
+    /// How the checkpoints went.
+    pub(super) fn stats(&self) -> CheckpointStats {
+        *lock(&self.stats)
+    }
+
+    /// A checkpoint was taken and did `info`, or was tried in vain, and took `took`.
+    fn count(&self, info: Option<CheckpointInfo>, took: Duration) {
+        let mut stats = lock(&self.stats);
+        match info {
+            Some(info) => {
+                stats.taken += 1;
+                (stats.last, stats.last_took) = (Some(info), took);
+            }
+            None => stats.failed += 1,
+        }
     }
 
     /// Asks for a checkpoint and waits for it.
@@ -328,17 +349,24 @@ impl<E: Env> Work<'_, E> {
         // A list that no manifest is made of would have sinks forget too much.
         let ledger = self.ledger.as_ref().filter(|_| epoch > self.checkpointer.newest_epoch());
         let sinks = ledger.map(|ledger| ledger.list(epoch)).unwrap_or_default();
+        let begun = self.clock.now();
         let taken = self.checkpointer.take(epoch, sinks).await;
         self.last = self.clock.now();
+        let took = self.last.since(begun);
         self.failures = if taken.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let (answer, taken) = match taken {
             Ok(taken) => {
                 let log_bytes = if taken.is_some() { log_bytes } else { 0 };
                 self.requests.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
-                (Ok(self.info(epoch, taken.as_ref())), taken)
+                let info = self.info(epoch, taken.as_ref());
+                if taken.is_some() {
+                    self.requests.count(Some(info), took);
+                }
+                (Ok(info), taken)
             }
             Err(error) => {
                 tracing::warn!(target: "highwater::engine", %error, "checkpoint failed");
+                self.requests.count(None, took);
                 (Err(error), None)
             }
         };
@@ -361,6 +389,7 @@ impl<E: Env> Work<'_, E> {
         let pinned = self.mirror.as_ref().map(|mirror| mirror.pinned()).unwrap_or_default();
         let retired = self.checkpointer.give_up(&taken, &pinned).await;
         for (core, retired) in (0..).map(CoreId).zip(retired) {
+            self.shared.core(core).counts.log.give_up(&retired);
             self.supply.retire(core, retired);
         }
     }

@@ -13,6 +13,7 @@
 //!          offsite.rs      what an open has to do with an object store
 //!          sinks/          two-phase commit with external systems: a thread for each of them
 //!          shared.rs       the marks that join them
+//!          stats.rs        what all of them have done; counts.rs is where they leave it
 //! ```
 //!
 //! `open.rs` recovers the database, `start.rs` starts them all. Nothing here does I/O in `Drop`: dropping an engine tells the
@@ -20,6 +21,7 @@
 
 mod append;
 mod core;
+mod counts;
 mod drive;
 mod ending;
 mod entry;
@@ -35,11 +37,13 @@ mod segments;
 mod shared;
 mod sinks;
 mod start;
+mod stats;
 mod writer;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::core::{CoreHandle, Ready};
 pub use entry::{Key, Value};
@@ -51,6 +55,7 @@ pub use outlook::RecoveryForecast;
 pub use pins::RetainedEpoch;
 pub use shared::Health;
 pub use sinks::{InDoubt, SinkStatus, Standing};
+pub use stats::{CheckpointStats, CoreStats, EngineStats, RemoteStats};
 
 use self::core::Ownership;
 use crate::codec::{core_of, key_group, key_hash};
@@ -75,6 +80,14 @@ pub struct Engine<E: Env = SystemEnv> {
     mirror: Option<Arc<Mirror>>,
     ledger: Option<Arc<Ledger>>,
     identity: Identity,
+    recovered: RecoveredAt,
+}
+
+/// What the open recovered.
+#[derive(Clone, Copy, Debug)]
+struct RecoveredAt {
+    epoch: Epoch,
+    took: Duration,
 }
 
 /// Who the database is.

@@ -64,6 +64,12 @@ impl Supply {
         Arc::clone(&self.turns[core.index()])
     }
 
+    /// How many segments of `core` are prepared ahead or wait to be used again.
+    pub(crate) fn spare(&self, core: CoreId) -> usize {
+        let stock = lock(&self.cores[core.index()]);
+        stock.prepared.len() + stock.retired.len()
+    }
+
     fn number(&self, core: CoreId) -> SegmentNo {
         let mut stock = lock(&self.cores[core.index()]);
         let number = stock.next;

@@ -11,8 +11,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use atomic_waker::AtomicWaker;
 use event_listener::{Event, EventListener};
 
+use super::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CoreId, Epoch};
+use crate::ids::{CoreId, Epoch, Lsn};
 
 /// How the engine is doing; `Engine::health`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +44,25 @@ pub(crate) struct CoreShared {
     pub(crate) durable_lsn: AtomicU64,
     /// The last record that was too large for a batch of the pool: there is one at a time in front of the disk.
     pub(crate) large_lsn: AtomicU64,
+    /// For statistics alone.
+    pub(crate) counts: Counts,
 }
 
 impl CoreShared {
     /// Whether there may be one more record that is too large for a batch of the pool.
     pub(crate) fn is_large_durable(&self) -> bool {
         self.durable_lsn.load(Ordering::Acquire) >= self.large_lsn.load(Ordering::Acquire)
+    }
+
+    /// What is durable on the core: through which record, and through which epoch's end.
+    pub(super) fn durable_marks(&self) -> (Lsn, Epoch) {
+        let epoch = self.durable.load(Ordering::Acquire);
+        (Lsn(self.durable_lsn.load(Ordering::Acquire)), Epoch(epoch))
+    }
+
+    /// The greatest epoch that the core has ended.
+    pub(super) fn ended_epoch(&self) -> Epoch {
+        Epoch(self.ended.load(Ordering::Acquire))
     }
 }
 
@@ -117,6 +131,12 @@ impl Shared {
     pub(crate) fn slowest_ended(&self) -> Epoch {
         let ended = self.cores.iter().map(|core| core.ended.load(Ordering::Acquire)).min();
         Epoch(ended.unwrap_or(0))
+    }
+
+    /// The core goes on behind `lsn`, which is durable.
+    pub(crate) fn begin(&self, core: CoreId, lsn: Lsn) {
+        self.core(core).durable_lsn.store(lsn.0, Ordering::Release);
+        self.core(core).counts.begin(lsn);
     }
 
     /// `core` has handed the end of `epoch` to its log.

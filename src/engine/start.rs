@@ -13,13 +13,13 @@ use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
 use super::sinks::{Committer, Ledger};
 use super::writer::{self, WriterParts};
-use super::{Engine, Identity};
+use super::{Engine, Identity, RecoveredAt};
 use crate::checkpoint::{Bounds, CheckpointSpec, Tap};
 use crate::codec::groups_of;
 use crate::env::{Env, Spawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::forecast::Rates;
-use crate::ids::{CoreId, Epoch, FencingToken};
+use crate::ids::{CoreId, Epoch, FencingToken, Lsn};
 use crate::manifest::Manifest;
 use crate::manifest::first_life::log_dir;
 use crate::manifest::ident::Ident;
@@ -140,6 +140,8 @@ pub(super) async fn start<E: Env>(
         // One more for a record that is larger than a batch.
         let (producer, consumer) = rtrb::RingBuffer::new(options.batches() + 1);
         let current = recovered.life.cursor.segment;
+        shared.begin(core, Lsn(recovered.life.next_lsn.0 - 1));
+        shared.core(core).counts.log.hold(recovered.segments.iter().copied());
         queues.push(WriterParts {
             env: env.clone(),
             core,
@@ -174,7 +176,8 @@ pub(super) async fn start<E: Env>(
     let cores = cores.collect();
     let ownership = ownership(CoreId(0), ident, options.cores);
     let identity = Identity { database, token, cores: options.cores, ownership };
-    let engine = Engine { env, shared, drive, requests, supply, mirror, ledger, identity };
+    let recovered = RecoveredAt { epoch: report.epoch, took: report.took };
+    let engine = Engine { env, shared, drive, requests, supply, mirror, ledger, identity, recovered };
     Ok(Opened { engine, cores, report })
 }
 
@@ -188,7 +191,7 @@ fn uploader<E: Env>(
 ) -> Option<(Uploader<E>, Arc<Mirror>)> {
     let (remote, (site, Owned { id, writer, head, marks })) = options.remote.clone().zip(owned)?;
     let notified = Arc::clone(shared);
-    let mirror = Mirror::new(&head.manifest, move || notified.notify());
+    let mirror = Mirror::new(&head.manifest, site.traffic(), move || notified.notify());
     // What was on its way when the last life ended goes on.
     mirror.offer(local);
     let mirror = Arc::new(mirror);

@@ -108,7 +108,9 @@ impl<P: Patience> QueueFeed<P> {
 
     fn pop(&mut self) -> Option<Batch> {
         let batch = self.queue.pop().ok()?;
-        self.requests.log_grew(batch.payload().len() as u64);
+        let bytes = batch.payload().len() as u64;
+        self.requests.log_grew(bytes);
+        self.of_core().counts.taken(Lsn(batch.next_lsn().0 - 1), bytes);
         if self.tap.offer(batch.first_lsn(), batch.next_lsn(), batch.payload()) {
             self.requests.wake();
         }
@@ -190,7 +192,8 @@ struct Writer<V: Vfs, E: Env, P> {
 impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
     async fn open(vfs: V, parts: WriterParts<E>, patience: P) -> crate::Result<Self> {
         let WriterParts { core, shared, requests, tap, queue, segments, dir, life, depth, .. } = parts;
-        let log = CoreLog::resume(vfs, &dir, &life, depth).await?;
+        let mut log = CoreLog::resume(vfs, &dir, &life, depth).await?;
+        log.count_in(Arc::clone(&shared.core(core).counts.log));
         Ok(Self { log, feed: QueueFeed { core, shared, requests, tap, queue, patience }, segments })
     }
 

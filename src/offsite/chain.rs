@@ -11,6 +11,7 @@
 //! the hint is of no use. That it is not dead is looked at last.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -23,7 +24,7 @@ use crate::ids::{ManifestSeq, Nonce};
 use crate::manifest::ident::Ident;
 use crate::manifest::store::Head;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, decode, encode_object};
-use crate::remote::{Class, Client, Outcome, Remote};
+use crate::remote::{Class, Client, Outcome, Remote, Traffic};
 
 const MARK_MAGIC: &[u8; 8] = b"HWBOUND\0";
 
@@ -69,6 +70,11 @@ impl<E: Env> Site<E> {
     pub(crate) fn new(env: &E, remote: &Remote) -> Self {
         let client = Client::new(remote, env.clock(), env.entropy());
         Self { client, stride: remote.boundary_stride }
+    }
+
+    /// What was asked of the store.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+        self.client.traffic()
     }
 
     /// Makes sure that the store creates a name once.

@@ -9,6 +9,7 @@ use event_listener::{Event, EventListener};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, ManifestSeq};
 use crate::manifest::{FileName, KeptEpoch, Manifest};
+use crate::remote::Traffic;
 
 /// The epochs that a manifest keeps, each with its pins.
 pub(super) type Pins = Vec<(Epoch, Vec<String>)>;
@@ -24,6 +25,8 @@ pub(crate) struct Mirror {
     /// Notified when there is something to do, and when the engine stops.
     wanted: Event,
     stopped: Event,
+    /// What was asked of the store.
+    traffic: Arc<Traffic>,
     /// Tells those who wait for an epoch to look again.
     notify: Box<dyn Fn() + Send + Sync>,
 }
@@ -59,14 +62,19 @@ pub struct RemoteStatus {
 }
 
 impl Mirror {
-    /// For a store whose head is `head`.
-    pub(crate) fn new(head: &Manifest, notify: impl Fn() + Send + Sync + 'static) -> Self {
+    /// For a store whose head is `head`, and of which `traffic` is asked.
+    pub(crate) fn new(
+        head: &Manifest,
+        traffic: Arc<Traffic>,
+        notify: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
         let epoch = head.newest_checkpoint().map_or(Epoch(0), |newest| newest.epoch);
         let state = State { epoch, manifest: head.seq, pins: pins_of(head), ..State::default() };
         Self {
             state: Mutex::new(state),
             wanted: Event::new(),
             stopped: Event::new(),
+            traffic,
             notify: Box::new(notify),
         }
     }
@@ -92,6 +100,11 @@ impl Mirror {
             newest.chain(manifest.kept.iter().flat_map(KeptEpoch::files))
         });
         files.map(|file| file.name).collect()
+    }
+
+    /// What was asked of the store.
+    pub(crate) fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// How far the store is.

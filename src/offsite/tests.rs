@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use crate::error::ErrorKind;
 use crate::ids::{Epoch, ManifestSeq, Nonce};
 use crate::manifest::tests::samples;
@@ -48,7 +50,7 @@ fn a_newer_store_object_is_unsupported() {
 
 #[test]
 fn whoever_waits_is_told_of_failures_since_and_of_nothing_older() {
-    let mirror = Mirror::new(&head(3), || {});
+    let mirror = Mirror::new(&head(3), Arc::default(), || {});
     assert!(matches!(mirror.outcome(Epoch(3), 0), Some(Ok(()))));
     assert!(mirror.outcome(Epoch(4), 0).is_none());
     mirror.failed(crate::Error::invalid("the store is away"));
@@ -65,7 +67,7 @@ fn whoever_waits_is_told_of_failures_since_and_of_nothing_older() {
 
 #[test]
 fn a_pin_alone_is_offered_and_what_the_store_keeps_is_not() {
-    let mirror = Mirror::new(&head(3), || {});
+    let mirror = Mirror::new(&head(3), Arc::default(), || {});
     let mut local = head(3);
     mirror.offer(&local);
     assert!(!mirror.status().pending, "the store has it");

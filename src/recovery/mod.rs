@@ -71,6 +71,8 @@ pub(crate) struct RecoveredCore {
     pub(crate) life: LifeStart,
     /// A number above every segment of the core.
     pub(crate) next_segment: SegmentNo,
+    /// The segments that hold its log.
+    pub(crate) segments: Vec<SegmentNo>,
     pub(crate) offset_names: BTreeSet<String>,
 }
 
@@ -126,10 +128,12 @@ pub(crate) async fn recover<E: Env>(
     let cores = rebuilt.into_iter().zip(lives).zip(&findings).map(|((rebuilt, life), found)| RecoveredCore {
         state: rebuilt.state,
         life,
+        segments: work.log_segments(&head.manifest, found, &life),
         next_segment: SegmentNo(life.cursor.segment.0.max(greatest_segment(found).0) + 1),
         offset_names: rebuilt.offsets.into_keys().collect(),
     });
-    Ok(Recovered { head, cores: cores.collect(), report, sinks, listed, replayed_bytes, rates })
+    let cores = cores.collect();
+    Ok(Recovered { head, cores, report, sinks, listed, replayed_bytes, rates })
 }
 
 /// What the parts of a recovery took: of the rebuilding, which cores do beside each other, what is theirs together. Looking at the
@@ -424,6 +428,15 @@ impl<E: Env> Recovery<'_, E> {
         next.retire_files_of(&old.manifest);
         next.trim();
         next
+    }
+
+    /// The segments of a core that hold its log when step 6 is done.
+    fn log_segments(&self, head: &Manifest, found: &Findings, life: &LifeStart) -> Vec<SegmentNo> {
+        let floor = head.wal_floor[life.spec.core.index()];
+        let counts = |token| token <= self.old.token && head.lives.iter().any(|life| life.token == token);
+        let old = found.segments().filter(|(number, token)| *number >= floor && counts(*token));
+        let new = (life.first_segment.0..=life.cursor.segment.0).map(SegmentNo);
+        old.map(|(number, _)| number).chain(new).collect()
     }
 
     /// Step 5.

@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::budget::{Budget, Class};
 use super::erased::Erased;
+use super::traffic::Traffic;
 use super::{Created, Listed, PartTag, Remote, StoreError, StoreErrorKind, UploadId};
 use crate::env::{Clock, Entropy};
 
@@ -42,6 +43,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Client<C, N> {
     store: Arc<dyn Erased>,
     budgets: Arc<[Budget; 3]>,
+    traffic: Arc<Traffic>,
     clock: C,
     pub(super) entropy: N,
 }
@@ -49,7 +51,13 @@ pub(crate) struct Client<C, N> {
 impl<C: Clock, N: Entropy> Client<C, N> {
     pub(crate) fn new(remote: &Remote, clock: C, entropy: N) -> Self {
         let budgets = Class::ALL.map(|class| Budget::new(class, remote.requests_per_second));
-        Self { store: Arc::clone(&remote.store), budgets: Arc::new(budgets), clock, entropy }
+        let (store, traffic) = (Arc::clone(&remote.store), Arc::default());
+        Self { store, budgets: Arc::new(budgets), traffic, clock, entropy }
+    }
+
+    /// What was asked of the store, by this client and its clones.
+    pub(crate) fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Creates an object whose body nobody else would write, where nobody's is longer than `bytes_max`.
@@ -70,7 +78,10 @@ impl<C: Clock, N: Entropy> Client<C, N> {
             self.pace(class).await;
             let tried = self.store.create(name, body.clone()).await;
             let error = match self.note(class, tried) {
-                Ok(Created::New) => return Ok(Outcome::Landed),
+                Ok(Created::New) => {
+                    self.traffic.sent(body.len());
+                    return Ok(Outcome::Landed);
+                }
                 // By this one, perhaps: no failure, until what has the name is read.
                 Ok(Created::Exists) => {
                     let message = "the name is said to be taken, and what has it cannot be read";
@@ -103,7 +114,9 @@ impl<C: Clock, N: Entropy> Client<C, N> {
     ///
     /// It may be there, now or later.
     pub(crate) async fn put(&self, class: Class, name: &str, body: Bytes) -> Result<(), StoreError> {
-        self.retry(class, || self.store.put(name, body.clone())).await
+        self.retry(class, || self.store.put(name, body.clone())).await?;
+        self.traffic.sent(body.len());
+        Ok(())
     }
 
     /// A whole object; if it is longer than `bytes_max`, that much and one byte more.
@@ -140,7 +153,9 @@ impl<C: Clock, N: Entropy> Client<C, N> {
         name: &str,
         range: std::ops::Range<u64>,
     ) -> Result<Option<Bytes>, StoreError> {
-        self.retry(class, || self.store.get(name, range.clone())).await
+        let got = self.retry(class, || self.store.get(name, range.clone())).await?;
+        self.traffic.received(got.as_ref().map_or(0, Bytes::len));
+        Ok(got)
     }
 
     /// The length of an object.
@@ -191,7 +206,9 @@ impl<C: Clock, N: Entropy> Client<C, N> {
         number: u32,
         body: Bytes,
     ) -> Result<PartTag, StoreError> {
-        self.retry(Class::File, || self.store.put_part(name, upload, number, body.clone())).await
+        let tag = self.retry(Class::File, || self.store.put_part(name, upload, number, body.clone())).await?;
+        self.traffic.sent(body.len());
+        Ok(tag)
     }
 
     /// Completes an upload.
@@ -216,7 +233,12 @@ impl<C: Clock, N: Entropy> Client<C, N> {
 
     /// One create without a second try: for the probe.
     pub(super) async fn create_once(&self, name: &str, body: Bytes) -> Result<Created, StoreError> {
-        self.note(Class::Manifest, self.store.create(name, body).await)
+        let bytes = body.len();
+        let created = self.note(Class::Manifest, self.store.create(name, body).await)?;
+        if created == Created::New {
+            self.traffic.sent(bytes);
+        }
+        Ok(created)
     }
 
     async fn retry<T, Fut: Future<Output = Result<T, StoreError>>>(
@@ -245,6 +267,7 @@ impl<C: Clock, N: Entropy> Client<C, N> {
     /// Tells the budget how a request went.
     fn note<T>(&self, class: Class, reply: Result<T, StoreError>) -> Result<T, StoreError> {
         let budget = &self.budgets[class as usize];
+        self.traffic.request();
         match &reply {
             Ok(_) => budget.succeeded(),
             Err(error) if error.kind() == StoreErrorKind::Throttled => budget.throttled(),
@@ -261,6 +284,7 @@ impl<C: Clock, N: Entropy> Client<C, N> {
             return false;
         }
         self.clock.sleep(self.backoff(attempt)).await;
+        self.traffic.retry();
         true
     }
 

@@ -24,6 +24,7 @@ mod erased;
 #[cfg(feature = "object-store")]
 mod object_store;
 mod probe;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(crate) use budget::Class;
 pub(crate) use client::{Client, Outcome};
 #[cfg(feature = "object-store")]
 pub use object_store::Bucket;
+pub(crate) use traffic::Traffic;
 
 use std::fmt;
 use std::future::Future;

@@ -17,6 +17,7 @@
 //!    when its file may. A drive that is dropped half-way leaves the log poisoned.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use crate::wal::inflight::Unsynced;
 use crate::wal::life::LifeStart;
 use crate::wal::marks::Marks;
 use crate::wal::segment::{self, FRAMES_START, LogSpec, Prepared, SegmentHeader, segment_path};
+use crate::wal::tally::Tally;
 
 /// Where a log takes batches from, and whom it tells.
 pub(crate) trait Feed {
@@ -125,6 +127,7 @@ pub(super) struct Desk {
     floor: SegmentNo,
     /// While a life begins nothing of it counts, so its frames claim nothing (see `life`).
     pub(super) claims: bool,
+    pub(super) tally: Arc<Tally>,
 }
 
 /// One core's log, from the frame after those that are there.
@@ -158,8 +161,13 @@ impl<V: Vfs> CoreLog<V> {
         assert!(depth >= 1, "a depth of {depth} writes nothing");
         let marks = Marks::at(Lsn(life.next_lsn.0 - 1), life.proven, life.proven_epoch);
         let (spec, cursor, floor) = (life.spec, life.cursor, life.floor);
-        let desk = Desk { spec, cursor, marks, held: None, floor, claims: true };
+        let desk = Desk { spec, cursor, marks, held: None, floor, claims: true, tally: Arc::default() };
         Self { vfs, dir: dir.to_owned(), file, desk, depth, state: State::AtRest }
+    }
+
+    /// From now on what the log does is counted in `tally`.
+    pub(crate) fn count_in(&mut self, tally: Arc<Tally>) {
+        self.desk.tally = tally;
     }
 
     /// The marks, for those who wait and for statistics.
@@ -351,6 +359,7 @@ impl<V: Vfs> CoreLog<V> {
         self.desk.cursor.salt = next.salt;
         self.desk.cursor.offset = FRAMES_START;
         self.file = file;
+        self.desk.tally.hold([next.number]);
         let core = self.desk.spec.core.0;
         tracing::debug!(target: "highwater::wal", core, from = from.0, to = next.number.0, "roll");
         self.write_control(FrameKind::SegmentStart, &predecessor.encode(self.desk.floor()), closed).await
@@ -385,6 +394,7 @@ impl<V: Vfs> CoreLog<V> {
         let offset = self.desk.cursor.offset;
         let frame = self.desk.control_frame(kind, payload, mark, closed);
         write_all_and_sync(&self.file, offset, frame).await.map_err(|e| self.write_failed(offset, e))?;
+        self.desk.tally.synced();
         let durable = self.desk.marks.durable;
         self.desk.marks.sync(durable, mark, closed);
         Ok(())
@@ -464,6 +474,7 @@ impl Desk {
     }
 
     fn acknowledge(&mut self, epochs: &[(Epoch, Lsn)], feed: &mut impl Feed) {
+        self.tally.synced();
         self.marks.acknowledge();
         let (core, lsn) = (self.spec.core.0, self.marks.durable.0);
         tracing::trace!(target: "highwater::wal", core, lsn, "durable");
@@ -507,6 +518,7 @@ impl Desk {
 
     fn advance(&mut self, frame_bytes: usize, header_crc: u32) {
         let padded = (frame_bytes as u64).next_multiple_of(self.spec.unit());
+        self.tally.frame(padded);
         self.cursor.offset += padded;
         self.cursor.chain = chain_after(self.cursor.chain, header_crc);
         assert!(self.cursor.offset <= self.spec.segment_bytes, "a frame behind the end of its segment");

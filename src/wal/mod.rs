@@ -43,6 +43,7 @@ mod scan;
 pub(crate) mod segment;
 mod stats;
 mod tail;
+mod tally;
 mod tray;
 pub(crate) mod trim;
 mod window;
@@ -72,3 +73,4 @@ pub(crate) use segment::{
     Front, LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, read_first_frame,
     recycle, segment_path,
 };
+pub(crate) use tally::Tally;
