@@ -129,6 +129,7 @@ mod golden;
 mod ids;
 mod limits;
 mod manifest;
+mod meter;
 mod offset;
 mod offsite;
 mod options;

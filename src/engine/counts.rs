@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::Lsn;
+use crate::meter::Timer;
 use crate::state::CoreState;
 use crate::wal::Tally;
 
@@ -33,6 +34,11 @@ pub(super) struct Queued {
 }
 
 impl Counts {
+    /// With a timer for each durable write and sync of the log.
+    pub(super) fn timed(log_sync: Timer) -> Self {
+        Self { log: Arc::new(Tally::timed(log_sync)), ..Self::default() }
+    }
+
     /// Everything through `lsn` was there before.
     pub(super) fn begin(&self, lsn: Lsn) {
         self.handed_lsn.store(lsn.0, Ordering::Relaxed);

@@ -86,8 +86,10 @@ impl CoreHandle {
         let drive = Arc::clone(&self.drive);
         let blocker = drive.blocker()?;
         let epoch = self.close_epoch(mark)?;
-        drive.block_until(blocker, &self.shared, |shared| shared.durable_outcome(epoch))?;
-        Ok(epoch)
+        let wait = self.shared.meters.commit_wait.start();
+        let outcome = drive.block_until(blocker, &self.shared, |shared| shared.durable_outcome(epoch));
+        self.shared.waited(wait, &outcome);
+        outcome.map(|()| epoch)
     }
 
     /// Has every sink pre-commit the open epoch, those that have not. Nothing begins that could not end.

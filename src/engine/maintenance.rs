@@ -353,6 +353,7 @@ impl<E: Env> Work<'_, E> {
         let taken = self.checkpointer.take(epoch, sinks).await;
         self.last = self.clock.now();
         let took = self.last.since(begun);
+        self.shared.meters.checkpoint.record(took);
         self.failures = if taken.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let (answer, taken) = match taken {
             Ok(taken) => {

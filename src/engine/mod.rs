@@ -13,6 +13,7 @@
 //!          offsite.rs      what an open has to do with an object store
 //!          sinks/          two-phase commit with external systems: a thread for each of them
 //!          shared.rs       the marks that join them
+//!          meters/         how long they take, and what a recorder is told
 //!          stats.rs        what all of them have done; counts.rs is where they leave it
 //! ```
 //!
@@ -28,6 +29,7 @@ mod entry;
 mod maintenance;
 mod many;
 mod mark;
+mod meters;
 mod offsite;
 mod open;
 mod outlook;
@@ -175,7 +177,12 @@ impl<E: Env> Engine<E> {
     /// `Failed` when it cannot close any more; `Full` when it waits for space on the device: free some and wait again.
     pub fn durable(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        async move { shared.until(|| shared.durable_outcome(epoch)).await }
+        async move {
+            let wait = shared.meters.commit_wait.start();
+            let outcome = shared.until(|| shared.durable_outcome(epoch)).await;
+            shared.waited(wait, &outcome);
+            outcome
+        }
     }
 
     /// With `Options::inline`: writes what the cores have handed over and makes it durable, on the calling task. Does
@@ -360,7 +367,10 @@ impl<E: Blocking> Engine<E> {
     /// As [`Engine::durable`].
     pub fn wait_durable(&self, epoch: Epoch) -> Result<()> {
         let blocker = EnvBlocker(self.env.clone());
-        self.drive.block_until(&blocker, &self.shared, |shared| shared.durable_outcome(epoch))
+        let wait = self.shared.meters.commit_wait.start();
+        let outcome = self.drive.block_until(&blocker, &self.shared, |shared| shared.durable_outcome(epoch));
+        self.shared.waited(wait, &outcome);
+        outcome
     }
 
     /// [`Engine::remote_durable`], blocking.

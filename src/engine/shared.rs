@@ -12,8 +12,10 @@ use atomic_waker::AtomicWaker;
 use event_listener::{Event, EventListener};
 
 use super::counts::Counts;
+use super::meters::Meters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn};
+use crate::meter::{Begun, Timer};
 
 /// How the engine is doing; `Engine::health`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,7 @@ impl CoreShared {
 #[derive(Debug)]
 pub(crate) struct Shared {
     cores: Vec<CoreShared>,
+    pub(super) meters: Meters,
     closed: AtomicU64,
     requested: AtomicU64,
     failed: AtomicBool,
@@ -84,15 +87,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// For an engine that recovered the epoch `recovered` and whose background has `parts` parts.
-    pub(crate) fn new(cores: u16, recovered: Epoch, parts: usize) -> Self {
-        let core = || CoreShared {
+    /// For an engine that recovered the epoch `recovered`, whose background has `parts` parts, and whose cores `meters` knows.
+    pub(crate) fn new(meters: Meters, recovered: Epoch, parts: usize) -> Self {
+        let core = |log_sync: &Timer| CoreShared {
             ended: AtomicU64::new(recovered.0),
             durable: AtomicU64::new(recovered.0),
+            counts: Counts::timed(log_sync.clone()),
             ..CoreShared::default()
         };
         Self {
-            cores: (0..cores).map(|_| core()).collect(),
+            cores: meters.log_syncs.iter().map(core).collect(),
+            meters,
             closed: AtomicU64::new(recovered.0),
             requested: AtomicU64::new(recovered.0),
             failed: AtomicBool::new(false),
@@ -224,6 +229,13 @@ impl Shared {
                 format!("the device is full: epoch {epoch} becomes durable when space returns, wait again");
             Err(Error::new(ErrorKind::Full, what))
         })
+    }
+
+    /// How long `wait`, which somebody waited for an epoch, took, if it came.
+    pub(super) fn waited(&self, wait: Begun, outcome: &Result<()>) {
+        if outcome.is_ok() {
+            self.meters.commit_wait.stop(wait);
+        }
     }
 
     /// How the engine is doing.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::core::{CoreHandle, CoreLimits, CoreParts, Ownership};
 use super::drive::Drive;
 use super::maintenance::{Maintenance, Requests, Triggers};
+use super::meters::Meters;
 use super::offsite::Owned;
 use super::open::Opened;
 use super::outlook::Outlook;
@@ -111,7 +112,9 @@ pub(super) async fn start<E: Env>(
     // The preparer, the maintenance, a writer per core, who uploads, and one for each sink.
     let sinks = ledger.as_ref().map_or(0, |ledger| ledger.len());
     let parts = usize::from(options.cores) + 2 + usize::from(owned.is_some()) + sinks;
-    let shared = Arc::new(Shared::new(options.cores, report.epoch, parts));
+    let meters = Meters::new(&env.clock(), options.cores, owned.is_some());
+    meters.recovery.record(report.took);
+    let shared = Arc::new(Shared::new(meters, report.epoch, parts));
     let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
     let supply = Supply::new(cores.iter().map(|core| core.next_segment));
     let outlook = Outlook { rates, budget: options.max_recovery };
@@ -206,6 +209,7 @@ fn uploader<E: Env>(
         marks,
         local: local.clone(),
         mirror: Arc::clone(&mirror),
+        time: shared.meters.upload.clone(),
     };
     Some((uploader, mirror))
 }

@@ -111,7 +111,17 @@ pub struct RemoteStats {
 impl<E: Env> Engine<E> {
     /// What the engine has done so far, and what it has before it. It waits for nobody, and nobody waits for it: call it as
     /// often as you like.
+    ///
+    /// With the feature `metrics` the recorder that was there when this thread opened the database is told all of it, too: call
+    /// it before what the recorder has is read (docs/operations.md).
     pub fn stats(&self) -> EngineStats {
+        let stats = self.snapshot();
+        #[cfg(feature = "metrics")]
+        self.shared.meters.publish(&stats);
+        stats
+    }
+
+    fn snapshot(&self) -> EngineStats {
         EngineStats {
             health: self.health(),
             cores: (0..self.identity.cores).map(|core| self.core_stats(CoreId(core))).collect(),

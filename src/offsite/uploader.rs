@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Epoch, FencingToken, ManifestSeq};
 use crate::manifest::store::Head;
 use crate::manifest::{Author, Checkpoint, FileName, KeptEpoch, Manifest};
+use crate::meter::{Begun, Timer};
 use crate::parallel::beside;
 use crate::race::{First, race};
 use crate::remote::{Class, Remote};
@@ -51,6 +52,8 @@ pub(crate) struct Uploader<E: Env> {
     /// The head of the directory at its opening.
     pub(crate) local: Manifest,
     pub(crate) mirror: Arc<Mirror>,
+    /// Of each checkpoint that it brings there.
+    pub(crate) time: Timer,
 }
 
 impl<E: Env> Uploader<E> {
@@ -76,6 +79,7 @@ impl<E: Env> Uploader<E> {
             next_pins: Pins::new(),
             up: self,
             vfs,
+            begun: None,
             unresolved: None,
             held: BTreeSet::new(),
             sweeps: true,
@@ -91,6 +95,8 @@ impl<E: Env> Uploader<E> {
 struct Work<E: Env> {
     up: Uploader<E>,
     vfs: E::Vfs,
+    /// When what is on its way began.
+    begun: Option<Begun>,
     /// What the head keeps, and what the manifest that is to land next does.
     pins: Pins,
     next_pins: Pins,
@@ -119,6 +125,7 @@ impl<E: Env> Work<E> {
                 }
                 continue;
             };
+            self.begun = Some(self.up.time.start());
             match self.bring(&local).await {
                 Ok(()) => failures = 0,
                 Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
@@ -214,6 +221,9 @@ impl<E: Env> Work<E> {
                 );
                 (self.up.head, self.unresolved) = (*head, None);
                 self.pins.clone_from(&self.next_pins);
+                if let Some(begun) = self.begun.take() {
+                    self.up.time.stop(begun);
+                }
                 self.up.mirror.landed(newest, manifest.seq, &self.pins);
                 self.doom_retired();
                 self.advance_marks().await;

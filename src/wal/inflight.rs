@@ -28,6 +28,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn};
+use crate::meter::Timer;
 use crate::vfs::{File, Vfs, retry, write_all_at, write_all_durably};
 use crate::wal::log::{CoreLog, Desk, Feed, Segments, Submitted};
 
@@ -261,13 +262,24 @@ impl<W: Future<Output = io::Result<bool>>, S: Future<Output = io::Result<()>>> F
 }
 
 /// Writes a frame, durably if it is to; whether it is durable now.
-async fn write(file: &impl File, frame: (u64, Bytes, bool)) -> io::Result<bool> {
+async fn write(file: &impl File, time: &Timer, frame: (u64, Bytes, bool)) -> io::Result<bool> {
     let (offset, bytes, durably) = frame;
     if durably {
-        return write_all_durably(file, offset, bytes).await;
+        let begun = time.start();
+        let durable = write_all_durably(file, offset, bytes).await?;
+        time.stop(begun);
+        return Ok(durable);
     }
     write_all_at(file, offset, bytes).await?;
     Ok(false)
+}
+
+/// Makes what was written durable.
+async fn sync(file: &impl File, time: &Timer) -> io::Result<()> {
+    let begun = time.start();
+    retry(|| file.sync_data()).await?;
+    time.stop(begun);
+    Ok(())
 }
 
 impl<V: Vfs> CoreLog<V> {
@@ -289,8 +301,9 @@ impl<V: Vfs> CoreLog<V> {
     async fn fill_segment(&mut self, feed: &mut impl Feed) -> Result<Drain> {
         let Self { file, desk, depth, .. } = self;
         let file = &*file;
-        let start = |frame: &Submitted| write(file, (frame.offset, frame.bytes(), frame.durably));
-        let sync = || retry(|| file.sync_data());
+        let time = desk.tally.sync_time.clone();
+        let start = |frame: &Submitted| write(file, &time, (frame.offset, frame.bytes(), frame.durably));
+        let sync = || sync(file, &time);
         let mut flight = Flight::new(*depth, file.failures_are_own());
         let ended = std::future::poll_fn(|cx| {
             loop {

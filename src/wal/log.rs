@@ -317,9 +317,11 @@ impl<V: Vfs> CoreLog<V> {
                 continue;
             }
             let frame = self.desk.submit(batch, feed);
+            let begun = self.desk.tally.sync_time.start();
             write_all_and_sync(&self.file, frame.offset, frame.bytes())
                 .await
                 .map_err(|e| self.write_failed(frame.offset, e))?;
+            self.desk.tally.sync_time.stop(begun);
             self.desk.complete(&frame, feed);
             let lsn = frame.last_lsn();
             drop(frame);
@@ -393,7 +395,9 @@ impl<V: Vfs> CoreLog<V> {
         let mark = self.desk.mark();
         let offset = self.desk.cursor.offset;
         let frame = self.desk.control_frame(kind, payload, mark, closed);
+        let begun = self.desk.tally.sync_time.start();
         write_all_and_sync(&self.file, offset, frame).await.map_err(|e| self.write_failed(offset, e))?;
+        self.desk.tally.sync_time.stop(begun);
         self.desk.tally.synced();
         let durable = self.desk.marks.durable;
         self.desk.marks.sync(durable, mark, closed);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ids::SegmentNo;
+use crate::meter::Timer;
 
 /// Counters of one log. Each grows only.
 #[derive(Debug, Default)]
@@ -14,9 +15,16 @@ pub(crate) struct Tally {
     syncs: AtomicU64,
     /// The files that hold the log. Locked where one is left for the next, and where a checkpoint gives some up.
     segments: Mutex<BTreeSet<SegmentNo>>,
+    /// Of each durable write and sync.
+    pub(super) sync_time: Timer,
 }
 
 impl Tally {
+    /// With a timer for each durable write and sync.
+    pub(crate) fn timed(sync_time: Timer) -> Self {
+        Self { sync_time, ..Self::default() }
+    }
+
     /// A frame was submitted that takes `bytes`, padding included.
     pub(super) fn frame(&self, bytes: u64) {
         self.frames.fetch_add(1, Ordering::Relaxed);
