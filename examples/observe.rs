@@ -63,7 +63,8 @@ fn main() -> Result<()> {
     }
     engine.checkpoint()?;
     let text = scrape(address)?;
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket")) {
+    let is_value = |line: &&str| line.starts_with("highwater_") && !line.contains("_bucket");
+    for line in text.lines().filter(is_value) {
         println!("{line}");
     }
     let closed = format!("highwater_closed_epoch {}", engine.durable_epoch());

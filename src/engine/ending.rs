@@ -83,6 +83,8 @@ impl CoreHandle {
                 "commit is for one core: use close_epoch on each core, then wait_durable",
             ));
         }
+        let core = self.core.0;
+        let _commit = tracing::trace_span!(target: "highwater::engine", "commit", core).entered();
         let drive = Arc::clone(&self.drive);
         let blocker = drive.blocker()?;
         let epoch = self.close_epoch(mark)?;

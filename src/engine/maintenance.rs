@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_listener::Event;
+use tracing::Instrument;
 
 use super::outlook::Outlook;
 use super::pins::{Pins, Wish};
@@ -350,7 +351,8 @@ impl<E: Env> Work<'_, E> {
         let ledger = self.ledger.as_ref().filter(|_| epoch > self.checkpointer.newest_epoch());
         let sinks = ledger.map(|ledger| ledger.list(epoch)).unwrap_or_default();
         let begun = self.clock.now();
-        let taken = self.checkpointer.take(epoch, sinks).await;
+        let span = tracing::debug_span!(target: "highwater::engine", "checkpoint", epoch = epoch.0);
+        let taken = self.checkpointer.take(epoch, sinks).instrument(span).await;
         self.last = self.clock.now();
         let took = self.last.since(begun);
         self.shared.meters.checkpoint.record(took);
@@ -388,7 +390,8 @@ impl<E: Env> Work<'_, E> {
         }
         let Some(taken) = taken else { return };
         let pinned = self.mirror.as_ref().map(|mirror| mirror.pinned()).unwrap_or_default();
-        let retired = self.checkpointer.give_up(&taken, &pinned).await;
+        let span = tracing::debug_span!(target: "highwater::engine", "collect", epoch = epoch.0);
+        let retired = self.checkpointer.give_up(&taken, &pinned).instrument(span).await;
         for (core, retired) in (0..).map(CoreId).zip(retired) {
             self.shared.core(core).counts.log.give_up(&retired);
             self.supply.retire(core, retired);

@@ -59,6 +59,8 @@ pub use shared::Health;
 pub use sinks::{InDoubt, SinkStatus, Standing};
 pub use stats::{CheckpointStats, CoreStats, EngineStats, RemoteStats};
 
+use tracing::Instrument;
+
 use self::core::Ownership;
 use crate::codec::{core_of, key_group, key_hash};
 use crate::env::{Blocking, Env, SystemEnv};
@@ -140,7 +142,8 @@ impl<E: Env> Engine<E> {
     ///
     /// As [`Engine::open`].
     pub async fn open_in(env: E, options: Options) -> Result<Opened<E>> {
-        open::open(env, options).await
+        let span = tracing::debug_span!(target: "highwater::engine", "open", path = %options.path.display());
+        open::open(env, options).instrument(span).await
     }
 
     /// The core that owns `key`: the one handle that takes it.

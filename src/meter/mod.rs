@@ -3,8 +3,10 @@
 //! A timer belongs to the recorder that was there when the database was opened. Without the feature it is nothing at all;
 //! with the feature and no recorder it is a branch, and no clock is read.
 
-#[cfg_attr(feature = "metrics", path = "live.rs")]
-#[cfg_attr(not(feature = "metrics"), path = "absent.rs")]
+#[cfg(not(feature = "metrics"))]
+#[path = "absent.rs"]
+mod timer;
+#[cfg(feature = "metrics")]
 mod timer;
 
 #[cfg(feature = "metrics")]

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use super::chain::{Landing, Site};
 use super::collect::Known;
 use super::identity::StoreId;
@@ -120,13 +122,17 @@ impl<E: Env> Work<E> {
             let Some(local) = mirror.take() else {
                 match self.doomed.pop_front() {
                     Some(name) => self.remove(&name).await,
-                    None if self.sweeps => self.sweep().await,
+                    None if self.sweeps => {
+                        let span = tracing::debug_span!(target: "highwater::offsite", "collect");
+                        self.sweep().instrument(span).await;
+                    }
                     None => wanted.await,
                 }
                 continue;
             };
             self.begun = Some(self.up.time.start());
-            match self.bring(&local).await {
+            let span = tracing::debug_span!(target: "highwater::offsite", "upload", manifest = local.seq.0);
+            match self.bring(&local).instrument(span).await {
                 Ok(()) => failures = 0,
                 Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
                 Err(error) => {

@@ -4,7 +4,7 @@
 //! head manifest ─► 1 look     every core's log at once: how far it goes, what is proven        (evidence.rs)
 //!                  2 decide   the epoch, and per core what is kept, carried, discarded        (plan.rs, pure)
 //!                  3 rebuild  every core at once: checkpoint files, then the log on top       (replay.rs)
-//!                  4 begin    a new life: first segments, with the carried records, durable   (wal)
+//!                  4 begin    leftovers go; a new life: first segments, with the carried records, durable   (wal)
 //!                  5 land     the open manifest: token, ceilings, new segments. The commit
 //!                  6 clean    what no manifest needs                                           (clean.rs)
 //! ```
@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use report::{RecoveryReport, SkippedCheckpoint, Tail};
+use tracing::Instrument;
 
 use crate::codec::Record;
 use crate::env::{Clock, Entropy, Env};
@@ -48,6 +49,13 @@ use crate::wal::{self, Front, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegm
 use evidence::{Findings, Question, look, reader_life};
 use plan::{Plan, plan};
 use replay::{Order, Rebuilt, rebuild};
+
+/// A stage of a recovery.
+macro_rules! stage {
+    ($name:literal) => {
+        tracing::debug_span!(target: "highwater::recovery", $name)
+    };
+}
 
 /// A database that was recovered, ready to be written.
 pub(crate) struct Recovered {
@@ -97,21 +105,38 @@ pub(crate) async fn recover<E: Env>(
     (head, listing): (Head, Listing),
     floors: Floors,
 ) -> Result<Recovered> {
+    let span =
+        tracing::debug_span!(target: "highwater::recovery", "recovery", manifest = head.manifest.seq.0);
+    steps(env, vfs, options, ident, (head, listing), floors).instrument(span).await
+}
+
+/// All of them.
+async fn steps<E: Env>(
+    env: &E,
+    vfs: &E::Vfs,
+    options: &Options,
+    ident: &Ident,
+    (head, listing): (Head, Listing),
+    floors: Floors,
+) -> Result<Recovered> {
     let started = env.clock().now();
     let dirs = (0..options.cores).map(|core| log_dir(&options.path, CoreId(core))).collect();
     let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing, dirs, floors };
-    let findings = work.look().await?;
+    let findings = work.look().instrument(stage!("look")).await?;
     let looked = env.clock().now();
-    let plan = work.decide(&findings)?;
+    let plan = stage!("decide").in_scope(|| work.decide(&findings))?;
     let began = env.clock().now();
-    let (base, rebuilt, skipped) = work.rebuild(&plan, &findings).await?;
+    let (base, rebuilt, skipped) = work.rebuild(&plan, &findings).instrument(stage!("rebuild")).await?;
     let rebuilding = env.clock().now().since(began);
     let token = work.next_token(&findings);
-    work.remove_leftovers(&findings).await;
-    let lives = work.begin(token, &plan, &findings, &rebuilt).await?;
+    let begin = async {
+        work.remove_leftovers(&findings).await;
+        work.begin(token, &plan, &findings, &rebuilt).await
+    };
+    let lives = begin.instrument(stage!("begin")).await?;
     let manifest = work.manifest(&head, token, &plan, &skipped, &lives);
-    let head = work.land(manifest).await?;
-    work.clean(&head.manifest, &findings).await;
+    let head = work.land(manifest).instrument(stage!("land")).await?;
+    work.clean(&head.manifest, &findings).instrument(stage!("clean")).await;
     let mut report = report(&plan, base.as_ref(), &rebuilt, skipped, token);
     report.created = work.old.lives.is_empty();
     report.tails = findings.iter().map(|found| found.tail.clone()).collect();
