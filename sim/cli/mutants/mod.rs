@@ -67,6 +67,9 @@ pub(crate) struct Args {
     /// Only those that have no row, not those whose row is of another tree.
     #[arg(long, conflicts_with = "names")]
     missing: bool,
+    /// Run none: write the page from the rows that are there.
+    #[arg(long, conflicts_with_all = ["names", "missing"])]
+    page: bool,
 }
 
 /// What became of one bug.
@@ -152,6 +155,9 @@ fn planted(args: &Args) -> Result<Exit, String> {
 
 /// Those to be run, in their order.
 fn due<'a>(rows: &Rows, bugs: &'a [Bug], args: &Args) -> Vec<&'a Bug> {
+    if args.page {
+        return Vec::new();
+    }
     if !args.names.is_empty() {
         return bugs.iter().filter(|bug| args.names.contains(&bug.name)).collect();
     }
