@@ -146,7 +146,7 @@ pub use engine::{
     Key, Opened, PutManyError, Ready, RecoveryForecast, RemoteStats, RetainedEpoch, SinkStatus, Standing,
     Value,
 };
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use ids::{
     CoreId, DatabaseId, Epoch, FencingToken, KeyGroup, Lsn, ManifestSeq, Nonce, SegmentNo, TimelineId,
 };

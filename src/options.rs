@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{
     CORES_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, RECORD_HEADER_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     SINK_NAME_BYTES_MAX, SINKS_MAX, WRITE_UNIT_BYTES_MAX,
@@ -296,7 +296,7 @@ impl Options {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        let refuse = |what: String| Err(Error::invalid(what));
+        let refuse = |what: String| Err(Error::new(ErrorCode::BadOption, what));
         if self.cores == 0 || self.cores > CORES_MAX {
             return refuse(format!("cores({}) must lie between 1 and {CORES_MAX}", self.cores));
         }

@@ -7,7 +7,7 @@ use std::task::Poll;
 use event_listener::Event;
 
 use crate::env::{Env, Spawn};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// The results that have come in, and the means to wait for the rest.
 struct Board<T> {
@@ -59,7 +59,7 @@ where
         });
         if let Err(error) = started {
             let what = format!("starting the thread {name}-{index}: {error}; free some and try again");
-            board.post(index, Err(Error::new(ErrorKind::Failed, what)));
+            board.post(index, Err(Error::new(ErrorCode::ThreadRefused, what)));
         }
     }
     loop {
@@ -76,7 +76,7 @@ async fn run<E: Env, T, Fut: Future<Output = Result<T>>>(
     job: impl FnOnce(E::Vfs) -> Fut,
 ) -> Result<T> {
     let vfs = env.vfs().map_err(|error| {
-        Error::new(ErrorKind::Failed, format!("opening the disk on a thread of its own: {error}"))
+        Error::new(ErrorCode::DiskNotOpened, format!("opening the disk on a thread of its own: {error}"))
     })?;
     job(vfs).await
 }

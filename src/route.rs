@@ -1,6 +1,6 @@
 //! Which part of a key decides its core.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::limits::KEY_BYTES_MAX;
 
 /// The part of a key that decides which core owns it: keys that agree in it live together. Fixed at creation.
@@ -29,7 +29,8 @@ impl Route {
 
     pub(crate) fn check(self) -> Result<()> {
         match self {
-            Self::Prefix(bytes) if bytes == 0 || usize::from(bytes) > KEY_BYTES_MAX => Err(Error::invalid(
+            Self::Prefix(bytes) if bytes == 0 || usize::from(bytes) > KEY_BYTES_MAX => Err(Error::new(
+                ErrorCode::BadOption,
                 format!("route: a prefix of {bytes} bytes; 1 to {KEY_BYTES_MAX} are possible"),
             )),
             _ => Ok(()),

@@ -16,9 +16,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::codec::{Digest, Reader, Record, RecordKind, Writer, crc};
-#[cfg(test)]
-use crate::error::Error;
 use crate::error::Result;
+#[cfg(test)]
+use crate::error::{Error, ErrorCode};
 use crate::limits::{KEY_BYTES_MAX, RECORD_HEADER_BYTES, VALUE_BYTES_MAX};
 use crate::manifest::FileKind;
 
@@ -250,7 +250,13 @@ impl BlockIndex {
             let entry = Self::decode_entry(&mut rest)
                 .filter(|entry| entries.last().is_none_or(|last| last.offset < entry.offset))
                 .filter(|entry| entries.last().is_none_or(|last| last.key <= entry.key))
-                .ok_or_else(|| Error::corrupt(path, format!("offset {at}: no valid index entry")))?;
+                .ok_or_else(|| {
+                    Error::corrupt(
+                        ErrorCode::CheckpointDamaged,
+                        path,
+                        format!("offset {at}: no valid index entry"),
+                    )
+                })?;
             entries.push(entry);
         }
         Ok(Self { entries })

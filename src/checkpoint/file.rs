@@ -19,7 +19,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::codec::{Reader, Writer, crc};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch};
 use crate::limits::FORMAT_VERSION;
 use crate::manifest::{CheckpointFile, FileKind, FileName};
@@ -96,7 +96,8 @@ impl Header {
     ///
     /// `Corrupt` when it is not, `Unsupported` when a newer program wrote it.
     pub(super) fn expect(&self, path: &Path, bytes: &[u8]) -> Result<u32> {
-        let bad = |what: &str| Error::corrupt(path, format!("offset 0: {what}"));
+        let bad =
+            |what: &str| Error::corrupt(ErrorCode::CheckpointDamaged, path, format!("offset 0: {what}"));
         let (front, stored) = bytes.split_at_checked(HEADER_BYTES - 4).ok_or_else(|| bad("no header"))?;
         let intact = front.starts_with(HEADER_MAGIC) && Reader(stored).u32() == Some(crc(0, front));
         if !intact {
@@ -148,7 +149,7 @@ impl Trailer {
     pub(super) fn decode(path: &Path, bytes: &[u8], salt: u32, file_bytes: u64) -> Result<Self> {
         let bad = |what: &str| {
             let offset = file_bytes.saturating_sub(TRAILER_BYTES as u64);
-            Error::corrupt(path, format!("offset {offset}: {what}"))
+            Error::corrupt(ErrorCode::CheckpointDamaged, path, format!("offset {offset}: {what}"))
         };
         let (front, stored) = bytes.split_at_checked(TRAILER_BYTES - 4).ok_or_else(|| bad("no trailer"))?;
         if !front.starts_with(TRAILER_MAGIC) || Reader(stored).u32() != Some(crc(salt, front)) {

@@ -18,7 +18,7 @@ use std::path::Path;
 use super::delta::{DeltaBuilder, Pushed};
 use super::tap::{Held, Tap};
 use crate::codec::{EpochEnd, Record, RecordKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, Lsn};
 use crate::offset::Offset;
 
@@ -234,6 +234,11 @@ impl Pending {
 }
 
 fn decode_end(record: &Record<'_>, dir: &Path) -> Result<EpochEnd> {
-    EpochEnd::decode(record.value)
-        .ok_or_else(|| Error::corrupt(dir, "the end of an epoch cannot be decoded; restore this directory"))
+    EpochEnd::decode(record.value).ok_or_else(|| {
+        Error::corrupt(
+            ErrorCode::EpochEndDamaged,
+            dir,
+            "the end of an epoch cannot be decoded; restore this directory",
+        )
+    })
 }

@@ -8,7 +8,7 @@ use rkyv::util::AlignedVec;
 use rkyv::{Archive, Serialize};
 
 use crate::codec::{Digest, crc};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::KeyGroup;
 use crate::limits::KEY_GROUPS_MAX;
 use crate::manifest::layout;
@@ -92,7 +92,7 @@ impl Footer {
             zero: [0; 4],
         };
         rkyv::to_bytes::<rancor::Error>(&wire)
-            .map_err(|error| Error::new(crate::ErrorKind::Failed, format!("a footer: {error}")))
+            .map_err(|error| Error::new(ErrorCode::Unencodable, format!("a footer: {error}")))
     }
 
     /// The footer in `bytes`, at `offset` of the file `path`.
@@ -107,7 +107,9 @@ impl Footer {
         salt: u32,
         offset: u64,
     ) -> Result<Self> {
-        let bad = |what: String| Error::corrupt(path, format!("offset {offset}: {what}"));
+        let bad = |what: String| {
+            Error::corrupt(ErrorCode::CheckpointDamaged, path, format!("offset {offset}: {what}"))
+        };
         if crc(salt, bytes) != expected_crc {
             return Err(bad("the footer is damaged".into()));
         }

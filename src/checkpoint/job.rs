@@ -12,7 +12,7 @@ use super::policy::base_due;
 use super::reader::verify;
 use super::writer::{FileWriter, Written};
 use crate::env::{Clock, Entropy};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::{CheckpointFile, Cut, FileKind, FileName};
 use crate::turns::Turns;
@@ -138,7 +138,7 @@ impl Job {
                     let Some(segment) = found else {
                         let what =
                             format!("no segment holds LSN {lsn}, which is durable; restore this directory");
-                        return Err(Error::corrupt(dir, what));
+                        return Err(Error::corrupt(ErrorCode::SegmentMissing, dir, what));
                     };
                     return Ok(Cut { token, segment, lsn });
                 }
@@ -180,7 +180,7 @@ impl Job {
             "the log of core {} ends before epoch {}, which was closed; restore this directory",
             self.log.core, self.epoch
         );
-        Err(Error::corrupt(dir, what))
+        Err(Error::corrupt(ErrorCode::LogEndsEarly, dir, what))
     }
 
     /// Where the log is to be read: behind the cut, and behind what was followed already.

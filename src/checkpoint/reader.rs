@@ -16,7 +16,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::{Digest, crc};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::DatabaseId;
 use crate::manifest::{CheckpointFile, FileKind};
 use crate::vfs::{File, OpenMode, Vfs, read_exact_at, retry};
@@ -57,10 +57,18 @@ impl<F: File> FileReader<F> {
         let file = match retry(|| vfs.open(&path, OpenMode::Read)).await {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::corrupt(&path, "a manifest names this file, and it is missing"));
+                return Err(Error::corrupt(
+                    ErrorCode::CheckpointMissing,
+                    &path,
+                    "a manifest names this file, and it is missing",
+                ));
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                return Err(Error::corrupt(&path, "a manifest names this file, and it is no regular one"));
+                return Err(Error::corrupt(
+                    ErrorCode::CheckpointMissing,
+                    &path,
+                    "a manifest names this file, and it is no regular one",
+                ));
             }
             Err(error) => return Err(Error::io("opening a checkpoint file", &path, error)),
         };
@@ -69,7 +77,7 @@ impl<F: File> FileReader<F> {
             .map_err(|error| Error::io("reading a checkpoint file", &path, error))?;
         if bytes != expected.bytes || bytes < (HEADER_BYTES + TRAILER_BYTES) as u64 {
             let message = format!("{bytes} bytes long, where the manifest says {}", expected.bytes);
-            return Err(Error::corrupt(&path, message));
+            return Err(Error::corrupt(ErrorCode::CheckpointDamaged, &path, message));
         }
         let header = read(&file, &path, 0, HEADER_BYTES).await?;
         let salt = Header::of(database, expected).expect(&path, &header)?;
@@ -85,7 +93,11 @@ impl<F: File> FileReader<F> {
         };
         let is_base = expected.name.kind == FileKind::Base;
         if footer != listed || is_base != (footer.key_groups > 0) || (is_base && footer.clears) {
-            return Err(Error::corrupt(&path, "the footer's counts are not those of the manifest"));
+            return Err(Error::corrupt(
+                ErrorCode::CheckpointDamaged,
+                &path,
+                "the footer's counts are not those of the manifest",
+            ));
         }
         Ok(Self { path, file: Rc::new(file), expected: *expected, salt, trailer, footer })
     }
@@ -198,7 +210,7 @@ impl<F: File> FileReader<F> {
     }
 
     fn corrupt(&self, offset: u64, what: &str) -> Error {
-        Error::corrupt(&self.path, format!("offset {offset}: {what}"))
+        Error::corrupt(ErrorCode::CheckpointDamaged, &self.path, format!("offset {offset}: {what}"))
     }
 }
 
@@ -209,7 +221,7 @@ async fn read<F: File>(file: &F, path: &Path, offset: u64, bytes: usize) -> Resu
 /// A file that ends early has shrunk since its length was checked.
 fn read_error(path: &Path, error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        Error::corrupt(path, format!("the file ends early: {error}"))
+        Error::corrupt(ErrorCode::CheckpointDamaged, path, format!("the file ends early: {error}"))
     } else {
         Error::io("reading a checkpoint file", path, error)
     }
@@ -218,7 +230,11 @@ fn read_error(path: &Path, error: io::Error) -> Error {
 async fn read_footer<F: File>(file: &F, path: &Path, trailer: &Trailer, salt: u32) -> Result<Footer> {
     let offset = trailer.index_offset + trailer.index_bytes;
     if trailer.footer_bytes > FOOTER_BYTES_MAX {
-        return Err(Error::corrupt(path, format!("offset {offset}: the footer is larger than any can be")));
+        return Err(Error::corrupt(
+            ErrorCode::CheckpointDamaged,
+            path,
+            format!("offset {offset}: the footer is larger than any can be"),
+        ));
     }
     let bytes = read(file, path, offset, trailer.footer_bytes as usize).await?;
     Footer::decode(path, &bytes, trailer.footer_crc, salt, offset)

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::codec::{Digest, Record, RecordKind, crc};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::manifest::{CheckpointFile, FileKind};
 use crate::vfs::{File, Vfs, retry, write_all_at};
 
@@ -229,7 +229,7 @@ impl<V: Vfs> FileWriter<V> {
         header.index(&mut self.index, offset, record_at(payload, 0).key);
         if self.index.len() as u64 > INDEX_BYTES_MAX {
             let message = "the checkpoint file is too large for one index: use more cores";
-            return Err(Error::invalid(message).at(&self.path));
+            return Err(Error::new(ErrorCode::CheckpointTooLarge, message).at(&self.path));
         }
         let last = record_at(self.chunk.bytes(), self.last_at);
         self.last_key = (last.kind != RecordKind::Clear).then(|| last.key.to_vec());

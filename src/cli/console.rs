@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::Outcome;
+use crate::error::ErrorCode;
 
 /// The output of one command.
 pub(crate) struct Console {
@@ -71,10 +72,11 @@ impl Console {
     }
 
     /// Tells what went wrong.
-    pub(super) fn complain(&mut self, what: &str) {
+    pub(super) fn complain(&mut self, code: Option<ErrorCode>, what: &str) {
         // What was found before comes first; if nobody reads either of them, nobody is told.
         let _ = self.out.flush();
-        let _ = writeln!(io::stderr(), "highwater: {what}");
+        let code = code.map_or_else(String::new, |code| format!("[{code}]"));
+        let _ = writeln!(io::stderr(), "error{code}: {what}");
     }
 
     pub(super) fn end(&mut self) -> Outcome<()> {

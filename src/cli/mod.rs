@@ -38,7 +38,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorCode, ErrorKind};
 use crate::verify::{DamageKind, Finding};
 use console::Console;
 
@@ -62,13 +62,14 @@ pub(crate) enum Exit {
 pub(crate) struct Failure {
     exit: Exit,
     what: String,
+    code: Option<ErrorCode>,
 }
 
 type Outcome<T = Exit> = Result<T, Failure>;
 
 impl Failure {
     fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into() }
+        Self { exit, what: what.into(), code: None }
     }
 }
 
@@ -79,7 +80,7 @@ impl From<Error> for Failure {
             ErrorKind::Full => Exit::Unwritten,
             _ => Exit::Unreadable,
         };
-        Self::new(exit, error.to_string())
+        Self { exit, what: error.to_string(), code: Some(error.code()) }
     }
 }
 
@@ -187,7 +188,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
     };
     outcome.and_then(|exit| console.end().map(|()| exit)).unwrap_or_else(|failure| {
         if failure.exit != Exit::Fine {
-            console.complain(&failure.what);
+            console.complain(failure.code, &failure.what);
         }
         failure.exit
     })

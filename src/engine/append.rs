@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::shared::{CoreShared, Shared};
 use crate::codec::{Record, RecordKind};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Lsn};
 use crate::wal::{Batch, Pool};
 
@@ -195,7 +195,7 @@ impl Appender {
         if self.shared().full.load(Ordering::Acquire) {
             return no_space(self.core);
         }
-        Error::new(ErrorKind::Busy, format!("all log buffers of core {} wait for the disk", self.core))
+        Error::new(ErrorCode::BuffersFull, format!("all log buffers of core {} wait for the disk", self.core))
     }
 
     #[cold]
@@ -204,10 +204,10 @@ impl Appender {
         if max == 0 {
             let what =
                 "the epoch is ending, and its sinks have pre-committed: end it first, by another close_epoch";
-            return Error::new(ErrorKind::Busy, what);
+            return Error::new(ErrorCode::EpochEnding, what);
         }
         Error::new(
-            ErrorKind::Busy,
+            ErrorCode::EpochTooLarge,
             format!("the open epoch holds {max} bytes (epoch_bytes_max): end it first"),
         )
     }
@@ -220,5 +220,5 @@ impl Appender {
 #[cold]
 pub(super) fn no_space(core: CoreId) -> Error {
     let what = format!("the device is full and so is the queue of core {core}: free space, then go on");
-    Error::new(ErrorKind::Full, what)
+    Error::new(ErrorCode::NoSpaceForLog, what)
 }

@@ -20,7 +20,7 @@ use super::entry::{Key, Value};
 use super::shared::Shared;
 use super::sinks::Ledger;
 use crate::codec::{HashRange, Record, RecordKind, key_group, key_hash, record_bytes};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::offsite::Lag;
@@ -324,7 +324,10 @@ impl CoreHandle {
     #[inline(never)]
     fn check_owner(&self, key: &[u8]) -> Result<()> {
         if key.len() > KEY_BYTES_MAX {
-            return Err(Error::invalid(format!("the key of {} bytes is over {KEY_BYTES_MAX}", key.len())));
+            return Err(Error::new(
+                ErrorCode::KeyTooLong,
+                format!("the key of {} bytes is over {KEY_BYTES_MAX}", key.len()),
+            ));
         }
         let hash = key_hash(self.ownership.hash_seed, self.ownership.route.of(key));
         if self.hashes.is_some_and(|hashes| !hashes.contains(hash)) {
@@ -341,29 +344,36 @@ impl CoreHandle {
         if bytes as u64 <= max {
             return Ok(());
         }
-        Err(Error::invalid(format!(
-            "the {what} takes {bytes} bytes, over the limit of {max}: use larger segments"
-        )))
+        Err(Error::new(
+            ErrorCode::RecordTooLong,
+            format!("the {what} takes {bytes} bytes, over the limit of {max}: use larger segments"),
+        ))
     }
 
     #[cold]
     fn foreign_key(&self, key: &[u8], hash: u64) -> Error {
         let group = key_group(hash, self.ownership.key_groups);
-        Error::invalid(format!(
-            "the key \"{}\" is of group {group} and core {} owns {:?}: ask Engine::core_of which core owns a key",
-            key[..key.len().min(64)].escape_ascii(),
-            self.id(),
-            self.ownership.owned
-        ))
+        Error::new(
+            ErrorCode::ForeignKey,
+            format!(
+                "the key \"{}\" is of group {group} and core {} owns {:?}: ask Engine::core_of which core owns a key",
+                key[..key.len().min(64)].escape_ascii(),
+                self.id(),
+                self.ownership.owned
+            ),
+        )
     }
 
     #[cold]
     fn long_value(&self, value: &[u8]) -> Error {
-        Error::invalid(format!(
-            "the value of {} bytes is over the limit of {} (what a segment takes, at most {VALUE_BYTES_MAX})",
-            value.len(),
-            self.limits.record_bytes_max
-        ))
+        Error::new(
+            ErrorCode::ValueTooLong,
+            format!(
+                "the value of {} bytes is over the limit of {} (what a segment takes, at most {VALUE_BYTES_MAX})",
+                value.len(),
+                self.limits.record_bytes_max
+            ),
+        )
     }
 
     #[cold]
@@ -373,7 +383,7 @@ impl CoreHandle {
              large record; delete keys",
             self.id()
         );
-        Error::new(ErrorKind::Full, what)
+        Error::new(ErrorCode::StateFull, what)
     }
 }
 

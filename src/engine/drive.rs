@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::shared::{Shared, lock};
 use crate::env::Blocking;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// A log that its callers drive.
 pub(crate) trait InlineLog: Send {
@@ -91,7 +91,8 @@ impl Drive {
     /// `Invalid` when callers must not block.
     pub(crate) fn blocker(&self) -> Result<&dyn Blocker> {
         self.blocker.get().map(AsRef::as_ref).ok_or_else(|| {
-            Error::invalid(
+            Error::new(
+                ErrorCode::CannotBlock,
                 "this engine was opened by `open_in`: use the async form instead of blocking the thread",
             )
         })

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::core::CoreHandle;
 use super::mark::EpochMark;
 use crate::codec::record_bytes;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::Epoch;
 use crate::limits::OFFSETS_MAX;
 use crate::sink::Part;
@@ -39,7 +39,7 @@ impl CoreHandle {
         }
         let drive = Arc::clone(&self.drive);
         let blocker = drive.blocker()?;
-        let mut ended = Err(Error::invalid("a blocker returned before its future"));
+        let mut ended = Err(Error::new(ErrorCode::CannotBlock, "a blocker returned before its future"));
         blocker.block(pin!(async { ended = self.end_epoch(mark).await }));
         ended
     }
@@ -79,7 +79,8 @@ impl CoreHandle {
     /// As [`CoreHandle::commit`].
     pub fn commit_with(&mut self, mark: EpochMark) -> Result<Epoch> {
         if self.shared.cores().count() > 1 {
-            return Err(Error::invalid(
+            return Err(Error::new(
+                ErrorCode::CommitOfMany,
                 "commit is for one core: use close_epoch on each core, then wait_durable",
             ));
         }
@@ -100,7 +101,10 @@ impl CoreHandle {
         self.shared.check()?;
         if self.shared.stopping() {
             // The sinks may belong to the next life by now.
-            return Err(Error::invalid("the engine was closed: its epochs do not end any more"));
+            return Err(Error::new(
+                ErrorCode::EngineClosed,
+                "the engine was closed: its epochs do not end any more",
+            ));
         }
         if !self.is_ending() {
             self.check_end(mark)?;
@@ -129,7 +133,7 @@ impl CoreHandle {
         let (epoch, slowest) = (self.epoch, self.shared.slowest_ended());
         if epoch.0 > slowest.0 + self.limits.epoch_skew_max {
             return Err(Error::new(
-                ErrorKind::Busy,
+                ErrorCode::EpochSkew,
                 format!("core {} would end epoch {epoch} while the slowest has ended {slowest}", self.id()),
             ));
         }
@@ -174,11 +178,14 @@ impl CoreHandle {
         let mut names = self.offset_names.clone();
         names.extend(mark.names().map(str::to_owned));
         if names.len() > OFFSETS_MAX {
-            return Err(Error::invalid(format!(
-                "core {} would keep the offsets of {} sources, over the limit of {OFFSETS_MAX}",
-                self.id(),
-                names.len()
-            )));
+            return Err(Error::new(
+                ErrorCode::TooManyOffsets,
+                format!(
+                    "core {} would keep the offsets of {} sources, over the limit of {OFFSETS_MAX}",
+                    self.id(),
+                    names.len()
+                ),
+            ));
         }
         Ok(names)
     }

@@ -15,7 +15,7 @@ use super::sinks::Ledger;
 use super::stats::CheckpointStats;
 use crate::checkpoint::{CheckpointSpec, Checkpointer, Taken};
 use crate::env::{Clock, Env, Spawn, Tick};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, ManifestSeq};
 use crate::manifest::Manifest;
 use crate::manifest::store::Head;
@@ -175,10 +175,12 @@ impl Requests {
             return Some(match &state.answer {
                 Some(Ok(info)) => Ok(*info),
                 Some(Err(error)) => Err(error.duplicate()),
-                None => Err(Error::invalid("the checkpoint has no answer")),
+                None => Err(Error::new(ErrorCode::EngineClosed, "the checkpoint has no answer")),
             });
         }
-        state.ended.then(|| Err(Error::invalid("the engine was closed before the checkpoint was taken")))
+        state.ended.then(|| {
+            Err(Error::new(ErrorCode::EngineClosed, "the engine was closed before the checkpoint was taken"))
+        })
     }
 
     /// The ticket up to which checkpoints have been asked for and not answered.

@@ -1,7 +1,7 @@
 //! What a core says when it ends an epoch.
 
 use crate::codec::EpochEnd;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, FencingToken};
 use crate::limits::{OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX};
 use crate::offset::Offset;
@@ -47,18 +47,24 @@ impl EpochMark {
     pub(super) fn check(&self) -> Result<()> {
         for (name, offset) in &self.offsets {
             if name.len() > OFFSET_NAME_BYTES_MAX {
-                return Err(Error::invalid(format!(
-                    "the source name of {} bytes is over the limit of {OFFSET_NAME_BYTES_MAX}",
-                    name.len()
-                )));
+                return Err(Error::new(
+                    ErrorCode::OffsetTooLong,
+                    format!(
+                        "the source name of {} bytes is over the limit of {OFFSET_NAME_BYTES_MAX}",
+                        name.len()
+                    ),
+                ));
             }
             if let Offset::Opaque(bytes) = offset
                 && bytes.len() > OFFSET_BYTES_MAX
             {
-                return Err(Error::invalid(format!(
-                    "the offset of source `{name}` has {} bytes, over the limit of {OFFSET_BYTES_MAX}",
-                    bytes.len()
-                )));
+                return Err(Error::new(
+                    ErrorCode::OffsetTooLong,
+                    format!(
+                        "the offset of source `{name}` has {} bytes, over the limit of {OFFSET_BYTES_MAX}",
+                        bytes.len()
+                    ),
+                ));
             }
         }
         Ok(())

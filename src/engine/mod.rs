@@ -64,7 +64,7 @@ use tracing::Instrument;
 use self::core::Ownership;
 use crate::codec::{core_of, key_group, key_hash};
 use crate::env::{Blocking, Env, SystemEnv};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
 use crate::offsite::{Mirror, RemoteStatus};
 use crate::options::Options;
@@ -128,7 +128,7 @@ impl Engine {
     /// * `Fenced`: with [`Options::remote`], another directory has taken the database over.
     pub fn open(options: Options) -> Result<Opened> {
         let env = SystemEnv::new(options.backend, options.durable_write)
-            .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))?;
+            .map_err(|error| Error::new(ErrorCode::BackendMissing, error.to_string()))?;
         let opened = env.block_on(Self::open_in(env, options))?;
         opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
         Ok(opened)
@@ -240,7 +240,8 @@ impl<E: Env> Engine<E> {
             (Arc::clone(&self.shared), Arc::clone(&self.requests), self.mirror.clone());
         async move {
             let Some(mirror) = mirror else {
-                return Err(Error::invalid(
+                return Err(Error::new(
+                    ErrorCode::NoStore,
                     "there is no object store: open the database with Options::remote",
                 ));
             };
@@ -252,8 +253,12 @@ impl<E: Env> Engine<E> {
             if !mirror.covers(epoch) {
                 Requests::checkpoint(requests, Arc::clone(&shared)).await?;
             }
-            let closed =
-                || Error::invalid(format!("the engine was closed before epoch {epoch} was uploaded"));
+            let closed = || {
+                Error::new(
+                    ErrorCode::EngineClosed,
+                    format!("the engine was closed before epoch {epoch} was uploaded"),
+                )
+            };
             let outcome = || {
                 let outcome = mirror.outcome(epoch, failures);
                 let failed = || shared.check().err().map(Err);
@@ -281,7 +286,10 @@ impl<E: Env> Engine<E> {
         let (mirror, ledger) = (self.mirror.clone(), self.ledger.clone());
         async move {
             let Some(ledger) = ledger else {
-                return Err(Error::invalid("there is no sink: open the database with Options::sink"));
+                return Err(Error::new(
+                    ErrorCode::NoSink,
+                    "there is no sink: open the database with Options::sink",
+                ));
             };
             let (failures, uploads) =
                 (ledger.failures(), mirror.as_ref().map_or(0, |mirror| mirror.failures()));
@@ -289,8 +297,12 @@ impl<E: Env> Engine<E> {
             if ledger.listed() < epoch {
                 Requests::checkpoint(requests, Arc::clone(&shared)).await?;
             }
-            let closed =
-                || Error::invalid(format!("the engine was closed before epoch {epoch} was published"));
+            let closed = || {
+                Error::new(
+                    ErrorCode::EngineClosed,
+                    format!("the engine was closed before epoch {epoch} was published"),
+                )
+            };
             let outcome = || {
                 let uploaded = || mirror.as_ref()?.outcome(epoch, uploads).filter(Result::is_err);
                 let failed = || shared.check().err().map(Err);
@@ -327,12 +339,15 @@ impl<E: Env> Engine<E> {
     pub async fn close_async<C: AsMut<[CoreHandle]>>(&self, mut cores: C) -> Result<()> {
         let cores = cores.as_mut();
         if let Some(open) = cores.iter().find(|core| core.open_records() > 0) {
-            return Err(Error::invalid(format!(
-                "core {} has {} records in the open epoch {}: end the epoch, or call discard_open",
-                open.id(),
-                open.open_records(),
-                open.open_epoch()
-            )));
+            return Err(Error::new(
+                ErrorCode::EpochOpen,
+                format!(
+                    "core {} has {} records in the open epoch {}: end the epoch, or call discard_open",
+                    open.id(),
+                    open.open_records(),
+                    open.open_epoch()
+                ),
+            ));
         }
         self.stop();
         self.drive.finish().await;
@@ -342,7 +357,7 @@ impl<E: Env> Engine<E> {
         if closed < ended {
             let what =
                 format!("the device is full: epoch {closed} is durable, epochs up to {ended} are lost");
-            return Err(Error::new(ErrorKind::Full, what));
+            return Err(Error::new(ErrorCode::ClosedWhileFull, what));
         }
         Ok(())
     }

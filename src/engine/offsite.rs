@@ -8,7 +8,7 @@
 //! No core writes before the store has this open's token.
 
 use crate::env::{Clock, Entropy, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, FencingToken};
 use crate::manifest::ident::Ident;
 use crate::manifest::opening::{Action, Contents, IdentState, Survey, survey};
@@ -112,7 +112,7 @@ impl<E: Env> Attached<E> {
                     "another directory has taken this database over from its object store, with token {token}: what this \
                      one holds beyond that is lost to it; open an empty directory to take over again"
                 );
-                return Err(Error::new(ErrorKind::Fenced, what).at(&options.path));
+                return Err(Error::new(ErrorCode::DirectoryDeposed, what).at(&options.path));
             }
         }
         check_ident(options, &found.id.ident)?;
@@ -187,7 +187,7 @@ impl<E: Env> Attached<E> {
             }
         }
         let what = "earlier processes of this directory still write to the object store: open again";
-        Err(Error::new(ErrorKind::Busy, what))
+        Err(Error::new(ErrorCode::StoreChanging, what))
     }
 }
 
@@ -233,11 +233,11 @@ async fn fence<E: Env>(
         }
         *found = site.look().await?.ok_or_else(|| {
             Error::new(
-                ErrorKind::Busy,
+                ErrorCode::StoreChanging,
                 "the object store lost its database while it was taken over: open again",
             )
         })?;
     }
     let what = "others land one manifest after another in the object store: open again";
-    Err(Error::new(ErrorKind::Busy, what))
+    Err(Error::new(ErrorCode::StoreChanging, what))
 }

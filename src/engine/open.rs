@@ -11,7 +11,7 @@ use super::sinks::{self, Beginning};
 use super::start::{Participants, start};
 use crate::codec::HASH_ID_XXH3_64;
 use crate::env::{Clock, Entropy, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::Epoch;
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
@@ -40,7 +40,7 @@ pub struct Opened<E: Env = crate::env::SystemEnv> {
 /// As `Engine::open`.
 pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> {
     options.check()?;
-    let disk = |error| Error::io("opening the disk", &options.path, error);
+    let disk = |error| Error::io("opening the disk", &options.path, error).coded(ErrorCode::DiskNotOpened);
     let vfs = env.vfs().map_err(disk)?;
     let lock = lock(&env, &vfs, &options).await?;
     let store = Attached::attach(&env, &vfs, &options).await?;
@@ -105,7 +105,7 @@ async fn lock<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<<E::Vf
     let failed = |error: std::io::Error| {
         if error.kind() == std::io::ErrorKind::WouldBlock {
             let what = "the database is open already, in this process or another: close it there first";
-            return Error::new(ErrorKind::Busy, what).at(root);
+            return Error::new(ErrorCode::DatabaseOpen, what).at(root);
         }
         Error::io("locking the database directory", root, error).with_kind(ErrorKind::Failed)
     };
@@ -152,7 +152,7 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
         Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
         Landing::Conflict(_) => {
             let what = "another writer created the database at the same moment: open again";
-            Err(Error::new(ErrorKind::Busy, what).at(root))
+            Err(Error::new(ErrorCode::RaceAtOpen, what).at(root))
         }
     }
 }
@@ -200,7 +200,7 @@ pub(super) fn check_ident(options: &Options, ident: &Ident) -> Result<()> {
         let text = format!(
             "the database was created with {what} {is:?}, the options ask for {asked:?}: ask for that"
         );
-        Err(Error::invalid(text).at(&options.path))
+        Err(Error::new(ErrorCode::OtherOptions, text).at(&options.path))
     };
     if options.key_groups != ident.key_groups {
         return differs("key_groups", &options.key_groups, &ident.key_groups);

@@ -7,7 +7,7 @@ use super::Engine;
 use super::maintenance::Requests;
 use super::shared::{Shared, lock};
 use crate::env::{Blocking, Env};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::Epoch;
 use crate::manifest::Manifest;
 use crate::manifest::kept::Edit;
@@ -116,7 +116,7 @@ impl Wish {
 }
 
 fn closed() -> Error {
-    Error::invalid("the engine was closed before the pin was set or let go")
+    Error::new(ErrorCode::EngineClosed, "the engine was closed before the pin was set or let go")
 }
 
 /// Asks, and waits for the answer.

@@ -13,7 +13,7 @@ use event_listener::{Event, EventListener};
 
 use super::counts::Counts;
 use super::meters::Meters;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn};
 use crate::meter::{Begun, Timer};
 
@@ -209,7 +209,7 @@ impl Shared {
         }
         match self.failure.get() {
             Some(error) => Err(error.duplicate()),
-            None => Err(Error::new(ErrorKind::Failed, "the engine failed; reopen the database")),
+            None => Err(Error::new(ErrorCode::EngineFailed, "the engine failed; reopen the database")),
         }
     }
 
@@ -222,12 +222,15 @@ impl Shared {
             return Some(Err(error));
         }
         if self.stopping() {
-            return Some(Err(Error::invalid(format!("the engine was closed before epoch {epoch} was"))));
+            return Some(Err(Error::new(
+                ErrorCode::EngineClosed,
+                format!("the engine was closed before epoch {epoch} was"),
+            )));
         }
         (self.health() == Health::Full).then(|| {
             let what =
                 format!("the device is full: epoch {epoch} becomes durable when space returns, wait again");
-            Err(Error::new(ErrorKind::Full, what))
+            Err(Error::new(ErrorCode::EpochWaitsForSpace, what))
         })
     }
 

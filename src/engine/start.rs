@@ -18,7 +18,7 @@ use super::{Engine, Identity, RecoveredAt};
 use crate::checkpoint::{Bounds, CheckpointSpec, Tap};
 use crate::codec::groups_of;
 use crate::env::{Env, Spawn};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn};
 use crate::manifest::Manifest;
@@ -282,7 +282,7 @@ impl Drop for Part {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let what = format!("{} panicked: this is a bug; reopen the database", self.name);
-            self.shared.fail(&Error::new(ErrorKind::Failed, what));
+            self.shared.fail(&Error::new(ErrorCode::Panicked, what));
         }
     }
 }
@@ -348,7 +348,7 @@ impl<E: Env> Starter<'_, E> {
         started.map_err(|error| {
             self.shared.stop();
             Error::new(
-                ErrorKind::Failed,
+                ErrorCode::ThreadRefused,
                 format!("starting the thread {name}: {error}; free some and open again"),
             )
         })

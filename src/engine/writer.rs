@@ -23,7 +23,7 @@ use super::segments::WriterSegments;
 use super::shared::{CoreShared, Shared};
 use crate::checkpoint::Tap;
 use crate::env::{Clock, Env};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorCode, ErrorKind};
 use crate::ids::{CoreId, Epoch, Lsn};
 use crate::vfs::Vfs;
 use crate::wal::{Batch, CoreLog, Feed, LifeStart};
@@ -231,7 +231,8 @@ pub(crate) async fn run<E: Env>(parts: WriterParts<E>) {
             let patience = UntilIdle { clock: env.clock(), after: parts.idle_seal_after, sleep: None };
             Writer::<_, E, _>::open(vfs, parts, patience).await
         }
-        Err(error) => Err(Error::io("opening the disk for the log writer", &parts.dir, error)),
+        Err(error) => Err(Error::io("opening the disk for the log writer", &parts.dir, error)
+            .coded(ErrorCode::DiskNotOpened)),
     };
     match opened {
         Ok(writer) => work(writer, &env).await,
@@ -270,7 +271,10 @@ pub(crate) async fn open_inline<E: Env, L: Send + Sync + 'static>(
     parts: WriterParts<E>,
     lock: Arc<L>,
 ) -> crate::Result<Box<dyn InlineLog>> {
-    let vfs = parts.env.inline_vfs().map_err(|error| Error::io("opening the disk", &parts.dir, error))?;
+    let vfs = parts
+        .env
+        .inline_vfs()
+        .map_err(|error| Error::io("opening the disk", &parts.dir, error).coded(ErrorCode::DiskNotOpened))?;
     let writer = Writer::<_, E, _>::open(vfs, parts, Impatient).await?;
     Ok(Box::new(Inline::<E::InlineVfs, E, L> { writer, lock: Some(lock) }))
 }

@@ -1,6 +1,6 @@
 //! Threads on processors of their own.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// Keeps the calling thread on the `number`-th of the processors that the process may use, counted from zero and round
 /// again behind the last one. Returns the processor that it is. For threads with a [`CoreHandle`](crate::CoreHandle):
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub fn pin_thread(number: usize) -> Result<usize> {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let refused =
-        |error: rustix::io::Errno| Error::new(ErrorKind::Unsupported, format!("pinning a thread: {error}"));
+        |error: rustix::io::Errno| Error::new(ErrorCode::NoPinning, format!("pinning a thread: {error}"));
     // The first thread's: a thread that was pinned before may use one only.
     let allowed = sched_getaffinity(Some(rustix::process::getpid())).map_err(refused)?;
     let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
@@ -31,8 +31,5 @@ pub fn pin_thread(number: usize) -> Result<usize> {
 /// `Unsupported`: go on without.
 #[cfg(not(target_os = "linux"))]
 pub fn pin_thread(number: usize) -> Result<usize> {
-    Err(Error::new(
-        ErrorKind::Unsupported,
-        format!("thread {number} is not pinned: this system has no way to"),
-    ))
+    Err(Error::new(ErrorCode::NoPinning, format!("thread {number} is not pinned: this system has no way to")))
 }

@@ -15,7 +15,7 @@ use rkyv::rend::{i64_le, u16_le, u32_le, u64_le};
 use rkyv::util::AlignedVec;
 
 use crate::codec::{Reader, Writer, crc};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo};
 use crate::limits::FORMAT_VERSION;
@@ -77,14 +77,19 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Encoded> {
             manifest: wire,
         })
     };
-    let body = body.map_err(|error| Error::invalid(format!("manifest {}: {error}", manifest.seq)))?;
+    let body = body.map_err(|error| {
+        Error::new(ErrorCode::ManifestTooLarge, format!("manifest {}: {error}", manifest.seq))
+    })?;
     let body_bytes = u32::try_from(body.len()).unwrap_or(u32::MAX);
     if (HEADER_BYTES + body.len()) as u64 > MANIFEST_BYTES_MAX {
-        return Err(Error::invalid(format!(
-            "manifest {} has {} bytes, more than {MANIFEST_BYTES_MAX}: keep fewer or shorter source offsets",
-            manifest.seq,
-            body.len()
-        )));
+        return Err(Error::new(
+            ErrorCode::ManifestTooLarge,
+            format!(
+                "manifest {} has {} bytes, more than {MANIFEST_BYTES_MAX}: keep fewer or shorter source offsets",
+                manifest.seq,
+                body.len()
+            ),
+        ));
     }
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     Writer(&mut bytes)
@@ -118,7 +123,8 @@ pub(crate) fn encode_object(manifest: &Manifest) -> Result<(Vec<u8>, u32)> {
 ///
 /// `Corrupt` when it is damaged, `Unsupported` when a newer program wrote it.
 pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
-    let short = || Error::corrupt(path, format!("{} bytes are no manifest", bytes.len()));
+    let short =
+        || Error::corrupt(ErrorCode::ManifestDamaged, path, format!("{} bytes are no manifest", bytes.len()));
     let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(short)?;
     let mut fields = Reader(header);
     let magic = fields.bytes(MAGIC.len()).ok_or_else(short)?;
@@ -129,21 +135,32 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
     let seq = ManifestSeq(fields.u64().ok_or_else(short)?);
     let header_crc = fields.u32().ok_or_else(short)?;
     if magic != MAGIC || crc(0, &header[..HEADER_BYTES - 4]) != header_crc {
-        return Err(Error::corrupt(path, "offset 0: the manifest's header is damaged"));
+        return Err(Error::corrupt(
+            ErrorCode::ManifestDamaged,
+            path,
+            "offset 0: the manifest's header is damaged",
+        ));
     }
     if format > FORMAT_VERSION {
         return Err(Error::newer_format(path, "a manifest", format));
     }
     if format == 0 || body.len() as u64 != u64::from(body_bytes) {
         return Err(Error::corrupt(
+            ErrorCode::ManifestDamaged,
             path,
             format!("offset 12: the header names {body_bytes} bytes, {} are there", body.len()),
         ));
     }
     if crc(0, body) != body_crc {
-        return Err(Error::corrupt(path, format!("offset {HEADER_BYTES}: the manifest's body is damaged")));
+        return Err(Error::corrupt(
+            ErrorCode::ManifestDamaged,
+            path,
+            format!("offset {HEADER_BYTES}: the manifest's body is damaged"),
+        ));
     }
-    let bad = |why: String| Error::corrupt(path, format!("offset {HEADER_BYTES}: {why}"));
+    let bad = |why: String| {
+        Error::corrupt(ErrorCode::ManifestDamaged, path, format!("offset {HEADER_BYTES}: {why}"))
+    };
     let mut aligned: AlignedVec = AlignedVec::with_capacity(body.len());
     aligned.extend_from_slice(body);
     let misplaced = |error: rancor::Error| bad(format!("the body is not laid out as a manifest: {error}"));

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::codec::{HASH_ID_XXH3_64, Reader, Writer, crc};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{DatabaseId, Nonce, TimelineId};
 use crate::limits::{FORMAT_VERSION, KEY_BYTES_MAX, KEY_GROUPS_MAX, SECTOR_BYTES, WRITE_UNIT_BYTES_MAX};
 use crate::route::Route;
@@ -114,7 +114,7 @@ impl Ident {
     ///
     /// `Corrupt` when it is damaged, `Unsupported` when a newer program wrote it.
     pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let bad = |why: &str| Error::corrupt(path, format!("offset 0: {why}"));
+        let bad = |why: &str| Error::corrupt(ErrorCode::IdentDamaged, path, format!("offset 0: {why}"));
         if bytes.len() != IDENT_BYTES || &bytes[..MAGIC.len()] != MAGIC {
             return Err(bad("this is no IDENT"));
         }
@@ -249,7 +249,7 @@ pub(crate) async fn land<V: Vfs>(vfs: &V, root: &Path, ident: &Ident, nonce: Non
     match retry(|| vfs.link(&temp, &path)).await {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(Error::new(ErrorKind::Invalid, "the database exists already").at(&path));
+            return Err(Error::new(ErrorCode::DatabaseExists, "the database exists already").at(&path));
         }
         Err(error) => return Err(Error::io("linking IDENT", &path, error)),
     }

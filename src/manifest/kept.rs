@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checkpoint, CheckpointFile, FileName, Manifest};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::Epoch;
 use crate::limits::PIN_NAME_BYTES_MAX;
 
@@ -72,18 +72,24 @@ impl Manifest {
     fn pin(&mut self, name: &str, epoch: Option<Epoch>) -> Result<Epoch> {
         if name.is_empty() || name.len() > PIN_NAME_BYTES_MAX {
             let (bytes, max) = (name.len(), PIN_NAME_BYTES_MAX);
-            return Err(Error::invalid(format!("a pin's name has 1 to {max} bytes, this one has {bytes}")));
+            return Err(Error::new(
+                ErrorCode::PinNameTooLong,
+                format!("a pin's name has 1 to {max} bytes, this one has {bytes}"),
+            ));
         }
         let newest = self.newest_checkpoint().map(|newest| newest.epoch);
         let Some(epoch) = epoch.or(newest) else {
-            return Err(Error::invalid("there is nothing to pin: take a checkpoint first"));
+            return Err(Error::new(
+                ErrorCode::NothingToPin,
+                "there is nothing to pin: take a checkpoint first",
+            ));
         };
         if let Some(held) = self.pinned(name) {
             return if held == epoch {
                 Ok(epoch)
             } else {
                 let what = format!("pin \"{name}\" holds epoch {held}: unpin it first, or take another name");
-                Err(Error::invalid(what))
+                Err(Error::new(ErrorCode::PinTaken, what))
             };
         }
         let at = match self.kept.binary_search_by_key(&epoch, |kept| kept.checkpoint.epoch) {
@@ -102,7 +108,9 @@ impl Manifest {
     }
 
     fn unpin(&mut self, name: &str) -> Result<Epoch> {
-        let held = self.pinned(name).ok_or_else(|| Error::invalid(format!("there is no pin \"{name}\"")))?;
+        let held = self
+            .pinned(name)
+            .ok_or_else(|| Error::new(ErrorCode::NoSuchPin, format!("there is no pin \"{name}\"")))?;
         for kept in &mut self.kept {
             kept.pins.retain(|pin| pin != name);
         }
@@ -133,7 +141,10 @@ impl Manifest {
 
     fn not_retained(&self, epoch: Epoch) -> Error {
         let there: Vec<String> = self.retained_epochs().iter().map(ToString::to_string).collect();
-        Error::invalid(format!("epoch {epoch} is not retained: only {} are", there.join(", ")))
+        Error::new(
+            ErrorCode::EpochNotRetained,
+            format!("epoch {epoch} is not retained: only {} are", there.join(", ")),
+        )
     }
 
     /// Keeps the newest checkpoint if it is the first of its span, and what pins hold, and of the newest spans the first. An

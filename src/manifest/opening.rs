@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::vfs::{Entry, EntryKind, Vfs};
 
 use super::gc::Listing;
@@ -125,7 +125,7 @@ impl Survey {
         if let Some(path) = &self.misplaced {
             let what = "this must be a folder of the database, and is something else (links are not followed): put the \
                         folder back";
-            return Err(Error::corrupt(path, what));
+            return Err(Error::corrupt(ErrorCode::Misplaced, path, what));
         }
         match decide(self.ident_state, self.contents, !self.foreign.is_empty()) {
             Action::Refuse(refusal) => Err(self.refuse(root, refusal)),
@@ -141,19 +141,27 @@ impl Survey {
             Refusal::Foreign => {
                 let name = self.foreign.first().map_or("", String::as_str);
                 let message = format!("the directory is not empty and no database: it holds {name}");
-                Error::new(ErrorKind::Invalid, message).at(root)
+                Error::new(ErrorCode::NotADatabase, message).at(root)
             }
-            Refusal::IdentDamaged => Error::corrupt(&root.join(IDENT_NAME), "IDENT is damaged"),
-            Refusal::NewerFormat => Error::new(ErrorKind::Unsupported, "a newer format").at(root),
-            Refusal::DataWithoutIdent => {
-                Error::corrupt(&root.join(IDENT_NAME), "IDENT is missing, and there is data")
+            Refusal::IdentDamaged => {
+                Error::corrupt(ErrorCode::IdentDamaged, &root.join(IDENT_NAME), "IDENT is damaged")
             }
-            Refusal::DataWithoutManifest => {
-                Error::corrupt(&manifest_folder(root), "there is data, and every manifest is missing")
-            }
-            Refusal::HeadDamaged => {
-                Error::corrupt(&manifest_folder(root), "the greatest manifest is damaged")
-            }
+            Refusal::NewerFormat => Error::new(ErrorCode::NewerFormat, "a newer format").at(root),
+            Refusal::DataWithoutIdent => Error::corrupt(
+                ErrorCode::IdentMissing,
+                &root.join(IDENT_NAME),
+                "IDENT is missing, and there is data",
+            ),
+            Refusal::DataWithoutManifest => Error::corrupt(
+                ErrorCode::ManifestsMissing,
+                &manifest_folder(root),
+                "there is data, and every manifest is missing",
+            ),
+            Refusal::HeadDamaged => Error::corrupt(
+                ErrorCode::ManifestDamaged,
+                &manifest_folder(root),
+                "the greatest manifest is damaged",
+            ),
         }
     }
 }
@@ -284,12 +292,17 @@ impl Survey {
             Ok(Some(head)) => {
                 self.contents = Contents::BadHead;
                 let path = path_of(root, head.manifest.seq);
-                self.cause = Some(Error::corrupt(&path, "the manifest is of another timeline than IDENT"));
+                self.cause = Some(Error::corrupt(
+                    ErrorCode::ManifestForeign,
+                    &path,
+                    "the manifest is of another timeline than IDENT",
+                ));
             }
             Ok(None) => {
                 self.contents = Contents::BadHead;
                 let message = "the manifests vanished between listing and reading";
-                self.cause = Some(Error::corrupt(&manifest_folder(root), message));
+                self.cause =
+                    Some(Error::corrupt(ErrorCode::ManifestVanished, &manifest_folder(root), message));
             }
             Err(error) => {
                 self.contents = match error.kind() {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{DatabaseId, ManifestSeq, Nonce};
 use crate::vfs::{Entry, EntryKind, File, OpenMode, Vfs, read_exact_at, retry, write_all_at};
 
@@ -94,7 +94,7 @@ pub(crate) async fn land_head<V: Vfs>(vfs: &V, root: &Path, manifest: Manifest) 
 /// `Fenced`: what a writer is told whose number `found` has.
 pub(crate) fn overtaken(root: &Path, found: &Manifest) -> Error {
     let what = format!("manifest {} was landed by another writer, with token {}", found.seq, found.token);
-    Error::new(ErrorKind::Fenced, what).at(&path_of(root, found.seq))
+    Error::new(ErrorCode::ManifestOvertaken, what).at(&path_of(root, found.seq))
 }
 
 /// Lands `manifest`, which is the head and the first of its database, once more: a kill may have come between the link
@@ -145,7 +145,7 @@ async fn sync_name<V: Vfs>(vfs: &V, root: &Path, crc: u32) -> Landing {
         Ok(()) => Landing::Landed { crc },
         Err(error) => {
             let error = Error::io("syncing the folder of a manifest that was linked", &folder, error);
-            Landing::Unknown(error.with_kind(ErrorKind::Failed))
+            Landing::Unknown(error.with_kind(ErrorKind::Failed).coded(ErrorCode::ManifestUnknown))
         }
     }
 }
@@ -167,7 +167,7 @@ async fn resolve<V: Vfs>(
         Ok(None) if crate::error::is_full(&error) => Err(Error::io("linking a manifest", &path, error)),
         Ok(None) | Err(_) => {
             let error = Error::io("linking a manifest", &path, error);
-            Ok(Landing::Unknown(error.with_kind(ErrorKind::Failed)))
+            Ok(Landing::Unknown(error.with_kind(ErrorKind::Failed).coded(ErrorCode::ManifestUnknown)))
         }
     }
 }
@@ -187,14 +187,21 @@ pub(crate) async fn head_among<V: Vfs>(
 ) -> Result<Option<Head>> {
     let Some(seq) = greatest(entries) else { return Ok(None) };
     let path = path_of(root, seq);
-    let gone = || Error::corrupt(&path, "the head vanished between listing and reading");
+    let gone = || {
+        Error::corrupt(ErrorCode::ManifestVanished, &path, "the head vanished between listing and reading")
+    };
     let head = read(vfs, &path).await?.ok_or_else(gone)?;
     if head.manifest.seq != seq {
-        return Err(Error::corrupt(&path, format!("offset 36: this is manifest {}", head.manifest.seq)));
+        return Err(Error::corrupt(
+            ErrorCode::ManifestForeign,
+            &path,
+            format!("offset 36: this is manifest {}", head.manifest.seq),
+        ));
     }
     if head.manifest.database != database {
         let other = head.manifest.database;
         return Err(Error::corrupt(
+            ErrorCode::ManifestForeign,
             &path,
             format!(
                 "the manifest is of database {other}, IDENT of {database}: one of them is from elsewhere"
@@ -247,14 +254,19 @@ pub(crate) async fn read_whole<V: Vfs>(vfs: &V, path: &Path, bytes_max: u64) -> 
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            return Err(Error::corrupt(path, "this is no regular file"));
+            return Err(Error::corrupt(ErrorCode::FileImpossible, path, "this is no regular file"));
         }
         Err(error) => return Err(failed(error)),
     };
     let bytes = retry(|| file.len()).await.map_err(failed)?;
     if bytes > bytes_max {
-        return Err(Error::corrupt(path, format!("{bytes} bytes long, at most {bytes_max} are possible")));
+        return Err(Error::corrupt(
+            ErrorCode::FileImpossible,
+            path,
+            format!("{bytes} bytes long, at most {bytes_max} are possible"),
+        ));
     }
-    let length = usize::try_from(bytes).map_err(|_| Error::corrupt(path, "longer than memory"))?;
+    let length = usize::try_from(bytes)
+        .map_err(|_| Error::corrupt(ErrorCode::FileImpossible, path, "longer than memory"))?;
     read_exact_at(&file, 0, BytesMut::zeroed(length)).await.map(Some).map_err(failed)
 }

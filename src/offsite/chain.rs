@@ -19,7 +19,7 @@ use super::identity::{STORE_BYTES, STORE_NAME, StoreId};
 use super::{manifest_name, mark_name};
 use crate::codec::{Writer, crc};
 use crate::env::Env;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{ManifestSeq, Nonce};
 use crate::manifest::ident::Ident;
 use crate::manifest::store::Head;
@@ -147,7 +147,7 @@ impl<E: Env> Site<E> {
             }
         }
         let what = "the manifests in the object store change faster than they can be read: open again";
-        Err(Error::new(ErrorKind::Busy, what))
+        Err(Error::new(ErrorCode::StoreChanging, what))
     }
 
     /// The greatest number under `prefix`, as far as a listing tells.
@@ -187,7 +187,7 @@ impl<E: Env> Site<E> {
         if manifest.seq.0 != number || manifest.database != id.ident.database {
             let (seq, database) = (manifest.seq, manifest.database);
             let what = format!("offset 0: this is manifest {seq} of database {database}");
-            return Err(Error::corrupt(Path::new(&name), what));
+            return Err(Error::corrupt(ErrorCode::ManifestForeign, Path::new(&name), what));
         }
         Ok(Some(Head { manifest, crc }))
     }
@@ -239,5 +239,5 @@ pub(crate) fn other_database(ident: &Ident, found: &StoreId) -> Error {
         "the object store holds database {}, the directory database {}: give each database a place of its own",
         found.ident.database, ident.database
     );
-    Error::invalid(what).at(STORE_NAME.as_ref())
+    Error::new(ErrorCode::OtherStore, what).at(STORE_NAME.as_ref())
 }

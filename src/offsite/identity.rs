@@ -10,7 +10,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::codec::{Reader, Writer, crc};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::Nonce;
 use crate::limits::FORMAT_VERSION;
 use crate::manifest::ident::{IDENT_BYTES, Ident};
@@ -59,7 +59,8 @@ impl StoreId {
     /// `Corrupt` when it is damaged, `Unsupported` when a newer program wrote it.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let path = Path::new(STORE_NAME);
-        let bad = |why: &str| Error::corrupt(path, format!("offset 0: {why}"));
+        let bad =
+            |why: &str| Error::corrupt(ErrorCode::StoreIdentityDamaged, path, format!("offset 0: {why}"));
         if bytes.len() != STORE_BYTES || &bytes[..MAGIC.len()] != MAGIC {
             return Err(bad("this is no STORE of a database"));
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_listener::{Event, EventListener};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, ManifestSeq};
 use crate::manifest::{FileName, KeptEpoch, Manifest};
 use crate::remote::Traffic;
@@ -146,7 +146,7 @@ impl Mirror {
         let trouble = state.trouble.as_ref().filter(|_| state.failures > failures)?;
         let what =
             format!("epoch {epoch} is not in the object store; the upload goes on, wait again: {trouble}");
-        Some(Err(Error::new(ErrorKind::Busy, what)))
+        Some(Err(Error::new(ErrorCode::UploadDelayed, what)))
     }
 
     /// Tells the uploader to end.
@@ -243,7 +243,7 @@ impl Lag {
             "epoch {epoch} would be more than {max} ahead of the object store, which has epoch {stored} (epoch_lag_max)\
              {trouble}"
         );
-        Err(Error::new(ErrorKind::Busy, what))
+        Err(Error::new(ErrorCode::StoreBehind, what))
     }
 }
 

@@ -10,7 +10,7 @@ use super::chain::Site;
 use super::stored::{LSN, SEGMENT};
 use super::transfer::fetch;
 use crate::env::{Entropy, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, ManifestSeq};
 use crate::manifest::first_life::{FirstLife, clear_log, first_life, log_dir};
 use crate::manifest::ident::Ident;
@@ -101,7 +101,7 @@ async fn land<V: Vfs>(vfs: &V, root: &Path, manifest: &Manifest) -> Result<()> {
         Landing::Landed { .. } => Ok(()),
         Landing::Unknown(error) => Err(error.with_kind(ErrorKind::Failed)),
         Landing::Conflict(_) => {
-            Err(Error::new(ErrorKind::Busy, "another process restores the same directory").at(root))
+            Err(Error::new(ErrorCode::RaceAtOpen, "another process restores the same directory").at(root))
         }
     }
 }

@@ -53,7 +53,7 @@ fn whoever_waits_is_told_of_failures_since_and_of_nothing_older() {
     let mirror = Mirror::new(&head(3), Arc::default(), || {});
     assert!(matches!(mirror.outcome(Epoch(3), 0), Some(Ok(()))));
     assert!(mirror.outcome(Epoch(4), 0).is_none());
-    mirror.failed(crate::Error::invalid("the store is away"));
+    mirror.failed(crate::Error::new(crate::ErrorCode::StoreUnavailable, "the store is away"));
     let told = mirror.outcome(Epoch(4), 0).unwrap().unwrap_err();
     assert_eq!(told.kind(), ErrorKind::Busy, "{told}");
     assert!(mirror.outcome(Epoch(4), mirror.failures()).is_none(), "the next attempt may succeed");

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::file_name;
 use crate::codec::crc;
 use crate::env::{Clock, Entropy};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::manifest::CheckpointFile;
 use crate::remote::{Class, Client, PartTag, StoreError, StoreErrorKind, UploadId};
 use crate::vfs::{File, OpenMode, Vfs, read_exact_at, retry, write_all_at};
@@ -109,7 +109,7 @@ fn check_crc(path: &Path, file: &CheckpointFile, sum: u32) -> Result<()> {
         return Ok(());
     }
     let what = format!("offset 0: the file has crc {sum:08x}, the manifest says {:08x}", file.crc);
-    Err(Error::corrupt(path, what))
+    Err(Error::corrupt(ErrorCode::CheckpointDamaged, path, what))
 }
 
 /// Brings `file` down into the database at `root`, and makes its bytes durable. The caller syncs the folder.
@@ -137,10 +137,16 @@ pub(super) async fn fetch<V: Vfs, C: Clock, N: Entropy>(
         let range = at..(at + DOWN_BYTES).min(file.bytes);
         let got = client.get(Class::File, &name, range).await.map_err(|error| error.of("getting", &name))?;
         let part = match got {
-            None => return Err(Error::corrupt(object, "the head names this object, and it is missing")),
+            None => {
+                return Err(Error::corrupt(
+                    ErrorCode::ObjectMissing,
+                    object,
+                    "the head names this object, and it is missing",
+                ));
+            }
             Some(part) if part.is_empty() => {
                 let what = format!("offset {at}: the object ends, the head says {} bytes", file.bytes);
-                return Err(Error::corrupt(object, what));
+                return Err(Error::corrupt(ErrorCode::ObjectDamaged, object, what));
             }
             Some(part) => part,
         };

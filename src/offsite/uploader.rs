@@ -24,7 +24,7 @@ use super::stored::{Content, Writer, stored};
 use super::transfer::{Sent, send};
 use super::{file_name, manifest_name};
 use crate::env::{Clock, Env, Spawn};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{Epoch, FencingToken, ManifestSeq};
 use crate::manifest::store::Head;
 use crate::manifest::{Author, Checkpoint, FileName, KeptEpoch, Manifest};
@@ -70,7 +70,10 @@ impl<E: Env> Uploader<E> {
         let vfs = match self.env.vfs() {
             Ok(vfs) => vfs,
             Err(error) => {
-                mirror.failed(Error::io("opening the disk on a thread of its own", &self.root, error));
+                mirror.failed(
+                    Error::io("opening the disk on a thread of its own", &self.root, error)
+                        .coded(ErrorCode::DiskNotOpened),
+                );
                 mirror.stopped().await;
                 return Ok(());
             }
@@ -313,5 +316,5 @@ pub(crate) fn fenced(own: FencingToken, seq: ManifestSeq, found: Option<&Manifes
         "{who}; this one, with token {own}, lands and removes nothing any more: stop it, and restore into an empty \
          directory if it is to take over again"
     );
-    Error::new(ErrorKind::Fenced, what).at(manifest_name(seq).as_ref())
+    Error::new(ErrorCode::StoreOvertaken, what).at(manifest_name(seq).as_ref())
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::plan::CoreEvidence;
 use super::report::Tail;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::{CoreLife, Cut};
 use crate::vfs::Vfs;
@@ -112,7 +112,7 @@ fn check_ends(question: &Question, (base, end): (Lsn, Lsn), ends: &[(Epoch, Lsn)
                  a backup",
                 question.core
             );
-            return Err(Error::corrupt(&question.manifests, what));
+            return Err(Error::corrupt(ErrorCode::ManifestOlder, &question.manifests, what));
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ async fn check_beyond<V: Vfs>(vfs: &V, dir: &Path, question: &Question, catalog:
                 front.path.display(),
                 evidence.durable_through,
             );
-            return Err(Error::corrupt(&question.manifests, what));
+            return Err(Error::corrupt(ErrorCode::ManifestOlder, &question.manifests, what));
         }
     }
     Ok(())

@@ -33,7 +33,7 @@ use tracing::Instrument;
 
 use crate::codec::Record;
 use crate::env::{Clock, Entropy, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::forecast::{Measured, Rates, Volume};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::first_life::log_dir;
@@ -256,7 +256,7 @@ impl<E: Env> Recovery<'_, E> {
                  acknowledged records are missing; nothing was changed, restore this directory from a backup",
                 found.end, loss.reaches, loss.closed
             );
-            Error::corrupt(self.dir(core), what)
+            Error::corrupt(ErrorCode::LogEndsEarly, self.dir(core), what)
         })?;
         if decided.epoch < self.floors.epoch {
             let what = format!(
@@ -264,7 +264,7 @@ impl<E: Env> Recovery<'_, E> {
                  an empty directory to restore what the store holds",
                 decided.epoch, self.floors.epoch
             );
-            return Err(Error::corrupt(&self.options.path, what));
+            return Err(Error::corrupt(ErrorCode::OlderCopy, &self.options.path, what));
         }
         for (core, (found, planned)) in self.cores().zip(evidence.iter().zip(&decided.cores)) {
             tracing::debug!(
@@ -306,6 +306,7 @@ impl<E: Env> Recovery<'_, E> {
         }
         Err(last.unwrap_or_else(|| {
             Error::corrupt(
+                ErrorCode::NoBeginning,
                 &self.options.path,
                 "the manifest names neither a checkpoint nor the beginning of the log",
             )

@@ -10,7 +10,7 @@ use super::plan::CorePlan;
 use crate::checkpoint::FileReader;
 use crate::codec::{EpochEnd, Record, RecordKind};
 use crate::env::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn};
 use crate::manifest::CheckpointFile;
 use crate::offset::Offset;
@@ -173,10 +173,10 @@ impl Rebuilt {
 fn unreadable(dir: &Path, core: CoreId, lsn: Lsn) -> Error {
     let what =
         format!("the end of an epoch at LSN {lsn} of core {core} cannot be decoded; restore this directory");
-    Error::corrupt(dir, what)
+    Error::corrupt(ErrorCode::EpochEndDamaged, dir, what)
 }
 
 fn too_large(core: CoreId) -> Error {
     let what = format!("core {core} has more records than its state can hold: open with more cores");
-    Error::new(ErrorKind::Full, what)
+    Error::new(ErrorCode::StateFullAtOpen, what)
 }

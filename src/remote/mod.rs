@@ -43,7 +43,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use self::erased::Erased;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorCode};
 
 /// What a conditional put did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,7 +255,10 @@ impl Remote {
             ("epoch_lag_max", usize::from(self.epoch_lag_max != Some(0))),
         ] {
             if value == 0 {
-                return Err(Error::invalid(format!("{name}(0) of the remote must be at least 1")));
+                return Err(Error::new(
+                    ErrorCode::BadOption,
+                    format!("{name}(0) of the remote must be at least 1"),
+                ));
             }
         }
         Ok(())
@@ -275,12 +278,12 @@ impl StoreError {
 
     /// The same as an error of this crate: `Invalid` for what is refused, else `Failed`.
     pub(crate) fn of(&self, doing: &str, name: &str) -> Error {
-        let kind = match self.kind {
-            StoreErrorKind::Refused => ErrorKind::Invalid,
+        let code = match self.kind {
+            StoreErrorKind::Refused => ErrorCode::StoreRefused,
             StoreErrorKind::Throttled | StoreErrorKind::Unavailable | StoreErrorKind::Unknown => {
-                ErrorKind::Failed
+                ErrorCode::StoreUnavailable
             }
         };
-        Error::new(kind, format!("{doing} in the object store: {self}")).at(name.as_ref())
+        Error::new(code, format!("{doing} in the object store: {self}")).at(name.as_ref())
     }
 }

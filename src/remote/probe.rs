@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::client::Client;
 use super::{Class, Created, StoreError, StoreErrorKind};
 use crate::env::{Clock, Entropy};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::parallel::beside;
 
 /// Creates of one name at once.
@@ -42,7 +42,7 @@ impl<C: Clock, N: Entropy> Client<C, N> {
                     let what = format!(
                         "the object store does not keep its promise to create a name once: {what}; use one that does"
                     );
-                    return Err(Error::new(ErrorKind::Unsupported, what).at(name.as_ref()));
+                    return Err(Error::new(ErrorCode::StoreNotConditional, what).at(name.as_ref()));
                 }
                 Verdict::Open(Some(error)) if error.kind() == StoreErrorKind::Refused => {
                     return Err(error.of("trying a conditional create", &name));
@@ -53,7 +53,7 @@ impl<C: Clock, N: Entropy> Client<C, N> {
                     let what = format!(
                         "the object store does not answer; nothing was changed, open again later{why}"
                     );
-                    return Err(Error::new(ErrorKind::Failed, what));
+                    return Err(Error::new(ErrorCode::StoreUnavailable, what));
                 }
             }
             attempt += 1;

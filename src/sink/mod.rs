@@ -49,7 +49,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorCode, ErrorKind};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, TimelineId};
 
 /// The life of a database that a sink is to work for: from one open to the next.
@@ -226,12 +226,12 @@ impl SinkError {
 
     /// The same as an error of this crate: `Invalid` for what is refused, `Fenced` for a life that is over, else `unless`.
     pub(crate) fn of(&self, doing: &str, sink: &str, unless: ErrorKind) -> Error {
-        let kind = match self.kind {
-            SinkErrorKind::Refused => ErrorKind::Invalid,
-            SinkErrorKind::Fenced => ErrorKind::Fenced,
-            SinkErrorKind::Unavailable | SinkErrorKind::Unknown => unless,
+        let (code, kind) = match self.kind {
+            SinkErrorKind::Refused => (ErrorCode::SinkRefused, ErrorKind::Invalid),
+            SinkErrorKind::Fenced => (ErrorCode::SinkFenced, ErrorKind::Fenced),
+            SinkErrorKind::Unavailable | SinkErrorKind::Unknown => (ErrorCode::SinkUnavailable, unless),
         };
-        Error::new(kind, format!("{doing} the sink `{sink}`: {self}"))
+        Error::new(code, format!("{doing} the sink `{sink}`: {self}")).with_kind(kind)
     }
 }
 

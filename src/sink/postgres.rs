@@ -26,7 +26,7 @@ use postgres::{Client, Config, NoTls};
 use super::buffer::{Buffer, Taken};
 use super::{Commit, Part, Prepared, Recovered, Sink, SinkError, SinkErrorKind, SinkLife, SinkResult};
 use crate::codec::crc;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, FencingToken};
 
 /// Longest name of a sink, so that the name of a transaction keeps the server's limit of 199 bytes.
@@ -84,16 +84,16 @@ impl PostgresSink {
     ///
     /// `Invalid` when the URL cannot be read, or the statement copies from anywhere else.
     pub fn new(url: &str, copy: impl Into<String>) -> Result<Self> {
-        let mut config: Config = url
-            .parse()
-            .map_err(|error| Error::invalid(format!("the URL of the PostgreSQL server: {error}")))?;
+        let mut config: Config = url.parse().map_err(|error| {
+            Error::new(ErrorCode::SinkSettings, format!("the URL of the PostgreSQL server: {error}"))
+        })?;
         config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(CONNECT_TIMEOUT);
         // A server that is gone without a word is noticed.
         config.tcp_user_timeout(3 * CONNECT_TIMEOUT);
         let copy = copy.into();
         let upper = copy.to_uppercase();
         if !upper.trim_start().starts_with("COPY ") || !upper.contains("FROM STDIN") {
-            return Err(Error::invalid(format!("\"{copy}\" is no COPY … FROM STDIN")));
+            return Err(Error::new(ErrorCode::SinkSettings, format!("\"{copy}\" is no COPY … FROM STDIN")));
         }
         let (buffer, life, lanes) = (Buffer::default(), Mutex::default(), Mutex::default());
         Ok(Self { inner: Arc::new(Inner { config, copy, buffer, life, lanes }) })

@@ -7,7 +7,7 @@ use super::decode::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use super::report::{DamageKind, Finding};
 use super::source::Directory;
 use super::version;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::ManifestSeq;
 use crate::vfs::Vfs;
 
@@ -40,8 +40,8 @@ impl Head {
         let mut head = Self::default();
         let names = match directory.names("").await {
             Ok(Some(names)) => names,
-            Ok(None) => return Err(Error::invalid("there is no such folder").at(path)),
-            Err(finding) => return Err(Error::new(ErrorKind::Failed, finding.to_string()).at(path)),
+            Ok(None) => return Err(Error::new(ErrorCode::NoSuchFolder, "there is no such folder").at(path)),
+            Err(finding) => return Err(Error::new(ErrorCode::FolderUnreadable, finding.to_string()).at(path)),
         };
         if let Err(finding) = directory.check_folders().await {
             found(finding);
@@ -57,7 +57,7 @@ impl Head {
         if !names.iter().any(|entry| entry.name == "IDENT") {
             if numbers.is_empty() {
                 let what = "there is no database: no IDENT and no manifest";
-                return Err(Error::invalid(what).at(path));
+                return Err(Error::new(ErrorCode::NotADatabase, what).at(path));
             }
             found(Finding::new(DamageKind::Missing, "IDENT".as_ref(), "is missing, and there are manifests"));
         }
@@ -122,7 +122,7 @@ impl Head {
 
 /// Without this file nothing is known of the database at `path`.
 fn unsupported(path: &Path, finding: &Finding) -> Error {
-    Error::new(ErrorKind::Unsupported, finding.what.clone()).at(&path.join(&finding.path))
+    Error::new(ErrorCode::NewerFormat, finding.what.clone()).at(&path.join(&finding.path))
 }
 
 /// IDENT.

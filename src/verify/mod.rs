@@ -46,7 +46,7 @@ use std::sync::Arc;
 
 use self::core::{CoreProof, LogEnd, Proven};
 use crate::env::{Blocking, Env, StdEnv};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, ManifestSeq, Nonce};
 use crate::vfs::Vfs;
 use head::Head;
@@ -146,7 +146,9 @@ pub async fn verify_in<E: Env>(
     options: VerifyOptions,
 ) -> Result<VerifyReport> {
     let path = path.as_ref();
-    let vfs = env.vfs().map_err(|error| Error::io("opening the file system", path, error))?;
+    let vfs = env
+        .vfs()
+        .map_err(|error| Error::io("opening the file system", path, error).coded(ErrorCode::DiskNotOpened))?;
     for _ in 1..TRIES_MAX {
         let report = once(&vfs, path, &options).await?;
         if report.is_sound() || !head::is_newer(&vfs, path, report.manifest).await {
@@ -159,7 +161,7 @@ pub async fn verify_in<E: Env>(
     }
     let what =
         "checkpoints land faster than the database can be read: verify a backup of it, or pause the writer";
-    Err(Error::new(ErrorKind::Busy, what).at(path))
+    Err(Error::new(ErrorCode::VerifyOutpaced, what).at(path))
 }
 
 async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<VerifyReport> {

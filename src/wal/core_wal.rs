@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::env::{Blocking, Entropy, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{FencingToken, Lsn, Nonce, SegmentNo};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::vfs::Vfs;
@@ -107,11 +107,14 @@ impl Limits {
 
     #[cold]
     fn refused(&self, key_bytes: usize, value_bytes: usize) -> Error {
-        Error::invalid(format!(
-            "a record of {key_bytes} key and {value_bytes} value bytes; keys end at {KEY_BYTES_MAX}, values at \
+        Error::new(
+            ErrorCode::RecordTooLong,
+            format!(
+                "a record of {key_bytes} key and {value_bytes} value bytes; keys end at {KEY_BYTES_MAX}, values at \
              {VALUE_BYTES_MAX}, and a record of this log at {} in all",
-            self.record_bytes_max
-        ))
+                self.record_bytes_max
+            ),
+        )
     }
 }
 
@@ -157,7 +160,9 @@ impl<E: Env> CoreWal<E> {
     /// nothing was changed. `Full` without space for a first segment. `Failed` when the device fails. `Invalid` for
     /// options outside their limits.
     pub async fn open(env: E, dir: &Path, options: WalOptions) -> Result<WalOpened<E>> {
-        let vfs = env.inline_vfs().map_err(|e| Error::io("opening the disk", dir, e))?;
+        let vfs = env
+            .inline_vfs()
+            .map_err(|e| Error::io("opening the disk", dir, e).coded(ErrorCode::DiskNotOpened))?;
         let lock = lock(&vfs, dir).await?;
         let mut found = discover(&vfs, dir).await?;
         let fronts: Arc<[Front]> = std::mem::take(&mut found.fronts).into();
@@ -481,5 +486,5 @@ fn present<E: Env>(writer: &mut Option<Box<Writer<E>>>) -> &mut Writer<E> {
 }
 
 fn busy() -> Error {
-    Error::new(ErrorKind::Busy, "every batch is full and none is synced: sync, then append again")
+    Error::new(ErrorCode::BuffersFull, "every batch is full and none is synced: sync, then append again")
 }

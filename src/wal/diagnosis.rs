@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::ids::{CoreId, Lsn, Nonce, SegmentNo};
 use crate::wal::segment::{FRAMES_START, LogSpec};
 use crate::wal::tail::Next;
@@ -94,10 +94,11 @@ impl Refusal<'_> {
                  nothing was changed: restore this folder from a backup, or the database from a checkpoint",
                 at.number,
             );
-            return Error::corrupt(dir, what);
+            return Error::corrupt(ErrorCode::SegmentMissing, dir, what);
         }
         let (path, offset, found) = blame(found, at);
         Error::corrupt(
+            ErrorCode::LogDamaged,
             path,
             format!(
                 "core {core}, offset {offset}, LSN {next_lsn}: found {found}, yet {claim}; nothing was changed: restore \

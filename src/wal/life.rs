@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::codec::Record;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, Lsn, Nonce, SegmentNo};
 use crate::vfs::{OpenMode, Vfs, retry, write_all_and_sync};
 use crate::wal::batch::Batch;
@@ -122,7 +122,7 @@ impl<V: Vfs> LifeBuilder<V> {
     pub(crate) async fn carry(&mut self, record: &Record<'_>, segments: &mut impl Segments) -> Result<Lsn> {
         let (bytes, bytes_max) = (record.encoded_bytes(), record_bytes_max(&self.spec.log));
         if bytes > bytes_max {
-            return Err(Error::invalid(format!(
+            return Err(Error::new(ErrorCode::SegmentsTooSmall, format!(
                 "the log holds a record of {bytes} bytes, and segments of {} bytes take {bytes_max}: open it with \
                  larger segments",
                 self.spec.log.segment_bytes

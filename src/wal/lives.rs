@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{FencingToken, Lsn, SegmentNo};
 use crate::vfs::{File, Vfs};
 use crate::wal::evidence::evidence_in;
@@ -73,6 +73,7 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
         let id = *found.id.get_or_insert(theirs);
         if id != theirs {
             return Err(Error::corrupt(
+                ErrorCode::SegmentForeign,
                 &segment_path(dir, one.header.number),
                 format!(
                     "the segment header at offset 0 belongs to database {}, core {}; the segments before it to \
@@ -126,6 +127,7 @@ fn check_beginning(seen: &[Seen], floor: SegmentNo, dir: &Path, found: &Discover
     }
     if let Some(life) = first.filter(|_| seen.iter().any(|one| one.header.number == floor)) {
         return Err(Error::corrupt(
+            ErrorCode::SegmentMissing,
             &segment_path(dir, life.first_segment),
             format!(
                 "offset {FRAMES_START}: token {} follows another one, whose segments are missing, and the log is needed \
@@ -135,6 +137,7 @@ fn check_beginning(seen: &[Seen], floor: SegmentNo, dir: &Path, found: &Discover
         ));
     }
     Err(Error::corrupt(
+        ErrorCode::SegmentMissing,
         &segment_path(dir, floor),
         format!(
             "segment {floor} is missing, and the log is needed from it on; nothing was changed: restore it from a backup"
@@ -169,6 +172,7 @@ fn follow_back(seen: &[Seen], live: Option<FencingToken>, dir: &Path, found: &mu
         let number = first.header.number;
         let Some((frame, start)) = first.start else {
             return Err(Error::corrupt(
+                ErrorCode::LifeDamaged,
                 &segment_path(dir, number),
                 format!(
                     "offset {FRAMES_START}: token {of} has begun, so that the first frame of its first segment is \
@@ -192,6 +196,7 @@ fn follow_back(seen: &[Seen], live: Option<FencingToken>, dir: &Path, found: &mu
         }
         if start.token >= of {
             return Err(Error::corrupt(
+                ErrorCode::LifeDamaged,
                 &segment_path(dir, number),
                 format!("offset {FRAMES_START}: token {of} says that it follows token {}", start.token),
             ));

@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use crate::codec::crc;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{Epoch, Lsn, Nonce, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::{OpenMode, Vfs, aligned_zeroes, retry, write_all_and_sync};
@@ -267,7 +267,7 @@ impl<V: Vfs> CoreLog<V> {
             }
             State::Driven => {
                 let error = Error::new(
-                    ErrorKind::Failed,
+                    ErrorCode::DriveDropped,
                     "a drive of the log was dropped before its end, so that its writes may or may not be there; \
                      reopen the log",
                 );
@@ -337,7 +337,7 @@ impl<V: Vfs> CoreLog<V> {
              more is acknowledged: reopen the log",
             self.desk.marks.acknowledged
         );
-        Error::io(&doing, &path, source).with_kind(ErrorKind::Failed)
+        Error::io(&doing, &path, source).with_kind(ErrorKind::Failed).coded(ErrorCode::LogWriteFailed)
     }
 
     /// Leaves the current segment for the next. Nothing may be in flight.

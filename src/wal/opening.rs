@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::env::Entropy;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{FencingToken, Lsn, Nonce, SegmentNo};
 use crate::vfs::{Vfs, renew_dir, retry};
 use crate::wal::frame::Predecessor;
@@ -23,7 +23,8 @@ use crate::wal::segment::{Front, Link, LogSpec, SegmentHeader};
 
 fn lock_error(dir: &Path, source: io::Error) -> Error {
     if source.kind() == io::ErrorKind::WouldBlock {
-        return Error::new(ErrorKind::Busy, "somebody has this log open: close it there first").at(dir);
+        return Error::new(ErrorCode::DatabaseOpen, "somebody has this log open: close it there first")
+            .at(dir);
     }
     Error::io("locking the log", dir, source)
 }
@@ -69,7 +70,7 @@ pub(super) fn identify<N: Entropy>(
         return Ok(LogId { database, core: options.core });
     };
     if id.core != options.core || options.database.is_some_and(|database| database != id.database) {
-        return Err(Error::invalid(format!(
+        return Err(Error::new(ErrorCode::OtherLog, format!(
             "the log belongs to database {}, core {}; the options name another: open it with those, or another \
              directory",
             id.database, id.core
@@ -82,6 +83,7 @@ pub(super) fn identify<N: Entropy>(
 pub(super) fn check_trimmed(dir: &Path, options: &WalOptions, found: &Discovery) -> Result<()> {
     match options.trimmed_through {
         Some(known) if found.trimmed_through > known => Err(Error::corrupt(
+            ErrorCode::SegmentMissing,
             dir,
             format!(
                 "the log begins above LSN {}, and was trimmed through {known} only: its first segments are missing; \

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::env::{Blocking, Env, Spawn};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::Lsn;
 use crate::wal::batch::{Batch, Pool};
 use crate::wal::core_wal::{CoreWal, Lent, Limits};
@@ -85,7 +85,9 @@ fn start<E: Env>(wal: &mut CoreWal<E>, background: bool) -> Result<(Caller<E>, O
         drive(writer, tray).await;
         drop(lock);
     });
-    started.map_err(|source| Error::io("starting the log's writer", wal.dir(), source))?;
+    started.map_err(|source| {
+        Error::io("starting the log's writer", wal.dir(), source).coded(ErrorCode::ThreadRefused)
+    })?;
     Ok((caller, None))
 }
 
@@ -253,7 +255,10 @@ impl<E: Env> Pipeline<E> {
         if lsn < self.next_lsn {
             return Ok(());
         }
-        Err(Error::invalid(format!("LSN {lsn} was not given out: the next one is {}", self.next_lsn)))
+        Err(Error::new(
+            ErrorCode::LsnNotGiven,
+            format!("LSN {lsn} was not given out: the next one is {}", self.next_lsn),
+        ))
     }
 
     /// Appends to the open batch; `Err` with the bytes of the record when [`Pipeline::make_room`] is to be called first.

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::{Reader, crc};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, FencingToken, Nonce, SegmentNo};
 use crate::limits::{
     FORMAT_VERSION, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
@@ -67,20 +67,26 @@ impl LogSpec {
     /// `Invalid` when a size is outside its limits.
     pub(crate) fn check(&self) -> Result<()> {
         if self.write_unit != SECTOR_BYTES && self.write_unit != WRITE_UNIT_BYTES_MAX {
-            return Err(Error::invalid(format!(
-                "a write unit of {} bytes; it must be {SECTOR_BYTES} or {WRITE_UNIT_BYTES_MAX}",
-                self.write_unit
-            )));
+            return Err(Error::new(
+                ErrorCode::BadOption,
+                format!(
+                    "a write unit of {} bytes; it must be {SECTOR_BYTES} or {WRITE_UNIT_BYTES_MAX}",
+                    self.write_unit
+                ),
+            ));
         }
         let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
         if !sizes.contains(&self.segment_bytes)
             || !self.segment_bytes.is_multiple_of(u64::from(WRITE_UNIT_BYTES_MAX))
         {
-            return Err(Error::invalid(format!(
-                "segments of {} bytes; choose a multiple of {WRITE_UNIT_BYTES_MAX} from {SEGMENT_BYTES_MIN} to \
+            return Err(Error::new(
+                ErrorCode::BadOption,
+                format!(
+                    "segments of {} bytes; choose a multiple of {WRITE_UNIT_BYTES_MAX} from {SEGMENT_BYTES_MIN} to \
                  {SEGMENT_BYTES_MAX}",
-                self.segment_bytes
-            )));
+                    self.segment_bytes
+                ),
+            ));
         }
         Ok(())
     }
@@ -148,6 +154,7 @@ impl SegmentHeader {
     pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<(Self, u32)> {
         let broken = |what: &str| {
             Error::corrupt(
+                ErrorCode::SegmentDamaged,
                 path,
                 format!(
                     "segment header at offset 0: {what}, yet a segment has its final name only when its header is \
@@ -262,7 +269,7 @@ pub(crate) async fn catalog<V: Vfs>(vfs: &V, dir: &Path, log: LogId) -> Result<V
                  {}, core {}: a file of another log was put here; nothing was changed, restore this file from a backup",
                 found.database, found.core, log.database, log.core
             );
-            return Err(Error::corrupt(&first.path, what));
+            return Err(Error::corrupt(ErrorCode::SegmentForeign, &first.path, what));
         }
         catalog.push(first.front());
     }
@@ -327,6 +334,7 @@ async fn read_front<F: File>(
     let (header, salt) = SegmentHeader::decode(front, path)?;
     if header.number != number {
         return Err(Error::corrupt(
+            ErrorCode::SegmentDamaged,
             path,
             format!(
                 "the segment header at offset 0 says number {}, the file name says {number}",
@@ -337,6 +345,7 @@ async fn read_front<F: File>(
     let bytes = retry(|| file.len()).await.map_err(|e| Error::io("measuring a segment", path, e))?;
     if bytes < header.log.segment_bytes {
         return Err(Error::corrupt(
+            ErrorCode::SegmentShort,
             path,
             format!(
                 "the file ends at offset {bytes}, its header says {}, and its length was durable before it had this \
@@ -408,7 +417,7 @@ async fn publish<V: Vfs>(vfs: &V, dir: &Path, temp: &Path, header: &SegmentHeade
     let path = segment_path(dir, header.number);
     if vfs.open(&path, OpenMode::Read).await.is_ok() {
         return Err(Error::new(
-            ErrorKind::Failed,
+            ErrorCode::SegmentExists,
             format!("segment {} exists already: numbers are never used twice; reopen the log", header.number),
         )
         .at(&path));
@@ -458,7 +467,7 @@ pub(crate) async fn recycle<V: Vfs>(
 pub(crate) fn check_unit<F: File>(file: &F, log: &LogSpec, path: &Path) -> Result<()> {
     if file.write_unit() > log.write_unit {
         return Err(Error::new(
-            ErrorKind::Unsupported,
+            ErrorCode::UnitTooLarge,
             format!(
                 "the device overwrites {} bytes at once, the log was made for {}: move it to another device",
                 file.write_unit(),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::env::Env;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{Epoch, Lsn};
 use crate::wal::batch::{Batch, Pool};
 use crate::wal::core_wal::Writer;
@@ -84,7 +84,7 @@ impl<E: Env> State<E> {
 
 fn given_up() -> Error {
     let what = "the pipeline was given up while writes were under way: reopen the log";
-    Error::new(ErrorKind::Failed, what)
+    Error::new(ErrorCode::PipelineDropped, what)
 }
 
 impl<E: Env> Tray<E> {

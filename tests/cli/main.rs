@@ -183,6 +183,9 @@ fn a_restored_epoch_opens_with_what_it_held() {
     let never = highwater(path, &["restore", "data", "never", "--to-epoch", "99"]);
     assert_eq!(never.status.code(), Some(3), "{}", told(&never));
     assert!(!path.join("never").exists());
+    let nowhere = highwater(path, &["verify", "never"]);
+    let told = String::from_utf8_lossy(&nowhere.stderr);
+    assert!(told.starts_with("error[HW-805]: invalid: there is no such folder"), "{told}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![expect(clippy::disallowed_methods, reason = "it reads the repository, not a database")]
 
+mod codes;
 mod layers;
 mod seeds;
 mod tree;

@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Participant, Permit};
 use crate::engine::maintenance::Requests;
 use crate::engine::shared::Shared;
 use crate::env::{Clock, Env};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorCode};
 use crate::offsite::Mirror;
 use crate::race::{First, race};
 use crate::sink::{Commit, LostPolicy};
@@ -87,7 +87,7 @@ impl<E: Env> Committer<E> {
                      and open with Options::on_lost(LostPolicy::Accept), once",
                     handle.escape_ascii()
                 );
-                self.shared.fail(&Error::new(ErrorKind::Lost, what));
+                self.shared.fail(&Error::new(ErrorCode::SinkForgot, what));
             }
             (Err(error), _) => {
                 tracing::warn!(target: "highwater::sink", sink = %name, %part, %error, "commit failed");

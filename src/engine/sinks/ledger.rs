@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{InDoubt, SinkStatus, Standing};
 use crate::engine::shared::lock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch};
 use crate::limits::SINK_HANDLE_BYTES_MAX;
 use crate::manifest::SinkEntry;
@@ -142,7 +142,7 @@ impl Ledger {
                 let bytes = handle.len();
                 let what =
                     format!("the handle of sink `{name}` has {bytes} bytes, over {SINK_HANDLE_BYTES_MAX}");
-                Err(Error::invalid(what))
+                Err(Error::new(ErrorCode::SinkHandleTooLong, what))
             }
             _ => Ok(handle),
         }
@@ -187,7 +187,7 @@ impl Ledger {
             };
             let what =
                 format!("epoch {epoch} cannot end: in sink `{}` epoch {} {what}", sink.name, oldest.epoch);
-            return Err(Error::new(ErrorKind::Busy, what));
+            return Err(Error::new(ErrorCode::SinkBehind, what));
         }
         Ok(())
     }
@@ -335,7 +335,7 @@ impl Ledger {
         let what = format!(
             "epoch {epoch} is not published in sink `{name}`; the commit goes on, wait again: {trouble}"
         );
-        Some(Err(Error::new(ErrorKind::Busy, what)))
+        Some(Err(Error::new(ErrorCode::PublishDelayed, what)))
     }
 
     /// Everything that is not published, sorted.

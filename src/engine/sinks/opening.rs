@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::ledger::{Ledger, Participant, Pause};
 use super::resolve::{Knowledge, Verdict, verdict};
 use crate::env::{Clock, Env};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{DatabaseId, Epoch, FencingToken, TimelineId};
 use crate::manifest::SinkEntry;
 use crate::options::Options;
@@ -83,7 +83,7 @@ fn check_registered(options: &Options, known: &[SinkEntry]) -> Result<()> {
         "sink `{name}` has {count} transactions that are not known to be published: open the database with it, and wait \
          until everything is published before you leave it out"
     );
-    Err(Error::invalid(what).at(&options.path))
+    Err(Error::new(ErrorCode::SinkLeftOut, what).at(&options.path))
 }
 
 /// The opening of one sink.
@@ -147,14 +147,14 @@ impl<E: Env> Opening<'_, E> {
                 "sink `{name}` has published epoch {published}, and the directory reaches epoch {epoch}: this is an older copy, \
                  and rows would be published twice; restore a newer copy, or restore this one as a new timeline"
             );
-            return Err(Error::corrupt(&self.options.path, what));
+            return Err(Error::corrupt(ErrorCode::OlderCopy, &self.options.path, what));
         }
         if recovered.in_doubt_max < u64::from(cores) {
             let what = format!(
                 "sink `{name}` can have {} transactions in doubt, and {cores} cores need one each: allow it more",
                 recovered.in_doubt_max
             );
-            return Err(Error::invalid(what));
+            return Err(Error::new(ErrorCode::SinkTooNarrow, what));
         }
         Ok(())
     }

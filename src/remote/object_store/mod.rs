@@ -32,7 +32,7 @@ use self::place::{Place, find};
 use self::thread::Thread;
 use self::uploads::Multipart;
 use super::{Created, Listed, ObjectStore, PartTag, Remote, StoreError, StoreErrorKind, UploadId};
-use crate::error::{Error, ErrorKind, Result as OpenResult};
+use crate::error::{Error, ErrorCode, Result as OpenResult};
 
 /// The longest time of one request, whatever the client of the store allows.
 const REQUEST_MAX: Duration = Duration::from_secs(120);
@@ -94,8 +94,9 @@ impl Bucket {
     ///
     /// `Invalid`: the prefix is none. `Failed`: the system gives no thread.
     pub fn of(store: Arc<dyn Foreign>, prefix: &str) -> OpenResult<Self> {
-        let prefix = Path::parse(prefix)
-            .map_err(|error| Error::invalid(format!("this is no prefix in an object store: {error}")))?;
+        let prefix = Path::parse(prefix).map_err(|error| {
+            Error::new(ErrorCode::StoreUrl, format!("this is no prefix in an object store: {error}"))
+        })?;
         Self::new(Place { store, multipart: Multipart::by_handle(), prefix })
     }
 
@@ -103,7 +104,7 @@ impl Bucket {
         let Place { store, multipart, prefix } = place;
         let thread = Thread::start().map_err(|error| {
             let what = format!("starting the thread of the object store: {error}; free some and try again");
-            Error::new(ErrorKind::Failed, what)
+            Error::new(ErrorCode::ThreadRefused, what)
         })?;
         Ok(Self(Arc::new(Inner { thread, store, multipart, prefix })))
     }

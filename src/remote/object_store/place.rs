@@ -18,7 +18,7 @@ use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
 use super::uploads::Multipart;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// A store, and where in it.
 pub(super) struct Place {
@@ -32,11 +32,12 @@ pub(super) struct Place {
 /// `Invalid`: not such a URL, or an option that its store does not know. `Unsupported`: this build lacks the feature.
 pub(super) fn find(text: &str, options: &[(String, String)]) -> Result<Place> {
     // The text may hold a secret that does not belong there, and is not repeated.
-    let url = Url::parse(text)
-        .map_err(|error| Error::invalid(format!("this is no URL of an object store: {error}")))?;
+    let url = Url::parse(text).map_err(|error| {
+        Error::new(ErrorCode::StoreUrl, format!("this is no URL of an object store: {error}"))
+    })?;
     if url.password().is_some() {
         let what = "the URL of an object store holds a password: give it as an option or in the environment";
-        return Err(Error::invalid(what));
+        return Err(Error::new(ErrorCode::StoreUrl, what));
     }
     let scheme = url.scheme();
     let (kind, prefix) = ObjectStoreScheme::parse(&url).map_err(|_| unknown(scheme))?;
@@ -54,16 +55,21 @@ fn unknown(scheme: &str) -> Error {
         "{scheme} names no object store: there are s3://bucket/prefix, az://container/prefix, gs://bucket/prefix and \
          file:///directory"
     );
-    Error::invalid(what)
+    Error::new(ErrorCode::StoreUrl, what)
 }
 
 fn local(url: &Url, options: &[(String, String)]) -> Result<Place> {
     if let Some((name, _)) = options.first() {
         return Err(unknown_option(name, "a local directory"));
     }
-    let path = url.to_file_path().map_err(|()| Error::invalid("the URL names no local directory"))?;
+    let path = url
+        .to_file_path()
+        .map_err(|()| Error::new(ErrorCode::StoreUrl, "the URL names no local directory"))?;
     let prefix = Path::from_absolute_path(&path).map_err(|error| {
-        Error::invalid(format!("the directory has a name that the store cannot have: {error}"))
+        Error::new(
+            ErrorCode::StoreUrl,
+            format!("the directory has a name that the store cannot have: {error}"),
+        )
     })?;
     // Directories are made by the first object in them.
     let store = Arc::new(LocalFileSystem::new().with_fsync(true));
@@ -71,20 +77,20 @@ fn local(url: &Url, options: &[(String, String)]) -> Result<Place> {
 }
 
 fn unknown_option(name: &str, of: &str) -> Error {
-    Error::invalid(format!("`{name}` is no option of {of}"))
+    Error::new(ErrorCode::StoreOption, format!("`{name}` is no option of {of}"))
 }
 
 #[cfg(not(all(feature = "s3", feature = "azure", feature = "gcs")))]
 fn not_built(feature: &str) -> Error {
     let what = format!("this build has no such object store: build highwater with the feature `{feature}`");
-    Error::new(ErrorKind::Unsupported, what)
+    Error::new(ErrorCode::StoreNotBuilt, what)
 }
 
 #[cfg(feature = "cloud")]
 mod cloud {
     use object_store::{BackoffConfig, RetryConfig};
 
-    use super::{Error, ErrorKind};
+    use super::{Error, ErrorCode};
 
     /// One try.
     pub(super) fn no_retry() -> RetryConfig {
@@ -98,7 +104,7 @@ mod cloud {
     }
 
     pub(super) fn unusable(error: &object_store::Error) -> Error {
-        Error::new(ErrorKind::Invalid, format!("the object store cannot be used so: {error}"))
+        Error::new(ErrorCode::StoreOption, format!("the object store cannot be used so: {error}"))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Reading, WalReader};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{FencingToken, Lsn, SegmentNo};
 use crate::vfs::{OpenMode, Vfs, retry};
 use crate::wal::diagnosis::Stand;
@@ -23,6 +23,7 @@ impl<V: Vfs> WalReader<V> {
         let reading = self.open_segment(number, life, None).await?;
         if number == life.first_segment && reading.at.identity != life.identity {
             return Err(Error::corrupt(
+                ErrorCode::SegmentForeign,
                 &reading.at.path,
                 format!(
                     "the segment header at offset 0 has identity {}, the log of token {} began with {}: the file was \
@@ -57,6 +58,7 @@ impl<V: Vfs> WalReader<V> {
         let path = segment_path(&self.dir, number);
         if self.catalog.binary_search(&number).is_err() {
             return Err(Error::corrupt(
+                ErrorCode::SegmentMissing,
                 &path,
                 format!("segment {number} of token {} is missing; restore it from a backup", life.token),
             ));
@@ -99,6 +101,7 @@ impl<V: Vfs> WalReader<V> {
             return Ok(());
         }
         Err(Error::corrupt(
+            ErrorCode::SegmentForeign,
             path,
             format!(
                 "the segment header at offset 0 belongs to database {}, core {}, token {}; the log being read is \
@@ -173,6 +176,7 @@ impl<V: Vfs> WalReader<V> {
             if start.segment != SegmentNo(0) {
                 let path = segment_path(&self.dir, start.segment);
                 return Err(Error::corrupt(
+                    ErrorCode::SegmentMissing,
                     &path,
                     format!(
                         "segment {later} says at offset {FRAMES_START} that it follows segment {} up to LSN {}, but \

@@ -1,10 +1,15 @@
 //! The one error type: what went wrong, where, and what the caller does next.
 
+mod code;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::limits::FORMAT_VERSION;
+pub use code::ErrorCode;
 
 /// What the caller must do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +61,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 struct Inner {
     kind: ErrorKind,
+    code: ErrorCode,
     message: String,
     path: Option<PathBuf>,
     #[source]
@@ -81,23 +87,24 @@ impl Error {
         self.0.kind
     }
 
+    /// What caused it: docs/errors.md says more. The text of the error does not hold it.
+    pub fn code(&self) -> ErrorCode {
+        self.0.code
+    }
+
     /// The file or directory that the error is about.
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), path: None, source: None }))
-    }
-
-    /// `message` names what is wrong with the call and what would be right.
-    pub(crate) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Invalid, message)
+    /// Of the kind that `code` usually has. `message` says what happened, and what would be right.
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind: code.kind(), code, message: message.into(), path: None, source: None }))
     }
 
     /// `message` names the offset and what contradicts what.
-    pub(crate) fn corrupt(path: &Path, message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Corrupt, message).at(path)
+    pub(crate) fn corrupt(code: ErrorCode, path: &Path, message: impl Into<String>) -> Self {
+        Self::new(code, message).at(path)
     }
 
     /// A file that this build cannot know how to read; `what` is a phrase for it.
@@ -105,14 +112,15 @@ impl Error {
         let message = format!(
             "{what} of format {format}; this build reads formats up to {FORMAT_VERSION}: use a newer build"
         );
-        Self::new(ErrorKind::Unsupported, message).at(path)
+        Self::new(ErrorCode::NewerFormat, message).at(path)
     }
 
     /// An I/O error: `Full` when the device has no space, else `Failed`.
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> Self {
-        let kind = if is_full(&source) { ErrorKind::Full } else { ErrorKind::Failed };
+        let code = if is_full(&source) { ErrorCode::NoSpace } else { ErrorCode::Io };
         Self(Box::new(Inner {
-            kind,
+            kind: code.kind(),
+            code,
             message: doing.to_owned(),
             path: Some(path.to_owned()),
             source: Some(source),
@@ -123,6 +131,13 @@ impl Error {
     #[must_use]
     pub(crate) fn at(mut self, path: &Path) -> Self {
         self.0.path = Some(path.to_owned());
+        self
+    }
+
+    /// The same story with another cause.
+    #[must_use]
+    pub(crate) fn coded(mut self, code: ErrorCode) -> Self {
+        self.0.code = code;
         self
     }
 
@@ -139,7 +154,8 @@ impl Error {
         if let Some(source) = &self.0.source {
             message = format!("{message}: {source}");
         }
-        Self(Box::new(Inner { kind: self.0.kind, message, path: self.0.path.clone(), source: None }))
+        let Inner { kind, code, ref path, .. } = *self.0;
+        Self(Box::new(Inner { kind, code, message, path: path.clone(), source: None }))
     }
 }
 
