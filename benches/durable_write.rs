@@ -339,7 +339,7 @@ fn engine_rows(dir: &Path, how: Committing, count: usize) -> Result<Vec<Row>, Bo
         let path = dir.join(format!("{}-{}-{by}", how.name, how.depth).replace(' ', "_"));
         let options = Options::new(path).inline(how.inline).depth(how.depth).epoch_skew_max(1 << 20);
         let options = options.checkpoint_interval(None).checkpoint_wal_bytes(u64::MAX);
-        let Opened { engine, cores, .. } = env.block_on(Engine::open_in(env, options))?;
+        let Opened { engine, cores, .. } = env.block_on(Engine::open_in(env.clone(), options))?;
         let (records, in_flight) = (how.records, how.in_flight);
         let mut commits = Commits { engine, cores, records, in_flight, number: 0 };
         let job = move || Ok(commits.visit(count)?);

@@ -25,6 +25,8 @@ pub enum Backend {
     Std,
     /// Linux's io_uring: several operations in flight per thread. `Unsupported` where it does not work.
     Uring,
+    /// The memory of this process: no file, no system call. The database goes with its engine ([`Options::in_memory`]).
+    Memory,
 }
 
 /// How a durable write is done. All forms are equally durable; which one is fast depends on the device.
@@ -46,7 +48,13 @@ pub enum DurableWrite {
     DirectDsync,
 }
 
-/// How a database is opened.
+/// How a database is opened. There are three ways to begin, and every option can be changed then:
+///
+/// | | begins with | what was waited for survives |
+/// |--|--|--|
+/// | [`Options::in_memory`] | nothing, each time | nothing: it goes with the engine |
+/// | [`Options::durable`] | what is in the directory | crashes of the process and of the machine |
+/// | either, and [`Options::remote`] | the directory, or the object store if that is empty | with `wait_remote`, the loss of the machine too |
 ///
 /// `key_groups`, `route` and `write_unit_bytes` belong to the data: they are fixed at creation, and an open that asks for
 /// others is refused. All other options may change from one open to the next; another number of `cores` divides the keys anew.
@@ -82,6 +90,29 @@ pub struct Options {
 }
 
 impl Options {
+    /// A database in the memory of this process, with one core: no file, no system call. It begins empty and goes with its engine.
+    ///
+    /// It is the engine that runs on disks, over a [`MemoryVfs`](crate::vfs::MemoryVfs) of its own, so that everything works as it does
+    /// there: epochs, checkpoints, sinks, pins. Nobody waits for a device: it is [`inline`](Options::inline), and a wait for an epoch
+    /// returns at once. Beside the state it takes memory for the newest checkpoint, another copy of the state, and for the
+    /// log since then. [`Options::remote`] makes the object store the only place where it lasts.
+    pub fn in_memory() -> Self {
+        Self {
+            backend: Backend::Memory,
+            inline: true,
+            segment_bytes: 8 << 20,
+            checkpoint_wal_bytes: 64 << 20,
+            retain_checkpoints: 1,
+            fallback_bytes_max: 0,
+            ..Self::new("/memory")
+        }
+    }
+
+    /// A database in the directory `path`, with one core: the same as [`Options::new`].
+    pub fn durable(path: impl AsRef<Path>) -> Self {
+        Self::new(path)
+    }
+
     /// Defaults for a database in the directory `path`, with one core.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {

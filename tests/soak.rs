@@ -137,7 +137,7 @@ impl Round {
         let options = self.options(path, dice);
         self.say(&format!("open {options:?}"));
         let mut opened = loop {
-            match self.env.block_on(Engine::open_in(self.env, options.clone())) {
+            match self.env.block_on(Engine::open_in(self.env.clone(), options.clone())) {
                 // The life before was dropped, and its threads have to notice.
                 Err(error) if error.kind() == ErrorKind::Busy => std::thread::sleep(Duration::from_millis(1)),
                 opened => break opened?,
@@ -202,7 +202,7 @@ impl Round {
                 self.say("checkpoint beside changes");
                 let taken = engine.checkpoint_async();
                 let beside = std::thread::spawn({
-                    let env = self.env;
+                    let env = self.env.clone();
                     move || env.block_on(taken)
                 });
                 self.change(engine, cores, dice)?;

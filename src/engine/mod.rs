@@ -129,7 +129,7 @@ impl Engine {
     pub fn open(options: Options) -> Result<Opened> {
         let env = SystemEnv::new(options.backend, options.durable_write)
             .map_err(|error| Error::new(ErrorCode::BackendMissing, error.to_string()))?;
-        let opened = env.block_on(Self::open_in(env, options))?;
+        let opened = env.block_on(Self::open_in(env.clone(), options))?;
         opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
         Ok(opened)
     }

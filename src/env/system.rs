@@ -5,44 +5,47 @@ use std::io;
 
 use super::{Blocking, Env, StdClock, StdEntropy, StdEnv, StdSpawn};
 use crate::options::{Backend, DurableWrite};
-use crate::vfs::SystemVfs;
+use crate::vfs::{Disk, MemoryVfs, SystemVfs};
 
 /// The real world, as [`Engine::open`](crate::Engine::open) uses it: files by io_uring where that works and by
-/// plain calls elsewhere; threads, clocks and randomness of [`StdEnv`].
-#[derive(Clone, Copy, Debug)]
+/// plain calls elsewhere, or in memory; threads, clocks and randomness of [`StdEnv`].
+#[derive(Clone, Debug)]
 pub struct SystemEnv {
-    vfs: SystemVfs,
+    disk: Disk,
 }
 
 impl SystemEnv {
-    /// By `backend`, with durable writes as `durable` says.
+    /// By `backend`, with durable writes as `durable` says. Clones share the memory of [`Backend::Memory`], and nobody else does.
     ///
     /// # Errors
     ///
     /// `Unsupported` when [`Backend::Uring`] is asked for and does not work here: choose [`Backend::Auto`].
     pub fn new(backend: Backend, durable: DurableWrite) -> io::Result<Self> {
+        if backend == Backend::Memory {
+            return Ok(Self { disk: Disk::Memory(MemoryVfs::new()) });
+        }
         SystemVfs::new(backend, durable).map(Self::with)
     }
 
     /// Over `vfs`.
     pub fn with(vfs: SystemVfs) -> Self {
-        Self { vfs }
+        Self { disk: Disk::System(vfs) }
     }
 }
 
 impl Env for SystemEnv {
-    type Vfs = SystemVfs;
-    type InlineVfs = SystemVfs;
+    type Vfs = Disk;
+    type InlineVfs = Disk;
     type Clock = StdClock;
     type Spawn = StdSpawn;
     type Entropy = StdEntropy;
 
-    fn vfs(&self) -> io::Result<SystemVfs> {
-        Ok(self.vfs)
+    fn vfs(&self) -> io::Result<Disk> {
+        Ok(self.disk.clone())
     }
 
-    fn inline_vfs(&self) -> io::Result<SystemVfs> {
-        Ok(self.vfs)
+    fn inline_vfs(&self) -> io::Result<Disk> {
+        Ok(self.disk.clone())
     }
 
     fn clock(&self) -> StdClock {

@@ -28,6 +28,8 @@
 mod aligned;
 #[cfg(feature = "sim")]
 pub mod contract;
+mod disk;
+mod memory;
 mod obfuscate;
 mod renew;
 mod std;
@@ -39,6 +41,8 @@ pub(crate) mod uring;
 #[cfg(target_os = "linux")]
 pub(crate) mod uring;
 
+pub use self::disk::{Disk, DiskFile, DiskLock};
+pub use self::memory::{MemoryFile, MemoryLock, MemoryVfs};
 pub use self::obfuscate::{ObfuscatedFile, ObfuscatedVfs};
 pub use self::std::{StdFile, StdLock, StdVfs};
 pub use self::system::{SystemFile, SystemVfs};

@@ -1,5 +1,5 @@
-//! Random sequences of operations have the same results on every backend: on the simulated disk, by plain calls and by
-//! io_uring, with every form of durable write.
+//! Random sequences of operations have the same results on every backend: on the simulated disk, in memory, by plain calls
+//! and by io_uring, with every form of durable write.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use highwater::env::{Blocking, StdEnv};
 use highwater::sim::{Disk, Executor, FaultPlan, Handle, Personality, SimDisk, Simulator, Streams, Trace};
-use highwater::vfs::{File, OpenMode, StdVfs, SystemVfs, Vfs};
+use highwater::vfs::{File, MemoryVfs, OpenMode, StdVfs, SystemVfs, Vfs};
 use highwater::{Backend, DurableWrite};
 
 use crate::{FORMS, uring};
@@ -360,6 +360,7 @@ fn every_backend_gives_the_same_results() {
             }
         };
         agrees("std", on_this_machine(StdVfs, &ops));
+        agrees("memory", StdEnv.block_on(play(MemoryVfs::new(), Path::new("/"), &ops)));
         // Each sequence on two forms: all of them in turn.
         for step in 0..2 {
             let form = FORMS[usize::try_from(2 * seed + step).unwrap() % FORMS.len()];

@@ -9,9 +9,10 @@ mod differential;
 
 use std::num::NonZeroUsize;
 use std::panic::catch_unwind;
+use std::path::Path;
 
-use highwater::env::{Blocking, StdEnv};
-use highwater::vfs::{ObfuscatedVfs, StdVfs, SystemVfs, Vfs, contract};
+use highwater::env::{Blocking, Env, StdEnv, SystemEnv};
+use highwater::vfs::{MemoryVfs, ObfuscatedVfs, StdVfs, SystemVfs, Vfs, contract};
 use highwater::{Backend, DurableWrite};
 
 use broken::{BrokenVfs, FLAWS};
@@ -59,8 +60,22 @@ fn io_uring_keeps_the_contract() {
         check(vfs.pipelined_from(5_000));
         check(ObfuscatedVfs::new(vfs, NonZeroUsize::new(512).unwrap()));
     }
-    // What `Engine::open` takes.
-    check(SystemVfs::new(Backend::Auto, DurableWrite::Auto).unwrap());
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    let check = |vfs: MemoryVfs| StdEnv.block_on(contract::check(vfs, Path::new("/")));
+    check(MemoryVfs::new());
+    let odd = ObfuscatedVfs::new(MemoryVfs::new(), NonZeroUsize::new(7).unwrap());
+    StdEnv.block_on(contract::check(odd, Path::new("/")));
+}
+
+/// What `Engine::open` takes, for each backend.
+#[test]
+fn either_disk_keeps_the_contract() {
+    let memory = SystemEnv::new(Backend::Memory, DurableWrite::Auto).unwrap();
+    StdEnv.block_on(contract::check(memory.vfs().unwrap(), Path::new("/")));
+    check(SystemEnv::new(Backend::Auto, DurableWrite::Auto).unwrap().vfs().unwrap());
 }
 
 #[test]

@@ -57,10 +57,16 @@ impl SystemVfs {
     /// # Errors
     ///
     /// `Unsupported` when [`Backend::Uring`] is asked for and this kernel, or whoever restricts this process, does not
-    /// let it work: choose [`Backend::Auto`].
+    /// let it work: choose [`Backend::Auto`]; and for [`Backend::Memory`], which is [`MemoryVfs`](super::MemoryVfs).
     pub fn new(backend: Backend, durable: DurableWrite) -> io::Result<Self> {
         let rings = match backend {
             Backend::Std => false,
+            Backend::Memory => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "memory is no file system of this machine: use MemoryVfs",
+                ));
+            }
             Backend::Uring => uring::probe()
                 .map(|()| true)
                 .map_err(|error| io::Error::new(io::ErrorKind::Unsupported, format!("io_uring: {error}")))?,
