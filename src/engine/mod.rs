@@ -68,6 +68,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
 use crate::offsite::{Mirror, RemoteStatus};
 use crate::options::Options;
+use crate::recovery::RecoveryReport;
 use drive::{Drive, EnvBlocker};
 use maintenance::Requests;
 use segments::Supply;
@@ -92,6 +93,12 @@ pub struct Engine<E: Env = SystemEnv> {
 struct RecoveredAt {
     epoch: Epoch,
     took: Duration,
+}
+
+impl RecoveredAt {
+    fn of(report: &RecoveryReport) -> Self {
+        Self { epoch: report.epoch, took: report.took }
+    }
 }
 
 /// Who the database is.

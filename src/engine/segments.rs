@@ -22,7 +22,7 @@ use crate::ids::{CoreId, Nonce, SegmentNo};
 use crate::race::race;
 use crate::turns::{Turn, Turns};
 use crate::vfs::{Vfs, retry};
-use crate::wal::{LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, segment_path};
+use crate::wal::{LifeStart, LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, segment_path};
 
 /// Segments that wait for the writer, per core.
 const PREPARED_MIN: usize = 1;
@@ -110,9 +110,9 @@ pub(crate) struct WriterSegments<N> {
 }
 
 impl<N: Entropy> WriterSegments<N> {
-    /// For the writer of `core`, which writes segment `current` now.
-    pub(crate) fn new(supply: Arc<Supply>, entropy: N, core: CoreId, current: SegmentNo) -> Self {
-        Self { supply, entropy, core, last: current }
+    /// For the writer of the log that `life` has begun.
+    pub(crate) fn new(supply: Arc<Supply>, entropy: N, life: &LifeStart) -> Self {
+        Self { supply, entropy, core: life.spec.core, last: life.cursor.segment }
     }
 }
 

@@ -14,7 +14,7 @@ use event_listener::{Event, EventListener};
 use super::counts::Counts;
 use super::meters::Meters;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::ids::{CoreId, Epoch, Lsn};
+use crate::ids::{CoreId, Epoch, Lsn, SegmentNo};
 use crate::meter::{Begun, Timer};
 
 /// How the engine is doing; `Engine::health`.
@@ -138,10 +138,11 @@ impl Shared {
         Epoch(ended.unwrap_or(0))
     }
 
-    /// The core goes on behind `lsn`, which is durable.
-    pub(crate) fn begin(&self, core: CoreId, lsn: Lsn) {
+    /// The core goes on behind `lsn`, which is durable; `segments` hold its log.
+    pub(crate) fn begin(&self, core: CoreId, lsn: Lsn, segments: &[SegmentNo]) {
         self.core(core).durable_lsn.store(lsn.0, Ordering::Release);
         self.core(core).counts.begin(lsn);
+        self.core(core).counts.log.hold(segments.iter().copied());
     }
 
     /// `core` has handed the end of `epoch` to its log.

@@ -95,6 +95,12 @@ fn ownership(core: CoreId, ident: &Ident, cores: u16) -> Ownership {
     }
 }
 
+/// How many parts the background has: the preparer, the maintenance, a writer per core, who uploads, and one for each sink.
+fn parts(options: &Options, ledger: Option<&Arc<Ledger>>) -> usize {
+    let sinks = ledger.map_or(0, |ledger| ledger.len());
+    2 + usize::from(options.cores) + usize::from(options.remote.is_some()) + sinks
+}
+
 /// The sinks of an open, if it has any.
 pub(super) type Participants = Option<Arc<Ledger>>;
 
@@ -109,12 +115,8 @@ pub(super) async fn start<E: Env>(
     let Recovered { head, cores, report, replayed_bytes, rates, .. } = recovered;
     let (token, database) = (head.manifest.token, ident.database);
     let ids = || (0..options.cores).map(CoreId);
-    // The preparer, the maintenance, a writer per core, who uploads, and one for each sink.
-    let sinks = ledger.as_ref().map_or(0, |ledger| ledger.len());
-    let parts = usize::from(options.cores) + 2 + usize::from(owned.is_some()) + sinks;
-    let meters = Meters::new(&env.clock(), options.cores, owned.is_some());
-    meters.recovery.record(report.took);
-    let shared = Arc::new(Shared::new(meters, report.epoch, parts));
+    let meters = Meters::new(&env.clock(), &options, report.took);
+    let shared = Arc::new(Shared::new(meters, report.epoch, parts(&options, ledger.as_ref())));
     let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
     let supply = Supply::new(cores.iter().map(|core| core.next_segment));
     let outlook = Outlook { rates, budget: options.max_recovery };
@@ -142,9 +144,7 @@ pub(super) async fn start<E: Env>(
         let pool = Pool::new(options.batches(), options.batch_bytes);
         // One more for a record that is larger than a batch.
         let (producer, consumer) = rtrb::RingBuffer::new(options.batches() + 1);
-        let current = recovered.life.cursor.segment;
-        shared.begin(core, Lsn(recovered.life.next_lsn.0 - 1));
-        shared.core(core).counts.log.hold(recovered.segments.iter().copied());
+        shared.begin(core, Lsn(recovered.life.next_lsn.0 - 1), &recovered.segments);
         queues.push(WriterParts {
             env: env.clone(),
             core,
@@ -152,7 +152,7 @@ pub(super) async fn start<E: Env>(
             requests: Arc::clone(&requests),
             tap: Arc::clone(&maintenance.spec.taps[core.index()]),
             queue: consumer,
-            segments: WriterSegments::new(Arc::clone(&supply), env.entropy(), core, current),
+            segments: WriterSegments::new(Arc::clone(&supply), env.entropy(), &recovered.life),
             dir: log_dirs[core.index()].clone(),
             life: recovered.life,
             depth: if options.inline { 1 } else { options.depth },
@@ -179,7 +179,7 @@ pub(super) async fn start<E: Env>(
     let cores = cores.collect();
     let ownership = ownership(CoreId(0), ident, options.cores);
     let identity = Identity { database, token, cores: options.cores, ownership };
-    let recovered = RecoveredAt { epoch: report.epoch, took: report.took };
+    let recovered = RecoveredAt::of(&report);
     let engine = Engine { env, shared, drive, requests, supply, mirror, ledger, identity, recovered };
     Ok(Opened { engine, cores, report })
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 /// See the module above.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Timer;
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timer(());
 
 /// When something began, if anybody wants to know.
 #[derive(Clone, Copy, Debug)]

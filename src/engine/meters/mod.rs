@@ -8,10 +8,13 @@
 #[cfg(feature = "metrics")]
 mod published;
 
+use std::time::Duration;
+
 #[cfg(feature = "metrics")]
 use super::stats::EngineStats;
 use crate::env::Clock;
 use crate::meter::Timer;
+use crate::options::Options;
 #[cfg(feature = "metrics")]
 use published::Published;
 
@@ -23,7 +26,6 @@ pub(crate) struct Meters {
     /// A durable write or a sync of each core's log.
     pub(super) log_syncs: Vec<Timer>,
     pub(super) checkpoint: Timer,
-    pub(super) recovery: Timer,
     /// A checkpoint on its way into the object store.
     pub(super) upload: Timer,
     #[cfg(feature = "metrics")]
@@ -31,27 +33,28 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    /// For an engine of `cores` cores, with an object store if it is `remote`, that is opened by the calling thread.
+    /// For an engine that the calling thread opens with `options`, and whose recovery took `recovered`.
     #[cfg(feature = "metrics")]
-    pub(super) fn new(clock: &impl Clock, cores: u16, remote: bool) -> Self {
+    pub(super) fn new(clock: &impl Clock, options: &Options, recovered: Duration) -> Self {
+        let (cores, remote) = (options.cores, options.remote.is_some());
         if !crate::meter::is_watched() {
             return Self::none(cores);
         }
         let timer = |histogram| Timer::new(histogram, clock.clone());
+        timer(published::RECOVERY.register(&[])).record(recovered);
         Self {
             commit_wait: timer(published::COMMIT_WAIT.register(&[])),
             log_syncs: (0..cores).map(|core| timer(published::LOG_SYNC.register_of(core))).collect(),
             checkpoint: timer(published::CHECKPOINT.register(&[])),
-            recovery: timer(published::RECOVERY.register(&[])),
             upload: if remote { timer(published::UPLOAD.register(&[])) } else { Timer::default() },
             published: Some(Published::register(cores, remote)),
         }
     }
 
-    /// For an engine of `cores` cores: nobody can watch.
+    /// For an engine that is opened with `options`: nobody can watch.
     #[cfg(not(feature = "metrics"))]
-    pub(super) fn new(_: &impl Clock, cores: u16, _: bool) -> Self {
-        Self::none(cores)
+    pub(super) fn new(_: &impl Clock, options: &Options, _: Duration) -> Self {
+        Self::none(options.cores)
     }
 
     fn none(cores: u16) -> Self {
