@@ -66,6 +66,7 @@ mod shrink;
 mod sink;
 mod step;
 mod store;
+mod stored;
 mod story;
 mod sweep;
 mod text;
@@ -87,6 +88,7 @@ const SUITES: &[&[Test]] = &[
     explain::TESTS,
     fanout::engine::TESTS,
     fanout::log::TESTS,
+    fanout::offsite::TESTS,
     fanout::rescale::TESTS,
     flips::TESTS,
     many::TESTS,

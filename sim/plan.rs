@@ -159,7 +159,7 @@ impl Plan {
             Profile::Forward => Self::forward(seed),
             Profile::Damage => Self::damaged(seed),
             Profile::Remote => Self::remote(seed),
-            Profile::FanOutLog | Profile::FanOutEngine | Profile::FanOutRescale => {
+            Profile::FanOutLog | Profile::FanOutEngine | Profile::FanOutRescale | Profile::FanOutRemote => {
                 panic!("{profile} tells no stories")
             }
         })

@@ -21,6 +21,8 @@ pub(crate) enum Profile {
     FanOutEngine,
     /// The same, and every recovery changes the number of cores.
     FanOutRescale,
+    /// Every crash of a small run of the engine with an object store, and every loss of its machine.
+    FanOutRemote,
 }
 
 impl Profile {
@@ -31,6 +33,7 @@ impl Profile {
             Self::FanOutLog => Some(fanout::log::explore_cut),
             Self::FanOutEngine => Some(fanout::engine::explore_cut),
             Self::FanOutRescale => Some(fanout::rescale::explore_cut),
+            Self::FanOutRemote => Some(fanout::offsite::explore_cut),
         }
     }
 }
@@ -44,6 +47,7 @@ impl fmt::Display for Profile {
             Self::FanOutLog => "fan-out-log",
             Self::FanOutEngine => "fan-out-engine",
             Self::FanOutRescale => "fan-out-rescale",
+            Self::FanOutRemote => "fan-out-remote",
         })
     }
 }

@@ -11,18 +11,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use highwater::remote::Remote;
-use highwater::sim::{Executor, SimDisk, SimStore, StoreFault, StoreFaults, Stream, Streams};
+use highwater::sim::{Executor, SimStore, StoreFault, StoreFaults, StoreImage, Stream, Streams, Trace};
 use serde::{Deserialize, Serialize};
 
-use crate::decode;
 use crate::draw::Draw;
 use crate::shape::DIRECTORY;
+use crate::stored::{Stored, Sums};
 use crate::world::{Run, lock};
-
-/// Objects by name.
-type Objects = BTreeMap<String, Bytes>;
 
 /// What a plan says of the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,8 +85,14 @@ impl RemotePlan {
         }
     }
 
-    /// The store, for all processes of the run.
-    pub(crate) fn store(&self, run: &Run) -> SimStore {
+    /// The same with a store that does everything right.
+    pub(crate) fn tame(&self) -> Self {
+        let Self { part_bytes, parallel, stride, lost, lag, .. } = self.clone();
+        Self { part_bytes, parallel, stride, lost, lag, ..Self::plain() }
+    }
+
+    /// The store, for all processes of a run; its faults are drawn from `streams`.
+    pub(crate) fn store(&self, streams: &Streams, trace: Trace) -> SimStore {
         let mut faults = StoreFaults::none().with_latency_ms(self.latency_ms.0, self.latency_ms.1);
         faults.late_max = Duration::from_millis(self.late_max_ms);
         faults.outage_max = Duration::from_millis(self.outage_max_ms);
@@ -99,7 +101,7 @@ impl RemotePlan {
             let rate = self.rates.get(&format!("{fault:?}")).copied().unwrap_or(0.0);
             faults = faults.with(fault, rate);
         }
-        SimStore::new(&Streams::new(run.plan.seed), faults, run.trace.clone())
+        SimStore::new(streams, faults, trace)
     }
 
     /// The option of a life.
@@ -133,46 +135,28 @@ pub(crate) fn waits(stream: &mut Stream) -> bool {
 /// S4, of a core that has just ended `epoch`.
 pub(crate) fn check_lag(run: &Run, epoch: u64) {
     let Some(lag) = run.plan.remote.as_ref().and_then(|plan| plan.lag) else { return };
-    let (Some(store), Some(disk)) = (&*lock(&run.store), &*lock(&run.disk)) else { return };
-    let (_, manifest) = newest(disk, &store.objects());
-    let stored = manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
+    let Some((_, stored)) = found(run) else { return };
+    let stored = stored.epoch();
     assert!(epoch <= stored + lag, "I10: epoch {epoch} has ended, and the store has epoch {stored}");
 }
 
-/// The greatest number of an object under `prefix`.
-fn greatest(objects: &Objects, prefix: &str) -> Option<u64> {
-    let names = objects.keys().filter_map(|name| name.strip_prefix(prefix));
-    let number = |name: &str| name.parse::<u64>();
-    names.map(|name| number(name).unwrap_or_else(|error| panic!("{prefix}{name}: {error}"))).max()
-}
-
-/// The store's head, and its number.
-fn newest(disk: &SimDisk, objects: &Objects) -> (u64, decode::Manifest) {
-    let ident =
-        disk.disk().read_file(format!("{DIRECTORY}/IDENT")).unwrap_or_else(|| panic!("IDENT is gone"));
-    let id = |at: usize| u128::from_le_bytes(ident[at..at + 16].try_into().expect("16 bytes"));
-    let head = greatest(objects, "m/").unwrap_or_else(|| panic!("the store has no manifest"));
-    let body = &objects[&format!("m/{head:020}")];
-    let manifest = decode::Manifest::read(body, head, id(16), id(32));
-    (head, manifest.unwrap_or_else(|why| panic!("the store's head, manifest {head}: {why}")))
+/// What the store of `run` holds, if it has one.
+fn found(run: &Run) -> Option<(StoreImage, Stored)> {
+    let image = lock(&run.store).as_ref()?.image();
+    let stored = Stored::read(&image).unwrap_or_else(|why| panic!("I6: {why}"));
+    Some((image, stored.unwrap_or_else(|| panic!("I6: the store holds no database"))))
 }
 
 /// S2, of a run that has ended with its database closed and opened once more.
 pub(crate) fn check_store(run: &Run) {
-    let (Some(store), Some(disk)) = (&*lock(&run.store), &*lock(&run.disk)) else { return };
-    let objects = store.objects();
-    let (head, manifest) = newest(disk, &objects);
-    let retained = manifest.checkpoints.iter().chain(manifest.kept_here());
-    for file in retained.flat_map(|checkpoint| &checkpoint.files) {
-        let object =
-            objects.get(&file.path()).unwrap_or_else(|| panic!("I6: {} is not in the store", file.path()));
-        assert_eq!(object.len() as u64, file.bytes, "I6: {} in the store", file.path());
-        assert_eq!(decode::crc(0, object), file.crc, "I6: {} in the store", file.path());
-    }
-    let plan = run.plan.remote.as_ref().unwrap_or_else(|| panic!("a store without a plan"));
-    let dead = greatest(&objects, "b/").unwrap_or(0) * u64::from(plan.stride);
-    assert!(dead < head, "the head {head} is dead by a mark for {dead}");
-    let newest = manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
-    let floor = lock(&run.oracle).remote_floor();
+    let Some((image, stored)) = found(run) else { return };
+    stored.check(&image, &mut Sums::default()).unwrap_or_else(|why| panic!("{why}"));
+    let Some(disk) = &*lock(&run.disk) else { return };
+    let ident = disk.disk().read_file(format!("{DIRECTORY}/IDENT"));
+    let ident = ident.unwrap_or_else(|| panic!("IDENT is gone"));
+    let timeline = u128::from_le_bytes(ident[32..48].try_into().expect("16 bytes"));
+    assert!(stored.head.is_some(), "I6: the store has no manifest");
+    assert_eq!(stored.timeline, timeline, "I8: the store's head is of another directory");
+    let (newest, floor) = (stored.epoch(), lock(&run.oracle).remote_floor());
     assert!(newest >= floor, "I1: the store has epoch {newest}, and {floor} was said to be there");
 }

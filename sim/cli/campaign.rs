@@ -158,6 +158,7 @@ fn lanes(only: &[Profile]) -> Vec<(Profile, Scheduler)> {
         (Profile::Remote, Scheduler::BuiltIn),
         (Profile::FanOutLog, Scheduler::BuiltIn),
         (Profile::FanOutRescale, Scheduler::BuiltIn),
+        (Profile::FanOutRemote, Scheduler::BuiltIn),
     ];
     all.into_iter().filter(|(profile, _)| only.is_empty() || only.contains(profile)).collect()
 }

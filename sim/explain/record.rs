@@ -12,7 +12,7 @@ use std::sync::{Arc, Once};
 
 use highwater::RecoveryReport;
 use highwater::env::Tick;
-use highwater::sim::{Aftermath, BoundaryInfo, Executor, Phase, SimDisk, Trace};
+use highwater::sim::{Aftermath, BoundaryInfo, Executor, Phase, SimDisk, StoreEffect, Trace};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -165,6 +165,15 @@ pub(crate) struct Panicked {
     pub(crate) at: Tick,
 }
 
+/// A moment of a run: this call of the disk, or this request of the object store, took effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// By its number.
+    Call(u64),
+    /// By its number.
+    Request(u64),
+}
+
 /// Everything that was recorded of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recording {
@@ -236,15 +245,30 @@ pub(crate) fn is_paused() -> bool {
     MODE.get() == Mode::Paused
 }
 
-/// Forgets what the last disk did after its call `number` took effect; a crash at that moment is told next.
-pub(crate) fn cut(number: u64) {
+/// Forgets what happened after the moment `at`; a crash there is told next.
+pub(crate) fn cut(at: At) {
     RECORDING.with_borrow_mut(|recording| {
-        let Some(at) = recording.calls.iter().rposition(|call| call.number == number) else { return };
-        recording.calls.truncate(at + 1);
-        recording.entries.truncate(recording.calls[at].entries);
-        let end = recording.entries.last().map_or(Tick(0), |entry| entry.at).max(recording.calls[at].from);
-        for (index, call) in recording.calls.iter_mut().enumerate() {
-            if call.to.is_some_and(|to| to > end) || index == at {
+        let Recording { entries, calls, .. } = recording;
+        let last = match at {
+            At::Call(number) => {
+                let Some(last) = calls.iter().rposition(|call| call.number == number) else { return };
+                calls.truncate(last + 1);
+                entries.truncate(calls[last].entries);
+                Some(last)
+            }
+            At::Request(number) => {
+                let is_it = |entry: &Entry| entry.event.effect() == Some(number);
+                let Some(last) = entries.iter().rposition(is_it) else { return };
+                entries.truncate(last + 1);
+                let end = entries[last].at;
+                calls.retain(|call| call.from <= end);
+                None
+            }
+        };
+        let from = last.map_or(Tick(0), |last| calls[last].from);
+        let end = entries.last().map_or(Tick(0), |entry| entry.at).max(from);
+        for (index, call) in calls.iter_mut().enumerate() {
+            if call.to.is_some_and(|to| to > end) || Some(index) == last {
                 call.to = None;
                 recording.open_calls.insert(call.number, index);
             }
@@ -369,6 +393,28 @@ pub(crate) fn boundary(info: &BoundaryInfo) {
             }
         }
     });
+}
+
+/// What the message of a request says that took effect, and the field with its number.
+const EFFECT: (&str, &str) = ("took effect in the store", "request");
+
+/// Notes that a request of an object store took effect.
+pub(crate) fn effect(effect: &StoreEffect) {
+    note(|| {
+        let number = (EFFECT.1, effect.request.to_string());
+        let fields = vec![number, ("does", effect.operation.to_owned()), ("name", effect.name.clone())];
+        Event::Engine(Told { target: "store", message: EFFECT.0.to_owned(), fields })
+    });
+}
+
+impl Event {
+    /// The number of the request of which this says that it took effect.
+    fn effect(&self) -> Option<u64> {
+        match self {
+            Self::Engine(told) if told.message == EFFECT.0 => told.number(EFFECT.1),
+            _ => None,
+        }
+    }
 }
 
 /// Notes a crash, with the calls that it interrupts. The disk calls this: its own clock is not to be asked.

@@ -5,13 +5,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater::sim::{
-    Crash, Disk, Executor, FaultClass, FaultPlan, Handle, Latency, Personality, SimDisk, Simulator, Stream,
-    Streams,
+    Crash, Disk, Executor, FaultClass, FaultPlan, Handle, Latency, Personality, SimDisk, SimStore, Simulator,
+    Stream, Streams,
 };
 
 use super::{Cut, Moment, Seen, watch};
-use crate::explain::record::{self, Fanned};
+use crate::explain::record::{self, Event, Fanned};
 use crate::plan::Fate;
+use crate::remote::RemotePlan;
 use crate::step::Moment as Scope;
 use crate::without;
 
@@ -22,6 +23,8 @@ pub(super) const OPENS_MAX: u32 = 8;
 pub(super) struct Course {
     pub(super) personality: Personality,
     pub(super) plan: FaultPlan,
+    /// The object store, if there is one, and the lives behind which the machine is lost.
+    pub(super) remote: Option<RemotePlan>,
     pub(super) value_bytes_max: u64,
     pub(super) lives: u64,
     pub(super) operations: u64,
@@ -36,18 +39,21 @@ impl Course {
     pub(super) fn new(personality: Personality, plan: FaultPlan) -> Self {
         let plan = without::restrict(plan);
         let (cut, seen) = (Cut::default(), Arc::default());
-        Self { personality, plan, value_bytes_max: 0, lives: 0, operations: 0, cut, seen }
+        Self { personality, plan, remote: None, value_bytes_max: 0, lives: 0, operations: 0, cut, seen }
     }
 
     /// The same on another disk.
     pub(super) fn on(&self, personality: Personality) -> Self {
-        let (plan, cut, seen) = (self.plan.clone(), self.cut.clone(), Arc::default());
-        Self { personality, plan, cut, seen, ..*self }
+        let (plan, remote, seen) = (self.plan.clone(), self.remote.clone(), Arc::default());
+        Self { personality, plan, remote, cut: self.cut.clone(), seen, ..*self }
     }
 
     /// Leaves out what `cut` does.
     pub(super) fn cut(&mut self, cut: &Cut) {
         cut.disk(&mut self.personality, &mut self.plan);
+        if let Some(remote) = self.remote.as_mut().filter(|_| cut.tame) {
+            *remote = remote.tame();
+        }
         if cut.short {
             self.value_bytes_max = 20;
         }
@@ -85,9 +91,10 @@ pub(super) fn plan(draws: &mut Stream, classes: &[FaultClass], rates: &[f64], sh
     plan
 }
 
-/// The disk of a run, what it has promised, and the draws of the step that it is at.
+/// The disk of a run and its object store, what it has promised, and the draws of the step that it is at.
 pub(super) struct Stage<'a, P> {
     pub(super) disk: SimDisk,
+    pub(super) store: Option<SimStore>,
     pub(super) promise: Arc<Mutex<P>>,
     pub(super) streams: Streams,
     pub(super) draws: Stream,
@@ -113,12 +120,14 @@ pub(super) fn run<'a, P: Clone + Send + 'static, Work: Future<Output = Result<()
             SimDisk::new(Disk::new(course.personality), executor.clone(), &streams, plan, trace.clone());
         let fanned = || {
             let (shape, cores) = told();
-            Fanned { shape, cores, disk: disk.clone(), trace }
+            Fanned { shape, cores, disk: disk.clone(), trace: trace.clone() }
         };
         record::fanned(fanned, &executor);
-        watch(&disk, move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() }));
+        let store = course.remote.as_ref().map(|remote| remote.store(&streams, trace.clone()));
+        let take = move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() });
+        let _watch = watch(&disk, store.as_ref(), take);
         let draws = streams.stream("workload");
-        work(handle, Stage { disk, promise, streams, draws, course }).await
+        work(handle, Stage { disk, store, promise, streams, draws, course }).await
     });
     let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
     let moments = std::mem::take(&mut *lock(&moments));
@@ -135,6 +144,9 @@ impl<P> Stage<'_, P> {
         }
         self.draws = self.streams.stream(&format!("workload/{moment}"));
         self.disk.enter(moment.scope());
+        if let Some(store) = &self.store {
+            store.draw_from(&self.streams.fork(&format!("store/{moment}")));
+        }
         let mut seen = lock(&self.course.seen);
         seen.operations.extend(is_operation.then_some(moment));
         seen.faults = self.disk.ledger().entries().iter().filter_map(|fault| fault.firing).collect();
@@ -150,6 +162,18 @@ impl<P> Stage<'_, P> {
         } else {
             self.disk.crash(Crash::Power(&mut self.draws));
         }
+    }
+
+    /// Whether the machine is lost behind this life; then there is another one.
+    pub(super) fn loses(&mut self, life: u64) -> bool {
+        let lost = |remote: &RemotePlan| remote.lost.iter().any(|one| u64::from(*one) == life);
+        let lost = self.course.remote.as_ref().is_some_and(lost);
+        if lost {
+            let empty = Disk::new(self.course.personality);
+            self.disk.with_disk(|disk| *disk = empty);
+            record::note(|| Event::Over("the machine is lost".to_owned()));
+        }
+        lost
     }
 }
 

@@ -1,27 +1,30 @@
 //! The whole engine: epochs over several cores, checkpoints, retention, reopens. What a recovery finds is also compared
 //! with what the independent decoder says about the same bytes (I3, I4, I6).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater::sim::{
-    Disk, Executor, FaultClass, FaultPlan, Handle, Node, Personality, SimDisk, SimEnv, SimVfs, Simulator,
-    Streams, Trace,
+    Disk, Executor, FaultClass, FaultPlan, Handle, Node, Personality, SimDisk, SimEnv, SimStore, SimVfs,
+    Simulator, StoreFaults, Streams, Trace,
 };
 use highwater::{
     CoreHandle, Engine, EpochMark, Error, ErrorKind, Offset, Opened, Options, RecoveryReport, VerifyOptions,
 };
 
 use super::course::{self, Course, OPENS_MAX, Stage, lock};
-use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, Work, campaign};
+use super::{
+    Cut, Effort, Explored, Explorer, Moment, Recovery, Remains, Shots, Subject, Tally, Work, campaign,
+};
 use crate::Test;
 use crate::audit;
 use crate::decode::{self, CoreState, Database, Flat, FlatState, Flattener, Memo};
 use crate::explain::record::{self, Event};
 use crate::plan::Fate;
+use crate::remote::RemotePlan;
 use crate::step::Moment as Scope;
 use crate::without;
 
@@ -90,7 +93,7 @@ fn explore_shape(seed: u64, shape: &Shape, effort: Effort) -> (Tally, Result<(),
 pub(super) struct Shape {
     pub(super) course: Course,
     pub(super) options: Options,
-    cores: u16,
+    pub(super) cores: u16,
     /// Of so many more than eleven operations, each is a checkpoint.
     checkpoints: u64,
 }
@@ -103,7 +106,8 @@ impl fmt::Display for Shape {
             f,
             "disk: {personality}; faults: {plan}; {cores} cores, values: {value_bytes_max}; lives: {lives} of \
              {operations} operations, {checkpoints} weighs a checkpoint; {options:?}"
-        )
+        )?;
+        course.remote.as_ref().map_or(Ok(()), |remote| write!(f, "; {remote}"))
     }
 }
 
@@ -153,6 +157,14 @@ impl Shape {
 pub(super) struct Promise {
     ends: Vec<Arc<Vec<End>>>,
     pub(super) acked: u64,
+    /// With an object store, from here on. The epoch that it was said to hold.
+    pub(super) stored: u64,
+    /// The greatest token that an open has returned.
+    pub(super) token: u64,
+    /// The pins that somebody was told, with their epochs.
+    pub(super) pins: BTreeMap<String, u64>,
+    /// Those of them that the store has.
+    pub(super) stored_pins: BTreeMap<String, u64>,
 }
 
 /// One core at the end of an epoch.
@@ -164,8 +176,8 @@ pub(super) struct End {
 
 /// What a recovery returned.
 #[derive(Clone, PartialEq)]
-struct Found {
-    epoch: u64,
+pub(super) struct Found {
+    pub(super) epoch: u64,
     state: FlatState,
 }
 
@@ -176,10 +188,19 @@ impl fmt::Debug for Found {
     }
 }
 
+impl Found {
+    /// What an open returned.
+    pub(super) fn of(opened: &Opened<World>) -> Result<Self, Error> {
+        let Opened { cores, report, .. } = opened;
+        Ok(Self { epoch: report.epoch.0, state: export(cores, report)? })
+    }
+}
+
 impl Promise {
     fn new(cores: u16) -> Self {
         let beginning = Arc::new(vec![End::default()]);
-        Self { ends: vec![beginning; usize::from(cores)], acked: 0 }
+        let (pins, stored_pins) = (BTreeMap::new(), BTreeMap::new());
+        Self { ends: vec![beginning; usize::from(cores)], acked: 0, stored: 0, token: 0, pins, stored_pins }
     }
 
     /// The state at the end of `epoch`, which every core has ended.
@@ -188,10 +209,24 @@ impl Promise {
         self.ends.iter().map(|ends| ends.get(index)).collect()
     }
 
-    fn keeps(&self, found: &Found) -> Result<(), String> {
+    /// Whether an open with `token` that has found `pins` lets everybody go on; behind the loss of a machine with what the store
+    /// was said to have.
+    pub(super) fn holds(&self, token: u64, pins: &BTreeMap<String, u64>, lost: bool) -> Result<(), String> {
+        if token <= self.token {
+            return Err(format!("I8: token {token} is not above {}", self.token));
+        }
+        let told = if lost { &self.stored_pins } else { &self.pins };
+        match told.iter().find(|(name, epoch)| pins.get(*name) != Some(epoch)) {
+            Some((name, epoch)) => Err(format!("pin {name} of epoch {epoch} is gone: {pins:?} (I6)")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether `found` is exact, and not below epoch `promised`.
+    pub(super) fn keeps(&self, found: &Found, promised: u64) -> Result<(), String> {
         let Found { epoch, state } = found;
-        if *epoch < self.acked {
-            return Err(format!("recovered epoch {epoch}, and {} was promised", self.acked));
+        if *epoch < promised {
+            return Err(format!("recovered epoch {epoch}, and {promised} was promised"));
         }
         let Some(expected) = self.state_at(*epoch) else {
             return Err(format!("recovered epoch {epoch}, which no core or not every core has ended"));
@@ -222,27 +257,10 @@ impl Subject for Whole {
     type Promise = Promise;
     type Found = Found;
 
-    fn recover(&self, image: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
-        let decoded = decoded(&image, &mut lock(&self.memo))?;
-        let verified = self.perhaps_verified(&image)?;
-        let shots = Shots::default();
-        let (of_run, options) = (shots.clone(), self.options.clone());
-        let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
-            let executor: Arc<dyn Executor> = Arc::new(handle);
-            let streams = Streams::new(boot);
-            let disk = SimDisk::new(image, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
-            if watch {
-                of_run.watch(&disk);
-            }
-            record::follow(&disk, &executor);
-            let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
-            let Opened { cores, report, .. } = Engine::open_in(env, options).await?;
-            let found = Found { epoch: report.epoch.0, state: export(&cores, &report)? };
-            Ok::<_, Error>(Recovery { found, disk: disk.disk(), moments: of_run.take() })
-        });
-        let mut recovery = recovered
-            .map_err(|stuck| format!("the recovery is stuck: {stuck}"))?
-            .map_err(|error| error.to_string())?;
+    fn recover(&self, left: Remains, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
+        let decoded = decoded(&left.disk, &mut lock(&self.memo))?;
+        let verified = self.perhaps_verified(&left.disk)?;
+        let mut recovery = recovered(left, (boot, watch), (self.options.clone(), None), Found::of)?;
         if let Some(epoch) = verified.filter(|epoch| *epoch != recovery.found.epoch) {
             return Err(format!("verify says epoch {epoch}, recovered {:?}", recovery.found));
         }
@@ -250,8 +268,8 @@ impl Subject for Whole {
         Ok(recovery)
     }
 
-    fn judge(&self, promise: &Promise, found: &Found) -> Result<(), String> {
-        promise.keeps(found)
+    fn judge(&self, promise: &Promise, found: &Found, _: bool) -> Result<(), String> {
+        promise.keeps(found, promise.acked)
     }
 
     fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
@@ -264,6 +282,54 @@ impl Whole {
     fn perhaps_verified(&self, image: &Disk) -> Result<Option<u64>, String> {
         let due = self.images.fetch_add(1, Ordering::Relaxed).is_multiple_of(VERIFIED_EVERY);
         if due { verified(image) } else { Ok(None) }
+    }
+}
+
+/// How long an engine with a store goes on for behind some of its opens: it looks for orphans then.
+const GOES_ON_FOR: Duration = Duration::from_secs(2);
+
+/// One in so many does.
+const GOES_ON_ONE_IN: u64 = 4;
+
+/// Opens what is `left` under these options, with the store if the run has one, and returns what `export` makes of it.
+pub(super) fn recovered<F>(
+    left: Remains,
+    (boot, watch): (u64, bool),
+    (options, remote): (Options, Option<&RemotePlan>),
+    export: impl FnOnce(&Opened<World>) -> Result<F, Error>,
+) -> Result<Recovery<F>, String> {
+    let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
+        let executor: Arc<dyn Executor> = Arc::new(handle);
+        let streams = Streams::new(boot);
+        let disk = SimDisk::new(left.disk, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
+        let from = |image| SimStore::from_image(image, &streams, StoreFaults::none(), Trace::silent());
+        let store = left.store.map(from);
+        let shots = Shots::default();
+        let _watch = watch.then(|| shots.watch(&disk, store.as_ref()));
+        record::follow(&disk, &executor);
+        let env = SimEnv::new("recovery", executor.clone(), disk.vfs(), &streams);
+        let options = with_store(options, remote, store.as_ref(), &executor);
+        let opened = Engine::open_in(env, options).await?;
+        let found = export(&opened)?;
+        if store.is_some() && boot.is_multiple_of(GOES_ON_ONE_IN) {
+            executor.sleep(GOES_ON_FOR).await;
+        }
+        let remains = Remains { disk: disk.disk(), store: store.as_ref().map(SimStore::image) };
+        Ok::<_, Error>(Recovery { found, remains, moments: shots.take() })
+    });
+    recovered.map_err(|stuck| format!("the recovery is stuck: {stuck}"))?.map_err(|error| error.to_string())
+}
+
+/// `options` with the store of a run, if it has one, for a process that runs on `executor`.
+fn with_store(
+    options: Options,
+    remote: Option<&RemotePlan>,
+    store: Option<&SimStore>,
+    executor: &Arc<dyn Executor>,
+) -> Options {
+    match (remote, store) {
+        (Some(remote), Some(store)) => options.remote(remote.option(store, Arc::clone(executor))),
+        _ => options,
     }
 }
 
@@ -288,7 +354,12 @@ pub(super) fn decoded(image: &Disk, memo: &mut Memo) -> Result<Option<Database>,
 }
 
 /// Whether the decoder finds the same. If so, `found` shares its memory from now on.
-fn compare(decoded: Option<&Database>, found: &mut Found, cores: u16, memo: &mut Memo) -> Result<(), String> {
+pub(super) fn compare(
+    decoded: Option<&Database>,
+    found: &mut Found,
+    cores: u16,
+    memo: &mut Memo,
+) -> Result<(), String> {
     let Some(decoded) = decoded else {
         return if found.epoch == 0 {
             Ok(())
@@ -350,6 +421,38 @@ pub(super) fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(),
     })
 }
 
+/// An operation of a database with an object store.
+#[derive(Clone, Copy)]
+enum Offsite {
+    Wait,
+    Pin,
+    Rest,
+}
+
+impl Offsite {
+    fn of(draw: u64) -> Self {
+        match draw {
+            0..=3 => Self::Wait,
+            4..=5 => Self::Pin,
+            _ => Self::Rest,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Wait => "wait-for-store",
+            Self::Pin => "pin",
+            Self::Rest => "rest",
+        }
+    }
+}
+
+/// The pins that an open has found, with their epochs.
+pub(super) fn pins_of(opened: &Opened<World>) -> BTreeMap<String, u64> {
+    let retained = opened.engine.retained().into_iter();
+    retained.flat_map(|one| one.pins.into_iter().map(move |pin| (pin, one.epoch.0))).collect()
+}
+
 /// One run of the workload.
 struct Run<'a> {
     shape: &'a Shape,
@@ -369,7 +472,7 @@ impl Run<'_> {
             self.stage.enter(life, Scope::OPEN);
             let Some((engine, mut cores)) = self.open().await? else { continue };
             for number in self.shape.course.operations() {
-                if self.stage.enter(life, number) && !self.operate(&engine, &mut cores).await {
+                if self.stage.enter(life, number) && !self.operate(&engine, &mut cores).await? {
                     break;
                 }
             }
@@ -381,21 +484,30 @@ impl Run<'_> {
             }
             drop((engine, cores));
             self.reboot();
+            if self.stage.loses(life) {
+                let mut promise = lock(&self.stage.promise);
+                promise.acked = promise.stored;
+                promise.pins = promise.stored_pins.clone();
+            }
         }
         Ok(())
     }
 
     async fn open(&mut self) -> Result<Option<(Engine<World>, Vec<CoreHandle>)>, String> {
         for _ in 0..OPENS_MAX {
-            match Engine::open_in(self.env.clone(), self.shape.options.clone()).await {
-                Ok(Opened { engine, cores, report, .. }) => {
-                    record::note(|| Event::Opened(record::Opened::of(&report, cores.len(), None)));
-                    let state = export(&cores, &report).map_err(|error| error.to_string())?;
-                    let found = Found { epoch: report.epoch.0, state };
-                    self.take_stock(&found).map_err(|why| format!("reopened in the run: {why}"))?;
+            let executor: Arc<dyn Executor> = Arc::new(self.node.clone());
+            let (options, remote) = (self.shape.options.clone(), self.shape.course.remote.as_ref());
+            let options = with_store(options, remote, self.stage.store.as_ref(), &executor);
+            match Engine::open_in(self.env.clone(), options).await {
+                Ok(opened) => {
+                    let Opened { cores, report, .. } = &opened;
+                    record::note(|| Event::Opened(record::Opened::of(report, cores.len(), None)));
+                    self.take_stock(&opened).map_err(|why| format!("reopened in the run: {why}"))?;
+                    let Opened { engine, cores, .. } = opened;
                     return Ok(Some((engine, cores)));
                 }
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                // Nobody else writes to the store.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Fenced) => {
                     return Err(format!("an open in the run refused: {error}"));
                 }
                 Err(_) => self.reboot(),
@@ -404,10 +516,16 @@ impl Run<'_> {
         Ok(None)
     }
 
-    fn take_stock(&mut self, found: &Found) -> Result<(), String> {
+    fn take_stock(&mut self, opened: &Opened<World>) -> Result<(), String> {
+        let found = Found::of(opened).map_err(|error| error.to_string())?;
+        let (token, pins) = (opened.report.token.0, pins_of(opened));
         let mut promise = lock(&self.stage.promise);
-        promise.keeps(found)?;
+        promise.keeps(&found, promise.acked)?;
+        promise.holds(token, &pins, false)?;
         promise.acked = found.epoch;
+        promise.token = token;
+        promise.stored_pins.retain(|name, epoch| pins.get(name) == Some(epoch));
+        promise.pins = pins;
         let count = usize::try_from(found.epoch).map_err(|error| error.to_string())? + 1;
         for ends in &mut promise.ends {
             Arc::make_mut(ends).truncate(count);
@@ -417,32 +535,86 @@ impl Run<'_> {
     }
 
     /// One operation; false when the engine has failed.
-    async fn operate(&mut self, engine: &Engine<World>, cores: &mut [CoreHandle]) -> bool {
-        let draw = self.stage.draws.below(11 + self.shape.checkpoints);
-        self.shape.course.call(match draw {
-            0..=4 => "change",
-            5..=7 => "end-epoch",
-            8..=9 => "wait",
-            10 => "pause",
+    async fn operate(&mut self, engine: &Engine<World>, cores: &mut [CoreHandle]) -> Result<bool, String> {
+        let (checkpoints, offsite) = (self.shape.checkpoints, self.offsite_operations());
+        let draw = self.stage.draws.below(11 + checkpoints + offsite);
+        let offsite = draw.checked_sub(11 + checkpoints).map(Offsite::of);
+        self.shape.course.call(match (draw, offsite) {
+            (_, Some(operation)) => operation.name(),
+            (0..=4, _) => "change",
+            (5..=7, _) => "end-epoch",
+            (8..=9, _) => "wait",
+            (10, _) => "pause",
             _ => "checkpoint",
         });
-        let done = match draw {
-            0..=4 => self.change_some(engine, cores),
-            5..=7 => self.end_epoch(cores),
-            8..=9 => self.wait(engine).await,
-            10 => {
+        let done = match (draw, offsite) {
+            (_, Some(operation)) => self.offsite(engine, operation).await,
+            (0..=4, _) => self.change_some(engine, cores),
+            (5..=7, _) => self.end_epoch(cores),
+            (8..=9, _) => self.wait(engine).await,
+            (10, _) => {
                 self.executor.sleep(Duration::from_millis(self.stage.draws.range(1, 40))).await;
                 Ok(())
             }
             _ => engine.checkpoint_async().await.map(|_| ()),
         };
-        match done.map_err(|error| error.kind()) {
-            Ok(()) => true,
-            Err(ErrorKind::Busy | ErrorKind::Full) => {
+        match done {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Full) => {
                 self.executor.sleep(Duration::from_millis(20)).await;
-                true
+                Ok(true)
             }
-            Err(_) => false,
+            // Nobody else writes to the store.
+            Err(error) if error.kind() == ErrorKind::Fenced => Err(format!("in the run: {error}")),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// How many operations with a store there are for every eleven others.
+    fn offsite_operations(&self) -> u64 {
+        if self.stage.store.is_some() { 7 } else { 0 }
+    }
+
+    async fn offsite(&mut self, engine: &Engine<World>, operation: Offsite) -> Result<(), Error> {
+        match operation {
+            Offsite::Wait => self.wait_for_store(engine).await,
+            Offsite::Pin => {
+                self.pin(engine).await;
+                Ok(())
+            }
+            Offsite::Rest => {
+                self.executor.sleep(Duration::from_millis(self.stage.draws.range(40, 4_000))).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn wait_for_store(&mut self, engine: &Engine<World>) -> Result<(), Error> {
+        let ended = self.ended();
+        engine.remote_durable(highwater::Epoch(ended)).await?;
+        let mut promise = lock(&self.stage.promise);
+        promise.acked = promise.acked.max(ended);
+        promise.stored = promise.stored.max(ended);
+        record::note(|| Event::Acknowledged(ended));
+        let status = engine.remote_status();
+        if status.is_some_and(|status| !status.pending && status.trouble.is_none()) {
+            promise.stored_pins = promise.pins.clone();
+        }
+        Ok(())
+    }
+
+    /// Sets a pin, or lets it go. What was asked for and failed is not known.
+    async fn pin(&mut self, engine: &Engine<World>) {
+        let name = *self.stage.draws.pick(&["audit", "x"]);
+        let set = {
+            let mut promise = lock(&self.stage.promise);
+            promise.stored_pins.remove(name);
+            promise.pins.remove(name).is_some()
+        };
+        if set {
+            let _ = engine.unpin_async(name).await;
+        } else if let Ok(epoch) = engine.pin_async(name, None).await {
+            lock(&self.stage.promise).pins.insert(name.to_owned(), epoch.0);
         }
     }
 
@@ -503,13 +675,17 @@ impl Run<'_> {
     }
 
     async fn wait(&mut self, engine: &Engine<World>) -> Result<(), Error> {
-        let ended =
-            lock(&self.stage.promise).ends.iter().map(|ends| ends.len() as u64 - 1).min().unwrap_or(0);
+        let ended = self.ended();
         engine.durable(highwater::Epoch(ended)).await?;
         let mut promise = lock(&self.stage.promise);
         promise.acked = promise.acked.max(ended);
         record::note(|| Event::Acknowledged(ended));
         Ok(())
+    }
+
+    /// The last epoch that every core has ended.
+    fn ended(&self) -> u64 {
+        lock(&self.stage.promise).ends.iter().map(|ends| ends.len() as u64 - 1).min().unwrap_or(0)
     }
 
     fn reboot(&mut self) {

@@ -20,7 +20,9 @@ use highwater::{Epoch, Error, ErrorKind, Lsn};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::course::{self, Course, OPENS_MAX, Stage, lock};
-use super::{Cut, Effort, Explored, Explorer, Moment, Recovery, Shots, Subject, Tally, Work, campaign};
+use super::{
+    Cut, Effort, Explored, Explorer, Moment, Recovery, Remains, Shots, Subject, Tally, Work, campaign,
+};
 use crate::Test;
 use crate::explain::record::{self, Event};
 use crate::plan::Fate;
@@ -246,13 +248,11 @@ impl Subject for Log {
     type Promise = Promise;
     type Found = Found;
 
-    fn recover(&self, disk: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
+    fn recover(&self, left: Remains, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
         let (streams, executor): (_, Arc<dyn Executor>) = (Streams::new(boot), Arc::new(Still));
-        let disk = SimDisk::new(disk, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
+        let disk = SimDisk::new(left.disk, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
         let shots = Shots::default();
-        if watch {
-            shots.watch(&disk);
-        }
+        let _watch = watch.then(|| shots.watch(&disk, None));
         record::follow(&disk, &executor);
         let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
         let found = at_once(async {
@@ -260,10 +260,11 @@ impl Subject for Log {
             read_back(&opened.wal).await
         });
         let (found, _) = found.map_err(|error| error.to_string())?;
-        Ok(Recovery { found, disk: disk.disk(), moments: shots.take() })
+        let remains = Remains { disk: disk.disk(), store: None };
+        Ok(Recovery { found, remains, moments: shots.take() })
     }
 
-    fn judge(&self, promise: &Promise, found: &Found) -> Result<(), String> {
+    fn judge(&self, promise: &Promise, found: &Found, _: bool) -> Result<(), String> {
         promise.keeps(found)
     }
 

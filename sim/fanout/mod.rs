@@ -21,23 +21,29 @@ mod course;
 mod cut;
 pub(crate) mod engine;
 pub(crate) mod log;
+pub(crate) mod offsite;
+mod remains;
 pub(crate) mod rescale;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use cut::{Cut, Seen};
-use highwater::sim::{Aftermath, BoundaryInfo, Crash, Disk, Images, Phase, SimDisk, Stream, Streams};
+use highwater::sim::{Aftermath, Crash, Disk, Images, StoreImage, Stream, Streams};
+use remains::{Outcome, watch};
+pub(crate) use remains::{Remains, Shot, Shots};
 
 use crate::explain;
-use crate::explain::record::{self, Event, Opened};
+use crate::explain::record::{self, At, Event, Opened};
 use crate::without;
 
 /// What a second recovery's identities differ by from the first one's.
 const AGAIN: u64 = 1;
+
+/// How many images of a disk, and outcomes of the requests on their way, are corners: nothing lost and everything.
+const CORNERS: usize = 2;
 
 /// How deep crashes inside recoveries nest.
 const DEPTH_MAX: u32 = 3;
@@ -49,11 +55,12 @@ pub(crate) trait Subject {
     /// What a recovery returns.
     type Found: Clone + PartialEq + fmt::Debug;
 
-    /// Recovers from `disk`, drawing identities from `boot`; watches the recovery's own moments if `watch`.
-    fn recover(&self, disk: Disk, boot: u64, watch: bool) -> Result<Recovery<Self::Found>, String>;
+    /// Recovers from `remains`, drawing identities from `boot`; watches the recovery's own moments if `watch`.
+    fn recover(&self, remains: Remains, boot: u64, watch: bool) -> Result<Recovery<Self::Found>, String>;
 
-    /// Whether what was found keeps the promise and is exact.
-    fn judge(&self, promise: &Self::Promise, found: &Self::Found) -> Result<(), String>;
+    /// Whether what was found keeps the promise and is exact. If the machine was `lost`, it is what was promised of the object
+    /// store.
+    fn judge(&self, promise: &Self::Promise, found: &Self::Found, lost: bool) -> Result<(), String>;
 
     /// Whether `later`, recovered from what the recovery of `earlier` left, lost nothing of it and changed nothing.
     fn holds(&self, promise: &Self::Promise, earlier: &Self::Found, later: &Self::Found) -> bool;
@@ -63,26 +70,15 @@ pub(crate) trait Subject {
 pub(crate) struct Recovery<F> {
     /// What it returned.
     pub found: F,
-    /// The disk as it returned.
-    pub disk: Disk,
+    /// What there was as it returned.
+    pub remains: Remains,
     /// Its own moments, if they were watched.
     pub moments: Vec<Shot>,
 }
 
-/// The disk at the moment a call took effect.
-#[derive(Clone)]
-pub(crate) struct Shot {
-    /// The disk.
-    pub disk: Disk,
-    /// The call, for people.
-    pub call: String,
-    /// Its number.
-    pub number: u64,
-}
-
 /// A moment of the run, and what had been promised by then.
 pub(crate) struct Moment<P> {
-    /// The disk.
+    /// What there was.
     pub shot: Shot,
     /// The promise.
     pub promise: P,
@@ -206,29 +202,53 @@ pub(crate) struct Explorer<'a, S: Subject> {
 /// A crash that led to a finding, kept to be told.
 struct Told {
     /// The call at which it came; what a recovery left has none.
-    call: Option<u64>,
-    aftermath: Aftermath,
+    at: Option<At>,
+    /// What became of the disk; none when the machine was lost.
+    aftermath: Option<Aftermath>,
     /// What it left.
-    image: Disk,
+    remains: Remains,
     boot: u64,
     /// How it came about.
     words: String,
 }
 
-/// How an image came about, for people and for what may be expected of it.
+/// How remains came about, for people and for what may be expected of them.
+#[derive(Clone, Copy)]
 struct Origin<'a> {
     within: Option<&'a Origin<'a>>,
     step: Step<'a>,
+    /// Whether what is there is durable.
     power: bool,
+    /// Whether a machine was lost on the way.
+    lost: bool,
     depth: u32,
 }
 
-/// The last part of how an image came about. Its text is made when somebody has to read it.
+/// The last part of how remains came about. Its text is made when somebody has to read it.
+#[derive(Clone, Copy)]
 enum Step<'a> {
-    Cut { moment: usize, call: &'a str, image: usize },
-    Process { moment: usize, call: &'a str },
-    Again,
-    Nested { call: &'a str, image: usize },
+    Crash { place: Place, call: &'a str, fate: Fate, landed: &'a str },
+    Again { lost: bool },
+}
+
+/// Where a crash came.
+#[derive(Clone, Copy)]
+enum Place {
+    /// At this moment of the run.
+    Run(usize),
+    /// In a recovery.
+    Recovery,
+}
+
+/// What became of the machine.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// Its power was cut: the image of this number.
+    Cut(usize),
+    /// Its process ended.
+    Process,
+    /// It is gone.
+    Lost,
 }
 
 impl fmt::Display for Origin<'_> {
@@ -242,14 +262,52 @@ impl fmt::Display for Origin<'_> {
 
 impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Step::Cut { moment, call, image } => {
-                write!(f, "moment {moment} ({call}), power cut, image {image}")
-            }
-            Step::Process { moment, call } => write!(f, "moment {moment} ({call}), process crash"),
-            Step::Again => f.write_str("recovered, then a power cut that loses everything unsynced"),
-            Step::Nested { call, image } => write!(f, "in its recovery ({call}), image {image}"),
+        let Step::Crash { place, call, fate, landed } = self else {
+            return f.write_str(match self {
+                Step::Again { lost: true } => "recovered, then the machine lost",
+                _ => "recovered, then a power cut that loses everything unsynced",
+            });
+        };
+        match place {
+            Place::Run(number) => write!(f, "moment {number} ({call}), ")?,
+            Place::Recovery => write!(f, "in its recovery ({call}), ")?,
         }
+        match fate {
+            Fate::Cut(image) => write!(f, "power cut, image {image}")?,
+            Fate::Process => f.write_str("process crash")?,
+            Fate::Lost => f.write_str("machine lost")?,
+        }
+        if landed.is_empty() { Ok(()) } else { write!(f, " [{landed}]") }
+    }
+}
+
+/// A moment whose crashes are tried, and what is known of it.
+struct Scene<'a, S: Subject> {
+    shot: &'a Shot,
+    place: Place,
+    promise: &'a S::Promise,
+    /// The recovery that it is a moment of.
+    within: Option<&'a Origin<'a>>,
+    /// What that one returned.
+    found: Option<&'a S::Found>,
+}
+
+impl<'a, S: Subject> Scene<'a, S> {
+    fn origin(&self, fate: Fate, landed: &'a str) -> Origin<'a> {
+        let (power, lost) = (!matches!(fate, Fate::Process), matches!(fate, Fate::Lost));
+        Origin {
+            within: self.within,
+            step: Step::Crash { place: self.place, call: &self.shot.call, fate, landed },
+            power,
+            lost: lost || self.within.is_some_and(|within| within.lost),
+            depth: self.within.map_or(0, |within| within.depth + 1),
+        }
+    }
+
+    /// What a recovery must return because the one that it interrupts does (F3): of a lost machine only what its successor found.
+    fn expected(&self, origin: &Origin<'_>) -> Option<&'a S::Found> {
+        let before = self.within?;
+        self.found.filter(|_| before.power && before.lost == origin.lost)
     }
 }
 
@@ -273,7 +331,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
         // Few calls are about names, and most of what a recovery relies on is decided between two of them: they take
         // turns with the others.
         let (names, others): (Vec<usize>, Vec<usize>) =
-            order.into_iter().partition(|number| is_about_names(&moments[*number].shot.call));
+            order.into_iter().partition(|number| moments[*number].shot.is_about_names());
         let (mut names, mut others) = (names.into_iter(), others.into_iter());
         let turns = std::iter::from_fn(|| {
             let turn = [names.next(), others.next()];
@@ -301,45 +359,86 @@ impl<'a, S: Subject> Explorer<'a, S> {
     fn moment(&mut self, number: usize, moment: &Moment<S::Promise>) -> Result<(), String> {
         self.tally.moments += 1;
         let Moment { shot, promise } = moment;
-        let (count, call) = (if without::power_loss() { 0 } else { usize::MAX }, &shot.call);
-        let (mut images, mut index) = (shot.disk.images(self.effort.images, self.draws.bits()), 0);
-        while index < count
-            && let Some(image) = images.next()
-        {
-            let step = Step::Cut { moment: number, call, image: index };
-            index += 1;
-            let origin = Origin { within: None, step, power: true, depth: 0 };
-            if let Err(why) = self.image(image, promise, None, &origin) {
-                self.keep(Some(shot.number), images.latest(), None, &origin);
-                return Err(explained(why, &images));
-            }
+        let scene = Scene { shot, place: Place::Run(number), promise, within: None, found: None };
+        if !without::power_loss() {
+            self.power_cuts(&scene, self.effort.images)?;
         }
-        if without::process_crash() {
-            return Ok(());
+        if !without::process_crash() {
+            self.process_crashes(&scene)?;
         }
-        let mut cached = shot.disk.clone();
-        cached.crash(Crash::Process);
-        let step = Step::Process { moment: number, call };
-        let origin = Origin { within: None, step, power: false, depth: 0 };
-        let result = self.image(cached, promise, None, &origin);
-        if result.is_err() {
-            let mut cached = shot.disk.clone();
-            let aftermath = cached.crash_and_tell(Crash::Process);
-            self.keep(Some(shot.number), Some((cached, aftermath)), None, &origin);
-        }
-        result
+        self.losses(&scene)
     }
 
-    /// Recovers from `image` and judges; `expected` is what an earlier recovery of the same bytes returned.
+    /// Cuts the power. Both corners of the disk meet every outcome of the requests on their way, its other images take turns.
+    fn power_cuts(&mut self, scene: &Scene<'_, S>, limit: u64) -> Result<(), String> {
+        let Shot { remains, at, .. } = scene.shot;
+        let (images, outcomes) =
+            (remains.disk.images(limit, self.draws.bits()), remains.outcomes(&mut self.draws));
+        let (mut images, mut index) = (images, 0);
+        while let Some(disk) = images.next() {
+            let turn = index % outcomes.len();
+            let turns = if index < CORNERS { &outcomes[..] } else { &outcomes[turn..=turn] };
+            for Outcome { store, landed } in turns {
+                let origin = scene.origin(Fate::Cut(index), landed);
+                let left = Remains { disk: disk.clone(), store: store.clone() };
+                if let Err(why) = self.image(left, scene.promise, scene.expected(&origin), &origin) {
+                    self.keep(Some(*at), told(images.latest(), store), None, &origin);
+                    return Err(explained(why, &images));
+                }
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends the process.
+    fn process_crashes(&mut self, scene: &Scene<'_, S>) -> Result<(), String> {
+        let Shot { remains, at, .. } = scene.shot;
+        for Outcome { store, landed } in remains.outcomes(&mut self.draws).into_iter().take(CORNERS) {
+            let origin = scene.origin(Fate::Process, &landed);
+            let mut cached = remains.disk.clone();
+            cached.crash(Crash::Process);
+            let left = Remains { disk: cached, store: store.clone() };
+            let result = self.image(left, scene.promise, None, &origin);
+            if result.is_err() {
+                let mut cached = remains.disk.clone();
+                let aftermath = cached.crash_and_tell(Crash::Process);
+                self.keep(Some(*at), told(Some((cached, aftermath)), &store), None, &origin);
+                return result;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loses the machine, where a store outlives it.
+    fn losses(&mut self, scene: &Scene<'_, S>) -> Result<(), String> {
+        let Shot { remains, at, .. } = scene.shot;
+        if remains.store.is_none() {
+            return Ok(());
+        }
+        for Outcome { store, landed } in remains.outcomes(&mut self.draws) {
+            let origin = scene.origin(Fate::Lost, &landed);
+            let left = Remains { disk: remains.another_disk(), store };
+            let kept = left.clone();
+            let result = self.image(left, scene.promise, scene.expected(&origin), &origin);
+            if result.is_err() {
+                self.keep(Some(*at), Some((kept, None)), None, &origin);
+                return result;
+            }
+        }
+        Ok(())
+    }
+
+    /// Recovers from `left` and judges; `expected` is what an earlier recovery of the same bytes returned.
     fn image(
         &mut self,
-        image: Disk,
+        left: Remains,
         promise: &S::Promise,
         expected: Option<&S::Found>,
         origin: &Origin<'_>,
     ) -> Result<(), String> {
         self.tally.images += 1;
-        let hash = image.hash();
+        let hash = left.hash();
         // What a process crash leaves differs in what is durable, which the hash does not tell.
         if let Some(found) = self.seen.get(&hash).filter(|_| origin.power) {
             return self.check(promise, expected, found, origin);
@@ -347,7 +446,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
         let cuts = !without::power_loss();
         let nest = cuts && origin.depth < DEPTH_MAX && self.draws.below(self.effort.nest_one_in) == 0;
         let boot = self.boot(hash);
-        let recovery = self.recover(image, boot, nest, origin)?;
+        let recovery = self.recover(left, boot, nest, origin)?;
         self.check(promise, expected, &recovery.found, origin)?;
         if cuts && (!origin.power || self.draws.below(self.effort.again_one_in) == 0) {
             self.again(promise, &recovery, boot.wrapping_add(AGAIN), origin)?;
@@ -357,7 +456,10 @@ impl<'a, S: Subject> Explorer<'a, S> {
             if self.effort.recovery_max.is_done(before, self.tally) {
                 break;
             }
-            self.nested(&recovery.moments[number], promise, &recovery.found, origin)?;
+            let (shot, found) = (&recovery.moments[number], Some(&recovery.found));
+            let scene = Scene { shot, place: Place::Recovery, promise, within: Some(origin), found };
+            self.power_cuts(&scene, self.effort.nested_images)?;
+            self.losses(&scene)?;
         }
         if origin.power && self.seen.insert(hash, recovery.found).is_none() {
             self.tally.distinct += 1;
@@ -365,7 +467,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
         Ok(())
     }
 
-    /// F2.
+    /// F2. A machine that was lost may be lost once more.
     fn again(
         &mut self,
         promise: &S::Promise,
@@ -373,11 +475,16 @@ impl<'a, S: Subject> Explorer<'a, S> {
         boot: u64,
         origin: &Origin<'_>,
     ) -> Result<(), String> {
+        let Remains { disk, store } = &first.remains;
+        let lost = origin.lost && self.draws.chance(0.5);
         // The images begin with "nothing lost" and "everything lost", which are one when nothing is pending.
-        let mut images = first.disk.images(0, 0);
-        let lost = images.by_ref().take(2).last().ok_or("a power cut leaves nothing at all")?;
-        let again = Origin { within: Some(origin), step: Step::Again, ..*origin };
-        let result = match self.recover(lost, boot, false, &again) {
+        let mut images = disk.images(0, 0);
+        let disk = images.by_ref().take(2).last().ok_or("a power cut leaves nothing at all")?;
+        let disk = if lost { first.remains.another_disk() } else { disk };
+        let left = Remains { disk, store: store.as_ref().map(|store| store.settled([])) };
+        let again = Origin { within: Some(origin), step: Step::Again { lost }, ..*origin };
+        let kept = left.clone();
+        let result = match self.recover(left, boot, false, &again) {
             Ok(second) if self.subject.holds(promise, &first.found, &second.found) => Ok(()),
             Ok(second) => {
                 Err(format!("{again}: recovered {:?} at first and then {:?} (F2)", first.found, second.found))
@@ -385,31 +492,10 @@ impl<'a, S: Subject> Explorer<'a, S> {
             Err(why) => Err(why),
         };
         if result.is_err() {
-            self.keep(None, images.latest(), Some(boot), &again);
+            let aftermath = images.latest().map(|(_, aftermath)| aftermath).filter(|_| !lost);
+            self.keep(None, Some((kept, aftermath)), Some(boot), &again);
         }
         result
-    }
-
-    /// F3.
-    fn nested(
-        &mut self,
-        shot: &Shot,
-        promise: &S::Promise,
-        found: &S::Found,
-        origin: &Origin<'_>,
-    ) -> Result<(), String> {
-        let expected = origin.power.then_some(found);
-        let (mut images, mut index) = (shot.disk.images(self.effort.nested_images, self.draws.bits()), 0);
-        while let Some(image) = images.next() {
-            let step = Step::Nested { call: &shot.call, image: index };
-            index += 1;
-            let origin = Origin { within: Some(origin), step, power: true, depth: origin.depth + 1 };
-            if let Err(why) = self.image(image, promise, expected, &origin) {
-                self.keep(Some(shot.number), images.latest(), None, &origin);
-                return Err(explained(why, &images));
-            }
-        }
-        Ok(())
     }
 
     /// The identities of a recovery depend on what it finds, so that a finding can be told later.
@@ -423,27 +509,30 @@ impl<'a, S: Subject> Explorer<'a, S> {
     /// Keeps a crash that led to a finding, if there is somebody to tell.
     fn keep(
         &mut self,
-        call: Option<u64>,
-        left: Option<(Disk, Aftermath)>,
+        at: Option<At>,
+        left: Option<(Remains, Option<Aftermath>)>,
         boot: Option<u64>,
         origin: &Origin<'_>,
     ) {
-        if let Some((image, aftermath)) = left.filter(|_| record::is_paused()) {
-            let boot = boot.unwrap_or_else(|| self.boot(image.hash()));
-            self.crashes.push(Told { call, aftermath, image, boot, words: origin.step.to_string() });
+        if let Some((remains, aftermath)) = left.filter(|_| record::is_paused()) {
+            let boot = boot.unwrap_or_else(|| self.boot(remains.hash()));
+            self.crashes.push(Told { at, aftermath, remains, boot, words: origin.step.to_string() });
         }
     }
 
     /// Tells the crashes that led to a finding, and recovers from each once more.
     fn tell(&mut self) {
-        for Told { call, aftermath, image, boot, words } in self.crashes.drain(..).rev() {
-            if let Some(call) = call {
-                record::cut(call);
+        for Told { at, aftermath, remains, boot, words } in self.crashes.drain(..).rev() {
+            if let Some(at) = at {
+                record::cut(at);
             }
             record::resume();
-            record::crash(&aftermath);
+            match &aftermath {
+                Some(aftermath) => record::crash(aftermath),
+                None => record::note(|| Event::Over("the machine is lost".to_owned())),
+            }
             record::life(format!("recovery from: {words}"));
-            let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(image, boot, false)));
+            let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(remains, boot, false)));
             let recovered = recovered.unwrap_or_else(|panic| Err(words_of(panic.as_ref())));
             record::note(|| match recovered {
                 Ok(recovery) => Event::Opened(Opened::saying(&format!("{:?}", recovery.found))),
@@ -455,15 +544,15 @@ impl<'a, S: Subject> Explorer<'a, S> {
 
     fn recover(
         &mut self,
-        image: Disk,
+        left: Remains,
         boot: u64,
         watch: bool,
         origin: &Origin<'_>,
     ) -> Result<Recovery<S::Found>, String> {
         self.tally.states += 1;
         self.tally.nested += u64::from(origin.depth > 0);
-        self.tally.bytes += image.used_bytes();
-        let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(image, boot, watch)));
+        self.tally.bytes += left.used_bytes();
+        let recovered = catch_unwind(AssertUnwindSafe(|| self.subject.recover(left, boot, watch)));
         recovered
             .unwrap_or_else(|panic| Err(words_of(panic.as_ref())))
             .map_err(|why| format!("{origin}: {why}"))
@@ -476,7 +565,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
         found: &S::Found,
         origin: &Origin<'_>,
     ) -> Result<(), String> {
-        self.subject.judge(promise, found).map_err(|why| format!("{origin}: {why} (F1)"))?;
+        self.subject.judge(promise, found, origin.lost).map_err(|why| format!("{origin}: {why} (F1)"))?;
         match expected {
             Some(expected) if !self.subject.holds(promise, expected, found) => {
                 Err(format!("{origin}: recovered {found:?}, the recovery before it {expected:?} (F3)"))
@@ -492,39 +581,9 @@ pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
     format!("panic: {}", words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words"))
 }
 
-/// Whether a call, as [`watch`] words it, gives, takes or syncs names.
-fn is_about_names(call: &str) -> bool {
-    let operation = call.split(' ').nth(1).unwrap_or_default();
-    ["create_new", "link", "rename", "remove", "sync_dir"].contains(&operation)
-}
-
-/// Calls `with` at the moment each call takes effect that may change the disk.
-pub(crate) fn watch(disk: &SimDisk, mut with: impl FnMut(Shot) + Send + 'static) {
-    disk.on_boundary(Box::new(move |disk: &Disk, info: BoundaryInfo| {
-        record::boundary(&info);
-        let looks = ["read_at", "len", "link_count", "list", "lock", "free_space", "open"];
-        if info.phase == Phase::Applied && !looks.contains(&info.operation) {
-            let call = format!("{} {} {}", info.call, info.operation, info.path.display());
-            with(Shot { disk: disk.clone(), call, number: info.call });
-        }
-    }));
-}
-
-/// A list of shots that a hook fills.
-#[derive(Clone, Default)]
-pub(crate) struct Shots(Arc<Mutex<Vec<Shot>>>);
-
-impl Shots {
-    /// Watches `disk`.
-    pub(crate) fn watch(&self, disk: &SimDisk) {
-        let shots = self.clone();
-        watch(disk, move |shot| shots.0.lock().unwrap_or_else(PoisonError::into_inner).push(shot));
-    }
-
-    /// What was seen.
-    pub(crate) fn take(&self) -> Vec<Shot> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+/// What a crash left of the disk, with a store beside it.
+fn told(left: Option<(Disk, Aftermath)>, store: &Option<StoreImage>) -> Option<(Remains, Option<Aftermath>)> {
+    left.map(|(disk, aftermath)| (Remains { disk, store: store.clone() }, Some(aftermath)))
 }
 
 /// A finding, with what the power cut took that left its image. Of nested ones the innermost comes first.

@@ -5,18 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
-use highwater::sim::{Disk, Executor, FaultPlan, Handle, SimDisk, SimEnv, Simulator, Streams, Trace};
-use highwater::{CoreId, Engine, Error, Opened, Options};
+use highwater::sim::Streams;
+use highwater::{CoreId, Error, Opened, Options};
 
 use super::course::lock;
 use super::engine::{self, Promise, Shape, VERIFIED_EVERY, World, decoded, plain, verified};
-use super::{Cut, Effort, Explored, Explorer, Recovery, Shots, Subject, Work, campaign};
+use super::{Cut, Effort, Explored, Explorer, Recovery, Remains, Subject, Work, campaign};
 use crate::Test;
 use crate::decode::{self, CoreState, Database, Memo};
-use crate::explain::record;
 
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_rescale_passes];
@@ -101,29 +100,13 @@ impl Subject for Rescaled {
     type Promise = Promise;
     type Found = Found;
 
-    fn recover(&self, image: Disk, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
-        let of_bytes = decoded(&image, &mut lock(&self.memo))?;
+    fn recover(&self, left: Remains, boot: u64, watch: bool) -> Result<Recovery<Found>, String> {
+        let of_bytes = decoded(&left.disk, &mut lock(&self.memo))?;
         let due = self.images.fetch_add(1, Ordering::Relaxed).is_multiple_of(VERIFIED_EVERY);
-        let verified = if due { verified(&image)? } else { None };
+        let verified = if due { verified(&left.disk)? } else { None };
         let cores = Streams::new(boot).stream("rescale.cores").range(1, CORES_MAX);
         let options = self.options.clone().cores(u16::try_from(cores).expect("a few"));
-        let shots = Shots::default();
-        let of_run = shots.clone();
-        let recovered = Simulator::new(boot).steps_max(2_000_000).run(|handle: Handle| async move {
-            let executor: Arc<dyn Executor> = Arc::new(handle);
-            let streams = Streams::new(boot);
-            let disk = SimDisk::new(image, executor.clone(), &streams, FaultPlan::none(), Trace::silent());
-            if watch {
-                of_run.watch(&disk);
-            }
-            record::follow(&disk, &executor);
-            let env = SimEnv::new("recovery", executor, disk.vfs(), &streams);
-            let opened = Engine::open_in(env, options).await?;
-            Ok::<_, Error>(Recovery { found: export(&opened)?, disk: disk.disk(), moments: of_run.take() })
-        });
-        let recovery = recovered
-            .map_err(|stuck| format!("the recovery is stuck: {stuck}"))?
-            .map_err(|error| error.to_string())?;
+        let recovery = engine::recovered(left, (boot, watch), (options, None), export)?;
         if let Some(epoch) = verified.filter(|epoch| *epoch != recovery.found.epoch) {
             return Err(format!("verify says epoch {epoch}, recovered {:?}", recovery.found));
         }
@@ -139,7 +122,7 @@ impl Subject for Rescaled {
         }
     }
 
-    fn judge(&self, promise: &Promise, found: &Found) -> Result<(), String> {
+    fn judge(&self, promise: &Promise, found: &Found, _: bool) -> Result<(), String> {
         let (epoch, acked) = (found.epoch, promise.acked);
         if epoch < acked {
             return Err(format!("recovered epoch {epoch}, and {acked} was promised"));

@@ -97,7 +97,7 @@ pub use queue::{Handle, Node};
 pub use rng::{Stream, Streams};
 pub use runner::{Simulator, Stuck};
 pub use shrink::{Shrinker, caught, minimize};
-pub use store::{SimStore, StoreClient, StoreFault, StoreFaults};
+pub use store::{SimStore, StoreClient, StoreEffect, StoreFault, StoreFaults, StoreHook, StoreImage};
 pub use trace::Trace;
 pub use vfs::{
     BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs, is_dead,

@@ -21,8 +21,8 @@ and built at opt-level 1; the harness runs against it from {runs} first seeds on
 {states} crash states (fan-outs) or {seeds} seeds (stories) a try. {count} bugs, {run} of them run, {fresh} of these on
 this very tree, {survivors} survivors.
 
-*Killed by*: the profile that found it: `log`, `engine`, `rescale` crash fan-outs, the last of recoveries that change the number of
-cores, and `cores` scenarios of that; `forward`, `remote` stories, these with an object store; `store` scenarios around one; `sink`
+*Killed by*: the profile that found it: `log`, `engine`, `offsite`, `rescale` crash fan-outs, the third with an object store, the last of
+recoveries that change the number of cores, and `cores` scenarios of that; `forward`, `remote` stories, these with an object store; `store` scenarios around one; `sink`
 scenarios around sinks; `flips`, `damage` damage at rest; `state` many keys. *Seeds* and *seconds*: the median until the first
 failure; fan-outs and stories count seeds.
 *Shrunk to*: the lines that `cargo sim shrink` leaves of the first seed that found it, and how long that took. Before, it

@@ -32,6 +32,8 @@ pub(crate) enum Killer {
     State,
     /// Scenarios around an object store.
     Store,
+    /// Crash fan-out of the engine with an object store, and of the loss of its machine.
+    Offsite,
     /// Crash fan-out of recoveries that change the number of cores.
     Rescale,
     /// Scenarios of the same.
@@ -54,6 +56,7 @@ impl Killer {
             Self::Forward => Some(Profile::Forward),
             Self::Remote => Some(Profile::Remote),
             Self::Rescale => Some(Profile::FanOutRescale),
+            Self::Offsite => Some(Profile::FanOutRemote),
             Self::Flips | Self::Damage | Self::State | Self::Store | Self::Cores | Self::Sink => None,
         }
     }
@@ -66,7 +69,9 @@ impl Killer {
             Self::Store => store::SUITES.concat(),
             Self::Cores => scenario::rescale::TESTS.to_vec(),
             Self::Sink => sink::TESTS.to_vec(),
-            Self::Log | Self::Engine | Self::Forward | Self::Remote | Self::Rescale => Vec::new(),
+            Self::Log | Self::Engine | Self::Forward | Self::Remote | Self::Rescale | Self::Offsite => {
+                Vec::new()
+            }
         }
     }
 

@@ -1,12 +1,17 @@
 //! The objects of a simulated store, and how requests change them.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::env::Tick;
 use crate::remote::{Created, Listed, PartTag, StoreError, StoreErrorKind, UploadId};
+
+/// Room for what stands for the objects of most stores.
+const HASHED_BYTES_USUAL: usize = 4096;
 
 /// A request that changes something.
 #[derive(Clone, Debug)]
@@ -68,14 +73,21 @@ impl Answer for Vec<Listed> {
 /// Objects, uploads, and how long ago each object was what.
 #[derive(Default)]
 pub(super) struct Bucket {
-    objects: BTreeMap<String, Bytes>,
-    /// Per name, its lengths over time; `None` while there is no object.
+    /// Shared with the copies of this bucket until one of them changes.
+    objects: Arc<BTreeMap<Arc<str>, Object>>,
+    /// Per name that was changed, its lengths over time; `None` while there is no object.
     history: BTreeMap<String, Vec<(Tick, Option<u64>)>>,
-    uploads: BTreeMap<UploadId, Parts>,
+    uploads: Arc<BTreeMap<UploadId, Parts>>,
     begun: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone)]
+struct Object {
+    body: Bytes,
+    digest: u128,
+}
+
+#[derive(Clone, Default)]
 struct Parts {
     name: String,
     parts: BTreeMap<u32, Bytes>,
@@ -83,7 +95,7 @@ struct Parts {
 
 impl Change {
     /// The operation, and the name that it is about.
-    pub(super) fn names(&self) -> (&'static str, String) {
+    pub(super) fn names(&self) -> (&'static str, &str) {
         let (operation, name) = match self {
             Self::Put { name, .. } => ("put", name),
             Self::Create { name, .. } => ("create", name),
@@ -93,7 +105,7 @@ impl Change {
             Self::Complete { name, .. } => ("complete_upload", name),
             Self::Abort { name, .. } => ("abort_upload", name),
         };
-        (operation, name.clone())
+        (operation, name)
     }
 }
 
@@ -110,7 +122,7 @@ impl Bucket {
                 self.set(now, name, Some(body.clone()));
                 Ok(Done::Nothing)
             }
-            Change::Create { name, .. } if self.objects.contains_key(name) && !create_lies => {
+            Change::Create { name, .. } if self.objects.contains_key(name.as_str()) && !create_lies => {
                 Ok(Done::Created(Created::Exists))
             }
             Change::Create { name, body } => {
@@ -124,7 +136,8 @@ impl Bucket {
             Change::Begin { name } => {
                 self.begun += 1;
                 let id = UploadId(format!("upload-{}", self.begun));
-                self.uploads.insert(id.clone(), Parts { name: name.clone(), ..Parts::default() });
+                let parts = Parts { name: name.clone(), ..Parts::default() };
+                Arc::make_mut(&mut self.uploads).insert(id.clone(), parts);
                 Ok(Done::Began(id))
             }
             Change::Part { name, upload, number, body } => {
@@ -134,12 +147,12 @@ impl Bucket {
             }
             Change::Complete { name, upload, parts } => {
                 let body = self.upload(name, upload)?.assemble(parts)?;
-                self.uploads.remove(upload);
+                self.lose_upload(upload);
                 self.set(now, name, Some(body));
                 Ok(Done::Nothing)
             }
             Change::Abort { upload, .. } => {
-                self.uploads.remove(upload);
+                self.lose_upload(upload);
                 Ok(Done::Nothing)
             }
         }
@@ -147,21 +160,31 @@ impl Bucket {
 
     fn set(&mut self, now: Tick, name: &str, body: Option<Bytes>) {
         let bytes = body.as_ref().map(|body| body.len() as u64);
+        let objects = Arc::make_mut(&mut self.objects);
         match body {
-            Some(body) => self.objects.insert(name.to_owned(), body),
-            None => self.objects.remove(name),
-        };
+            Some(body) => {
+                let digest = xxh3_128(&body);
+                objects.insert(name.into(), Object { body, digest });
+            }
+            None => drop(objects.remove(name)),
+        }
         self.history.entry(name.to_owned()).or_default().push((now, bytes));
     }
 
     fn upload(&mut self, name: &str, id: &UploadId) -> Result<&mut Parts, StoreError> {
-        let found = self.uploads.get_mut(id).filter(|parts| parts.name == name);
+        let found = Arc::make_mut(&mut self.uploads).get_mut(id).filter(|parts| parts.name == name);
         found.ok_or_else(|| StoreError::new(StoreErrorKind::Refused, "no such upload (simulated)"))
+    }
+
+    /// A copy that has always been as this one is now.
+    pub(super) fn at_rest(&self) -> Self {
+        let (objects, uploads) = (Arc::clone(&self.objects), Arc::clone(&self.uploads));
+        Self { objects, history: BTreeMap::new(), uploads, begun: self.begun }
     }
 
     /// The bytes of an object in `range`.
     pub(super) fn get(&self, name: &str, range: &Range<u64>) -> Option<Bytes> {
-        let body = self.objects.get(name)?;
+        let body = &self.objects.get(name)?.body;
         let clamp = |at: u64| usize::try_from(at.min(body.len() as u64)).unwrap_or(body.len());
         let (begin, end) = (clamp(range.start), clamp(range.end));
         Some(body.slice(begin..end.max(begin)))
@@ -169,22 +192,39 @@ impl Bucket {
 
     /// The length of an object.
     pub(super) fn size(&self, name: &str) -> Option<u64> {
-        self.objects.get(name).map(|body| body.len() as u64)
+        self.objects.get(name).map(|object| object.body.len() as u64)
     }
 
     /// The objects under `prefix`, as they were at `at`.
     pub(super) fn list(&self, prefix: &str, at: Tick) -> Vec<Listed> {
-        let under = self.history.range(prefix.to_owned()..).take_while(|(name, _)| name.starts_with(prefix));
-        let then = under.filter_map(|(name, lengths)| {
-            let bytes = lengths.iter().rev().find(|(since, _)| *since <= at)?.1?;
-            Some(Listed { name: name.clone(), bytes })
-        });
-        then.collect()
+        let under = |name: &str| name.starts_with(prefix);
+        let behind = (Bound::Included(prefix), Bound::Unbounded);
+        let now = self.objects.range::<str, _>(behind).take_while(|(name, _)| under(name));
+        let mut then: BTreeMap<&str, u64> =
+            now.map(|(name, object)| (&**name, object.body.len() as u64)).collect();
+        for (name, lengths) in self.history.range::<str, _>(behind).take_while(|(name, _)| under(name)) {
+            match lengths.iter().rev().find(|(since, _)| *since <= at).and_then(|(_, bytes)| *bytes) {
+                Some(bytes) => then.insert(name, bytes),
+                None => then.remove(name.as_str()),
+            };
+        }
+        then.into_iter().map(|(name, bytes)| Listed { name: name.to_owned(), bytes }).collect()
     }
 
-    /// All objects.
-    pub(super) fn objects(&self) -> BTreeMap<String, Bytes> {
-        self.objects.clone()
+    /// All objects, by name.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.objects.iter().map(|(name, object)| (&**name, &object.body))
+    }
+
+    /// A digest of all objects.
+    pub(super) fn hash(&self) -> u128 {
+        let mut text = Vec::with_capacity(HASHED_BYTES_USUAL);
+        for (name, object) in &*self.objects {
+            text.extend_from_slice(&(name.len() as u64).to_le_bytes());
+            text.extend_from_slice(name.as_bytes());
+            text.extend_from_slice(&object.digest.to_le_bytes());
+        }
+        xxh3_128(&text)
     }
 
     /// Uploads that are under way.
@@ -194,7 +234,7 @@ impl Bucket {
 
     /// Removes an upload.
     pub(super) fn lose_upload(&mut self, id: &UploadId) {
-        self.uploads.remove(id);
+        Arc::make_mut(&mut self.uploads).remove(id);
     }
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! SimStore (one for all machines) ── client(executor) ──► StoreClient, an ObjectStore: one per process
 //! Bucket      objects and uploads; applies requests                    bucket.rs
+//! StoreImage  a store at one moment, with the requests on their way    image.rs
 //! StoreFaults how often what goes wrong                                faults.rs
 //! ```
 //!
@@ -13,11 +14,13 @@
 
 mod bucket;
 mod faults;
+mod image;
 
 #[cfg(test)]
 mod tests;
 
 pub use faults::{StoreFault, StoreFaults};
+pub use image::{StoreEffect, StoreHook, StoreImage};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,8 +50,10 @@ struct State {
     faults: StoreFaults,
     dice: Stream,
     latency: Stream,
-    /// Effects that come later, by when and in which order they were decided.
-    later: BTreeMap<(Tick, u64), Change>,
+    /// Effects that come later, by when, and by the number of the request.
+    later: BTreeMap<(Tick, u64), Arc<Change>>,
+    /// Requests that have not taken effect, and whose callers wait.
+    on_the_way: BTreeMap<u64, Arc<Change>>,
     /// Requests so far.
     requests: u64,
     injected: BTreeMap<StoreFault, u64>,
@@ -56,6 +61,7 @@ struct State {
     gone_until: Tick,
     /// Until when no reply comes.
     dark_until: Tick,
+    hook: Option<StoreHook>,
 }
 
 /// What one request is going to do.
@@ -79,18 +85,43 @@ impl SimStore {
     /// An empty store that does what `faults` says, as drawn from streams of `streams`. Every request is part of
     /// `trace`.
     pub fn new(streams: &Streams, faults: StoreFaults, trace: Trace) -> Self {
+        Self::from_image(StoreImage::empty(), streams, faults, trace)
+    }
+
+    /// The same with what `image` holds. What is on its way there never takes effect: [`StoreImage::settled`] decides.
+    pub fn from_image(image: StoreImage, streams: &Streams, faults: StoreFaults, trace: Trace) -> Self {
         let state = State {
-            bucket: Bucket::default(),
+            bucket: image.into_bucket(),
             faults,
             dice: streams.stream("store.faults"),
             latency: streams.stream("store.latency"),
             later: BTreeMap::new(),
+            on_the_way: BTreeMap::new(),
             requests: 0,
             injected: BTreeMap::new(),
             gone_until: Tick(0),
             dark_until: Tick(0),
+            hook: None,
         };
         Self { shared: Arc::new(Mutex::new(state)), trace }
+    }
+
+    /// The store as it is now.
+    pub fn image(&self) -> StoreImage {
+        lock(&self.shared).image()
+    }
+
+    /// Calls `hook` whenever a request has changed something, from now on, instead of an earlier one, with the store as it is
+    /// then. It must not call back.
+    pub fn on_effect(&self, hook: StoreHook) {
+        lock(&self.shared).hook = Some(hook);
+    }
+
+    /// Draws faults and latencies from streams of `streams` from now on. A program that does so before each of its steps keeps the
+    /// faults of the others when one is left out.
+    pub fn draw_from(&self, streams: &Streams) {
+        let mut state = lock(&self.shared);
+        (state.dice, state.latency) = (streams.stream("store.faults"), streams.stream("store.latency"));
     }
 
     /// The store as the process `name` sees it, whose tasks run on `executor`.
@@ -123,7 +154,8 @@ impl SimStore {
 
     /// The objects as they are now, by name: what an oracle looks at.
     pub fn objects(&self) -> BTreeMap<String, Bytes> {
-        lock(&self.shared).bucket.objects()
+        let state = lock(&self.shared);
+        state.bucket.objects().map(|(name, body)| (name.to_owned(), body.clone())).collect()
     }
 
     /// Puts or removes an object behind everybody's back: damage, or what somebody left there.
@@ -156,10 +188,30 @@ impl State {
             if first.key().0 > now {
                 return;
             }
-            let (at, change) = first.remove_entry();
-            let lies = self.faults.create_lies;
-            let _ = self.bucket.apply(at.0, &change, lies);
+            let ((at, request), change) = first.remove_entry();
+            let _ = self.effect(request, at, &change);
         }
+    }
+
+    /// Request number `request` takes effect.
+    fn effect(&mut self, request: u64, now: Tick, change: &Change) -> Result<Done, StoreError> {
+        self.on_the_way.remove(&request);
+        let done = self.bucket.apply(now, change, self.faults.create_lies);
+        if let Some(mut hook) = self.hook.take() {
+            let (operation, name) = change.names();
+            let effect = StoreEffect { request, operation, name: name.to_owned(), at: now };
+            hook(self.image(), &effect);
+            self.hook = Some(hook);
+        }
+        done
+    }
+
+    fn image(&self) -> StoreImage {
+        let later = self.later.iter().map(|((_, request), change)| (*request, change));
+        let mut all: Vec<(u64, &Arc<Change>)> =
+            later.chain(self.on_the_way.iter().map(|(request, change)| (*request, change))).collect();
+        all.sort_unstable_by_key(|(request, _)| *request);
+        StoreImage::new(&self.bucket, all.into_iter().map(|(_, change)| Arc::clone(change)).collect())
     }
 
     /// Whether `fault` strikes. Asks the dice once, whatever the rate.
@@ -230,6 +282,18 @@ impl State {
     }
 }
 
+/// A request whose caller waits; when the caller is dropped, it has not taken effect and never will (B3).
+struct OnTheWay<'a> {
+    shared: &'a Mutex<State>,
+    request: u64,
+}
+
+impl Drop for OnTheWay<'_> {
+    fn drop(&mut self) {
+        lock(self.shared).on_the_way.remove(&self.request);
+    }
+}
+
 /// One process's way to the store.
 #[derive(Clone)]
 pub struct StoreClient {
@@ -247,34 +311,37 @@ impl fmt::Debug for StoreClient {
 impl StoreClient {
     /// Makes a request that changes something.
     async fn change(&self, change: Change) -> Result<Done, StoreError> {
-        let (operation, name) = change.names();
         let creates = matches!(change, Change::Create { .. });
-        let fate = self.begin(true, creates).await;
+        let change = Arc::new(change);
+        let (request, latency, fate) = self.begin(true, creates);
+        lock(&self.store.shared).on_the_way.insert(request, Arc::clone(&change));
+        let on_the_way = OnTheWay { shared: &self.store.shared, request };
+        self.executor.sleep(latency).await;
         let now = self.executor.now();
         let outcome = {
             let mut state = lock(&self.store.shared);
             state.catch_up(now);
-            let lies = state.faults.create_lies;
             match fate {
-                Fate::Plain => state.bucket.apply(now, &change, lies),
+                Fate::Plain => state.effect(request, now, &change),
                 Fate::Nothing(kind) => Err(simulated(kind)),
                 Fate::ReplyLost => {
-                    let _ = state.bucket.apply(now, &change, lies);
+                    let _ = state.effect(request, now, &change);
                     Err(simulated(StoreErrorKind::Unknown))
                 }
                 Fate::Late(due) => {
-                    let requests = state.requests;
-                    state.later.insert((due, requests), change);
+                    state.later.insert((due, request), Arc::clone(&change));
                     Err(simulated(StoreErrorKind::Unknown))
                 }
                 Fate::Twice => {
-                    let _ = state.bucket.apply(now, &change, lies);
-                    state.bucket.apply(now, &change, lies)
+                    let _ = state.effect(request, now, &change);
+                    state.effect(request, now, &change)
                 }
                 Fate::FalseConflict => Ok(Done::Created(Created::Exists)),
             }
         };
-        self.told(operation, &name, &outcome);
+        drop(on_the_way);
+        let (operation, name) = change.names();
+        self.told(operation, name, &outcome);
         self.end().await;
         outcome
     }
@@ -285,7 +352,8 @@ impl StoreClient {
         (operation, name): (&'static str, &str),
         answer: impl FnOnce(&mut State, Tick) -> T,
     ) -> Result<T, StoreError> {
-        let fate = self.begin(false, false).await;
+        let (_, latency, fate) = self.begin(false, false);
+        self.executor.sleep(latency).await;
         let now = self.executor.now();
         let outcome = if let Fate::Nothing(kind) = fate {
             Err(simulated(kind))
@@ -299,15 +367,12 @@ impl StoreClient {
         outcome
     }
 
-    async fn begin(&self, changes: bool, creates: bool) -> Fate {
-        let (latency, fate) = {
-            let mut state = lock(&self.store.shared);
-            state.requests += 1;
-            let latency = state.latency();
-            (latency, state.fate(self.executor.now(), changes, creates))
-        };
-        self.executor.sleep(latency).await;
-        fate
+    /// The number of the next request, how long its way takes, and what becomes of it.
+    fn begin(&self, changes: bool, creates: bool) -> (u64, Duration, Fate) {
+        let mut state = lock(&self.store.shared);
+        state.requests += 1;
+        let latency = state.latency();
+        (state.requests, latency, state.fate(self.executor.now(), changes, creates))
     }
 
     /// The way back.
@@ -317,6 +382,9 @@ impl StoreClient {
     }
 
     fn told<T: Answer>(&self, operation: &'static str, name: &str, outcome: &Result<T, StoreError>) {
+        if self.store.trace.is_silent() {
+            return;
+        }
         let now = self.executor.now();
         match outcome {
             Ok(answer) => {

@@ -1,6 +1,7 @@
 //! The simulated store does what it says, fault by fault, and nothing that a naive model of it forbids.
 
 mod client;
+mod image;
 mod naive;
 
 use std::sync::Arc;
