@@ -1,6 +1,6 @@
 //! Epochs that are held on to: what a pin holds is there, whatever goes on around it, and what nothing holds goes.
 
-use highwater::sim::FaultPlan;
+use highwater::sim::{FaultClass, FaultPlan};
 use highwater::{Engine, Epoch, ErrorKind, Opened, Options, RetainedEpoch, StateDigest, VerifyOptions};
 
 use super::{Rig, commit, options, put, story};
@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_pin_outlives_retention_opens_and_other_cores,
     what_no_pin_holds_goes,
     a_pin_that_is_cut_off_is_set_or_not,
+    what_is_asked_again_after_a_failure_is_done,
     of_every_span_one_epoch_is_kept,
     a_pin_of_what_is_gone_is_refused,
 ];
@@ -184,4 +185,48 @@ fn a_pin_of_what_is_gone_is_refused() {
         let moved = opened.engine.pin_async("one", None).await.expect_err("it holds another");
         assert_eq!(moved.kind(), ErrorKind::Invalid, "{moved}");
     });
+}
+
+/// An unpin failed, so that the manifest without the pin might surface; then the pin was set again, which did nothing, for the
+/// head had it; and after a crash the other manifest was the head (0x70001e). The same the other way round.
+fn what_is_asked_again_after_a_failure_is_done() {
+    story(FaultPlan::none().with(FaultClass::DirSyncError, 0.05), async |mut rig| {
+        let mut seen = [0, 0];
+        for number in 0..400_u32 {
+            let Some(sets) = ask_again(&rig, number).await else {
+                rig.kill();
+                continue;
+            };
+            rig.kill();
+            let opened = loop {
+                match rig.open(frugal(1)).await {
+                    Ok(opened) => break opened,
+                    Err(_) => rig.kill(),
+                }
+            };
+            let is_set = held(&opened.engine, &number.to_string()).is_some();
+            assert_eq!(is_set, sets, "pin {number}");
+            seen[usize::from(sets)] += 1;
+            drop(opened);
+            rig.kill();
+        }
+        assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+    });
+}
+
+/// Asks for what has just failed to be undone, and is told that it is; whether pin `number` is set then. None when it did not
+/// come to that.
+async fn ask_again(rig: &Rig, number: u32) -> Option<bool> {
+    let mut opened = rig.open(frugal(1)).await.ok()?;
+    put(&mut opened, 0, number % 5, &number.to_le_bytes()).ok()?;
+    commit(&mut opened).await.ok()?;
+    opened.engine.checkpoint_async().await.ok()?;
+    let (name, engine) = (number.to_string(), &opened.engine);
+    if engine.pin_async(&*name, None).await.is_err() {
+        let undone = engine.unpin_async(&*name).await;
+        return undone.map_or_else(|error| error.kind() == ErrorKind::Invalid, |_| true).then_some(false);
+    }
+    engine.unpin_async(&*name).await.err()?;
+    engine.pin_async(&*name, None).await.ok()?;
+    Some(true)
 }
