@@ -11,6 +11,7 @@ use crate::decode::{Database, Memo};
 pub(super) const TESTS: &[Test] = tests![
     pins_come_back_with_a_restore,
     a_pin_that_was_set_later_gets_there,
+    what_is_undone_while_it_is_on_its_way_is_undone_there,
     a_file_that_the_directory_names_is_not_removed,
     orphans_of_attempts_that_are_over_go,
     manifests_below_the_boundary_go_later,
@@ -192,5 +193,29 @@ fn manifests_below_the_boundary_go_later() {
         settle(&rig, &opened).await;
         let manifests = rig.names("m/");
         assert!(manifests.len() <= 5, "{manifests:?} with marks {:?}", rig.names("b/"));
+    });
+}
+
+/// A pin was let go, and set again while the manifest without it was on its way: the store had the pin when it was asked, and
+/// lost it a moment later, for good (0x900031). The same the other way round.
+fn what_is_undone_while_it_is_on_its_way_is_undone_there() {
+    story(89, StoreFaults::none().with_latency_ms(20, 20), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = open(&rig, &first).await;
+        stored_round(&mut opened, 1).await;
+        opened.engine.pin_async("audit", None).await.unwrap();
+        settle(&rig, &opened).await;
+        opened.engine.unpin_async("audit").await.unwrap();
+        rig.sim.sleep(SECOND / 100).await;
+        opened.engine.pin_async("audit", None).await.unwrap();
+        settle(&rig, &opened).await;
+        opened.engine.pin_async("x", None).await.unwrap();
+        rig.sim.sleep(SECOND / 100).await;
+        opened.engine.unpin_async("x").await.unwrap();
+        settle(&rig, &opened).await;
+        let second = rig.machine();
+        let opened = open(&rig, &second).await;
+        assert!(held(&opened, "audit").is_some(), "set again");
+        assert!(held(&opened, "x").is_none(), "let go again");
     });
 }

@@ -79,12 +79,18 @@ impl Mirror {
         }
     }
 
-    /// A manifest landed locally: its newest checkpoint is to go up, and what is kept, unless the store has it. One that was
-    /// offered before and not begun is left out.
+    /// A manifest landed locally: its newest checkpoint is to go up, and what is kept, unless the store has it, or will. One that
+    /// was offered before and not begun is left out.
     pub(crate) fn offer(&self, manifest: &Manifest) {
         let Some(newest) = manifest.newest_checkpoint() else { return };
         let mut state = self.state();
-        if newest.epoch > state.epoch || pins_of(manifest) != state.pins {
+        let pins = pins_of(manifest);
+        // What is on its way will change the store: it is compared with the last of that.
+        let last = state.offered.as_ref().or(state.taken.as_ref());
+        let is_there = last.map_or(newest.epoch <= state.epoch && pins == state.pins, |last| {
+            last.newest_checkpoint().is_some_and(|there| newest.epoch <= there.epoch) && pins == pins_of(last)
+        });
+        if !is_there {
             state.offered = Some(Arc::new(manifest.clone()));
             drop(state);
             self.wanted.notify(usize::MAX);
