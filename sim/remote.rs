@@ -92,7 +92,7 @@ impl RemotePlan {
     }
 
     /// The store, for all processes of a run; its faults are drawn from `streams`.
-    pub(crate) fn store(&self, streams: &Streams, trace: Trace) -> SimStore {
+    pub(crate) fn store(&self, streams: Streams, trace: Trace) -> SimStore {
         let mut faults = StoreFaults::none().with_latency_ms(self.latency_ms.0, self.latency_ms.1);
         faults.late_max = Duration::from_millis(self.late_max_ms);
         faults.outage_max = Duration::from_millis(self.outage_max_ms);
@@ -101,7 +101,7 @@ impl RemotePlan {
             let rate = self.rates.get(&format!("{fault:?}")).copied().unwrap_or(0.0);
             faults = faults.with(fault, rate);
         }
-        SimStore::new(streams, faults, trace)
+        SimStore::new(&streams, faults, trace)
     }
 
     /// The option of a life.

@@ -80,7 +80,7 @@ impl Machine {
             disk.on_crash(Box::new(record::crash));
         }
         *lock(&run.disk) = Some(disk.clone());
-        *lock(&run.store) = plan.remote.as_ref().map(|remote| remote.store(&streams, run.trace.clone()));
+        *lock(&run.store) = plan.remote.as_ref().map(|remote| remote.store(streams, run.trace.clone()));
         *lock(&run.outlet) = plan.sinks.as_ref().map(|sinks| sinks.outlet(run));
         let clock = SimClock::new(executor).with_faults(plan.clock, streams.stream("clock"));
         let process = host.process("engine");

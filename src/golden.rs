@@ -47,7 +47,7 @@ fn manifests(tree: &Tree) -> Vec<Manifest> {
 #[test]
 fn idents_and_manifests_encode_to_what_they_were() {
     let mut seen = 0;
-    for golden in ALL.iter() {
+    for golden in &ALL {
         let tree = archive::parse(golden.files);
         assert!(archive::print(&tree) == golden.files);
         if ident(&tree).is_none() {
@@ -127,7 +127,7 @@ fn payload(frame: &FrameHeader, bytes: &[u8], kinds: &mut Kinds) -> Vec<u8> {
 #[test]
 fn segments_encode_to_what_they_were() {
     let mut kinds = Kinds::default();
-    for golden in ALL.iter() {
+    for golden in &ALL {
         let tree = archive::parse(golden.files);
         for (path, bytes) in files(&tree, "").filter(|(_, bytes)| bytes.starts_with(b"HWALSEG\0")) {
             let again = segment(path, bytes, &mut kinds);
@@ -149,7 +149,7 @@ async fn rewrite(vfs: &MemoryVfs, other: &MemoryVfs, ident: &Ident, file: &Check
         from_epoch: file.from_epoch,
         through_epoch: file.through_epoch,
     };
-    let Ident { hash_seed, route, key_groups, .. } = ident.clone();
+    let Ident { hash_seed, route, key_groups, .. } = *ident;
     let group_of = Rc::new(move |key: &[u8]| key_group(key_hash(hash_seed, route.of(key)), key_groups));
     let grouping = (file.name.kind == FileKind::Base).then(|| Grouping { groups: key_groups, group_of });
     let mut writer = FileWriter::create(other, root, header, grouping).await.unwrap();
@@ -166,7 +166,7 @@ async fn rewrite(vfs: &MemoryVfs, other: &MemoryVfs, ident: &Ident, file: &Check
 #[test]
 fn checkpoint_files_encode_to_what_they_were() {
     let (mut bases, mut deltas) = (0, 0);
-    for golden in ALL.iter() {
+    for golden in &ALL {
         let tree = archive::parse(golden.files);
         let Some(ident) = ident(&tree) else { continue };
         let head = manifests(&tree).pop().unwrap();

@@ -14,6 +14,9 @@ use crate::remote::Remote;
 use crate::route::Route;
 use crate::sink::{LostPolicy, Named, Sink};
 
+/// Where a database in memory lies, in a file system of its own.
+const MEMORY_ROOT: &str = "/memory";
+
 /// Which production disk backend to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,7 +28,8 @@ pub enum Backend {
     Std,
     /// Linux's io_uring: several operations in flight per thread. `Unsupported` where it does not work.
     Uring,
-    /// The memory of this process: no file, no system call. The database goes with its engine ([`Options::in_memory`]).
+    /// The memory of this process: no file, no system call. The database goes with its engine ([`Options::in_memory`]), and its path
+    /// means nothing.
     Memory,
 }
 
@@ -104,7 +108,7 @@ impl Options {
             checkpoint_wal_bytes: 64 << 20,
             retain_checkpoints: 1,
             fallback_bytes_max: 0,
-            ..Self::new("/memory")
+            ..Self::new(MEMORY_ROOT)
         }
     }
 
@@ -311,6 +315,14 @@ impl Options {
     /// What is done when a sink has forgotten what was decided. Default [`LostPolicy::Halt`].
     pub fn on_lost(mut self, policy: LostPolicy) -> Self {
         self.on_lost = policy;
+        self
+    }
+
+    /// In memory there is one place, whatever path was given.
+    pub(crate) fn placed(mut self) -> Self {
+        if self.backend == Backend::Memory {
+            self.path = MEMORY_ROOT.into();
+        }
         self
     }
 

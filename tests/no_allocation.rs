@@ -198,10 +198,10 @@ fn an_append_to_a_pipeline_allocates_nothing() {
                 let (outcome, count) = counted(|| pipeline.append_blocking(&record));
                 outcome.unwrap();
                 allocations += count;
-                if number % 500 == 499 {
-                    if let Some(before) = committed.replace(pipeline.commit().unwrap()) {
-                        pipeline.wait_blocking(before).unwrap();
-                    }
+                if number % 500 == 499
+                    && let Some(before) = committed.replace(pipeline.commit().unwrap())
+                {
+                    pipeline.wait_blocking(before).unwrap();
                 }
             }
             pipeline.sync_blocking().unwrap();

@@ -7,7 +7,7 @@ mod shelf;
 use std::path::Path;
 
 use highwater::remote::Remote;
-use highwater::{Engine, Epoch, ErrorKind, Opened, Options};
+use highwater::{Backend, Engine, Epoch, ErrorKind, Opened, Options};
 
 use shelf::Shelf;
 
@@ -76,8 +76,9 @@ fn in_memory_the_log_does_not_grow_for_ever() {
 }
 
 #[test]
-fn in_memory_with_threads_is_as_good() {
-    let Opened { engine, mut cores, .. } = Engine::open(Options::in_memory().inline(false)).unwrap();
+fn in_memory_with_the_options_of_a_disk_is_as_good() {
+    let options = Options::durable("no/such/place").backend(Backend::Memory);
+    let Opened { engine, mut cores, .. } = Engine::open(options).unwrap();
     cores[0].put(b"key", b"value").unwrap();
     let epoch = cores[0].commit().unwrap();
     assert_eq!(engine.durable_epoch(), epoch);

@@ -64,7 +64,8 @@ pub(crate) const TESTS: &[Test] =
 
 fn a_power_loss_has_a_picture() {
     let case = |seed| Recipe::of(Profile::Forward, Scheduler::BuiltIn, seed);
-    let mut drawn = (1..50).filter_map(|seed| run(Profile::Forward, case(seed)).picture("a crash").unwrap());
+    let draw = |seed| run(Profile::Forward, case(seed)).picture("a crash").expect("it can be drawn");
+    let mut drawn = (1..50).filter_map(draw);
     let picture = drawn.find(|picture| picture.contains("power loss")).expect("one of so many seeds has one");
     for part in ["<svg", "a crash", "recovery", "acknowledged", "core 0: LSN"] {
         assert!(picture.contains(part), "{part} is not drawn");

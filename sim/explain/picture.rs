@@ -7,6 +7,8 @@
 //!     └──────────────────────── crash ───────► time
 //! ```
 
+#![expect(clippy::cast_precision_loss, reason = "a picture is a thousand points wide")]
+
 use plotters::chart::SeriesLabelPosition;
 use plotters::coord::Shift;
 use plotters::prelude::*;

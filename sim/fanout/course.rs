@@ -123,7 +123,7 @@ pub(super) fn run<'a, P: Clone + Send + 'static, Work: Future<Output = Result<()
             Fanned { shape, cores, disk: disk.clone(), trace: trace.clone() }
         };
         record::fanned(fanned, &executor);
-        let store = course.remote.as_ref().map(|remote| remote.store(&streams, trace.clone()));
+        let store = course.remote.as_ref().map(|remote| remote.store(streams, trace.clone()));
         let take = move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() });
         let _watch = watch(&disk, store.as_ref(), take);
         let draws = streams.stream("workload");

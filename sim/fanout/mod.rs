@@ -382,7 +382,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
                 let origin = scene.origin(Fate::Cut(index), landed);
                 let left = Remains { disk: disk.clone(), store: store.clone() };
                 if let Err(why) = self.image(left, scene.promise, scene.expected(&origin), &origin) {
-                    self.keep(Some(*at), told(images.latest(), store), None, &origin);
+                    self.keep(Some(*at), told(images.latest(), store.as_ref()), None, &origin);
                     return Err(explained(why, &images));
                 }
             }
@@ -403,7 +403,7 @@ impl<'a, S: Subject> Explorer<'a, S> {
             if result.is_err() {
                 let mut cached = remains.disk.clone();
                 let aftermath = cached.crash_and_tell(Crash::Process);
-                self.keep(Some(*at), told(Some((cached, aftermath)), &store), None, &origin);
+                self.keep(Some(*at), told(Some((cached, aftermath)), store.as_ref()), None, &origin);
                 return result;
             }
         }
@@ -582,8 +582,8 @@ pub(crate) fn words_of(panic: &(dyn Any + Send)) -> String {
 }
 
 /// What a crash left of the disk, with a store beside it.
-fn told(left: Option<(Disk, Aftermath)>, store: &Option<StoreImage>) -> Option<(Remains, Option<Aftermath>)> {
-    left.map(|(disk, aftermath)| (Remains { disk, store: store.clone() }, Some(aftermath)))
+fn told(left: Option<(Disk, Aftermath)>, store: Option<&StoreImage>) -> Option<(Remains, Option<Aftermath>)> {
+    left.map(|(disk, aftermath)| (Remains { disk, store: store.cloned() }, Some(aftermath)))
 }
 
 /// A finding, with what the power cut took that left its image. Of nested ones the innermost comes first.

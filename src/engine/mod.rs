@@ -134,6 +134,7 @@ impl Engine {
     /// * `Failed`: an I/O error; the text names file and operation. Nothing is lost: open again.
     /// * `Fenced`: with [`Options::remote`], another directory has taken the database over.
     pub fn open(options: Options) -> Result<Opened> {
+        let options = options.placed();
         let env = SystemEnv::new(options.backend, options.durable_write)
             .map_err(|error| Error::new(ErrorCode::BackendMissing, error.to_string()))?;
         let opened = env.block_on(Self::open_in(env.clone(), options))?;

@@ -202,7 +202,8 @@ fn say(line: &str) {
 /// Works for ever: the parent ends it.
 fn work(path: &Path) -> Result<(), highwater::Error> {
     let env = Means::of_child().env().unwrap();
-    let Opened { engine, mut cores, report, .. } = env.block_on(Engine::open_in(env, options(path)))?;
+    let Opened { engine, mut cores, report, .. } =
+        env.block_on(Engine::open_in(env.clone(), options(path)))?;
     if report.epoch.0 > 0 {
         let offset = &report.offsets[&(highwater::CoreId(0), "epoch".to_owned())];
         assert_eq!(*offset, Offset::Number(report.epoch.0), "the offset of another epoch came back");

@@ -134,7 +134,7 @@ fn the_device_flushes_at_least_once_per_acknowledged_commit() {
     for (number, vfs) in means().into_iter().enumerate() {
         let env = SystemEnv::with(vfs);
         let options = options(&dir.path().join(number.to_string()));
-        let Opened { engine, mut cores, .. } = env.block_on(Engine::open_in(env, options)).unwrap();
+        let Opened { engine, mut cores, .. } = env.block_on(Engine::open_in(env.clone(), options)).unwrap();
         let before = device.flushes();
         for number in 0..commits {
             cores[0].put(b"key", &u64::to_le_bytes(number)).unwrap();
