@@ -115,7 +115,7 @@ pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Copies a folder.
+/// Copies a folder. A log file that is being prepared there may get its name meanwhile: it holds nothing yet.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for path in files(from) {
@@ -123,7 +123,9 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         if path.is_dir() {
             copy(&path, &target);
         } else {
-            fs::copy(&path, &target).unwrap();
+            let copied = fs::copy(&path, &target);
+            let is_gone = copied.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+            assert!(copied.is_ok() || is_gone, "{}: {copied:?}", path.display());
         }
     }
 }
