@@ -98,6 +98,7 @@ const SUITES: &[&[Test]] = &[
     scenario::cuts::TESTS,
     scenario::damage::TESTS,
     scenario::failures::TESTS,
+    scenario::leftovers::TESTS,
     scenario::opening::TESTS,
     scenario::pins::TESTS,
     scenario::rescale::TESTS,

@@ -6,6 +6,7 @@ pub(crate) mod clocks;
 pub(crate) mod cuts;
 pub(crate) mod damage;
 pub(crate) mod failures;
+pub(crate) mod leftovers;
 pub(crate) mod opening;
 pub(crate) mod pins;
 pub(crate) mod rescale;

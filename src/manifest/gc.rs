@@ -25,7 +25,7 @@ use super::{FileName, Manifest, decimal, temp};
 /// What may be going on beside the collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
-    /// The open manifest has landed and nothing has begun: every temp is a leftover.
+    /// An open that has not begun to prepare or write anything, or has done all of that: every temp is a leftover.
     Opening,
     /// Segments are prepared, a checkpoint may be written.
     Running,

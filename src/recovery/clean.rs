@@ -12,12 +12,18 @@ use crate::vfs::{Vfs, retry};
 use crate::wal::segment_path;
 
 impl<E: Env> Recovery<'_, E> {
-    /// What opens that did not land have left: no manifest names their token and none ever will. Removed before new
-    /// segments are made, so that a process that dies in every recovery does not fill the disk. Best effort.
+    /// What opens that did not land have left: files that they had not made whole, and segments, because no manifest names their
+    /// token and none ever will. Removed before new segments are made, so that a process that dies in every recovery before that
+    /// lands does not fill the disk. Best effort.
     ///
     /// Only tokens above the head's: its name may be in the cache alone, and an older manifest, which a power loss may
     /// bring back as the head, may still need everything up to it.
     pub(super) async fn remove_leftovers(&self, findings: &[Findings]) {
+        let mut unfinished = gc::removals(&self.listing, self.old, gc::Moment::Opening);
+        unfinished.retain(|decision| decision.reason == gc::Reason::LeftoverTemp);
+        if let Err(error) = gc::execute(self.vfs, &self.options.path, &unfinished).await {
+            tracing::debug!(target: "highwater::recovery", %error, "leftovers stay");
+        }
         for (core, found) in self.cores().zip(findings) {
             let dir = self.dir(core);
             for (number, _) in found.segments().filter(|(_, token)| *token > self.old.token) {
