@@ -51,6 +51,24 @@ pub(crate) struct Measured {
     pub(crate) rest: Duration,
 }
 
+/// What rebuilding took on each core, added up: cores do it beside each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) loading: Duration,
+    pub(crate) replaying: Duration,
+}
+
+impl Measured {
+    /// What the parts of a recovery took that took `all`: `rebuilding`, which the cores share out as `each` says, and `looking` at
+    /// the log, which is part of replaying it.
+    pub(crate) fn of(each: Parts, rebuilding: Duration, looking: Duration, all: Duration) -> Self {
+        let together = (each.loading + each.replaying).max(Duration::from_nanos(1));
+        let loading = rebuilding.mul_f64(each.loading.as_secs_f64() / together.as_secs_f64());
+        let replaying = rebuilding.saturating_sub(loading) + looking;
+        Self { loading, replaying, rest: all.saturating_sub(loading + replaying) }
+    }
+}
+
 impl Rates {
     /// These, and guesses where nothing was measured.
     fn known(self) -> Self {

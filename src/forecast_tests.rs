@@ -51,3 +51,21 @@ fn the_cadence_follows_the_budget_and_what_is_to_be_loaded() {
         assert!(rates.predict(Volume { load_bytes, log_bytes }) < seconds(5.0));
     }
 }
+
+/// Four cores rebuild for 3 s, a quarter of that loading; before it 1 s of looking, and behind it 2 s of other things.
+#[test]
+fn the_parts_of_a_recovery_add_up() {
+    let each = Parts { loading: seconds(2.0), replaying: seconds(6.0) };
+    let measured = Measured::of(each, seconds(3.0), seconds(1.0), seconds(6.0));
+    assert_eq!(
+        measured,
+        Measured { loading: seconds(0.75), replaying: seconds(2.25 + 1.0), rest: seconds(2.0) }
+    );
+}
+
+#[test]
+fn a_recovery_that_rebuilt_nothing_was_all_the_rest() {
+    let second = seconds(1.0);
+    let measured = Measured::of(Parts::default(), Duration::ZERO, Duration::ZERO, second);
+    assert_eq!(measured, Measured { rest: second, ..Measured::default() });
+}

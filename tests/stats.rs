@@ -129,12 +129,20 @@ fn lean(dir: &tempfile::TempDir, inline: bool) -> Options {
 /// How many files hold the log, once those and the spare ones are all that there are: the background prepares and recycles, and
 /// rests then.
 fn settled(engine: &Engine, dir: &tempfile::TempDir) -> u64 {
-    loop {
+    let count = || {
         let files = std::fs::read_dir(dir.path().join("data/wal/00000")).unwrap().count() as u64;
         let CoreStats { segments, spare_segments, .. } = engine.stats().cores[0];
-        if segments + spare_segments == files && spare_segments > 0 {
-            return segments;
-        }
+        (files, segments, spare_segments)
+    };
+    until(|| matches!(count(), (files, segments, spare) if segments + spare == files && spare > 0), &count);
+    count().1
+}
+
+/// Waits until it `holds`, or long enough to be sure that it never will.
+fn until<T: std::fmt::Debug>(holds: impl Fn() -> bool, told: &dyn Fn() -> T) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{:?}", told());
         std::thread::yield_now();
     }
 }
@@ -159,9 +167,7 @@ fn the_files_of_a_log_are_counted() {
         assert!((3..=10).contains(&grown), "{grown} files for 200 KiB");
         // A checkpoint holds all of it: only the file in use stays.
         engine.checkpoint().unwrap();
-        while engine.stats().cores[0].segments >= grown {
-            std::thread::yield_now();
-        }
+        until(|| engine.stats().cores[0].segments < grown, &|| engine.stats());
         assert_eq!(settled(&engine, &dir), 1);
         drop((engine, cores));
 

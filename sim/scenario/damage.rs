@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = tests![
     an_epoch_that_another_core_calls_closed_is_missed,
     segments_of_another_future_are_refused,
     manifests_of_an_earlier_boot_do_not_make_leftovers_of_a_later_life,
+    the_first_manifest_alone_is_no_beginning_for_a_life_that_has_begun,
     a_damaged_head_is_named_and_the_manifest_before_it_is_not_taken,
     damage_in_a_log_is_named_where_it_is,
     a_segment_of_another_log_is_named_and_never_followed,
@@ -76,7 +77,12 @@ fn a_damaged_checkpoint_is_reported_and_an_older_one_used() {
                     Ok(opened) => {
                         assert_eq!(get(&opened, 0, 9).as_deref(), Some(&b"in the log"[..]));
                         assert_eq!(get(&opened, 0, 2).as_deref(), Some(&11_u32.to_le_bytes()[..]));
+                        let used = opened.report.checkpoint_epoch;
                         sender.send(opened.report.skipped.len()).expect("the test waits");
+                        rig.kill();
+                        // It was given up, and the one in its place was not.
+                        let again = rig.recover(options(1)).await.report;
+                        assert_eq!((again.skipped.len(), again.checkpoint_epoch), (0, used), "{again}");
                     }
                     Err(error) => panic!("one of the checkpoints is damaged, and no other is left: {error}"),
                 }
@@ -258,6 +264,37 @@ fn manifests_of_an_earlier_boot_do_not_make_leftovers_of_a_later_life() {
             let hash = rig.disk.disk().hash();
             let error = rig.open(options(2)).await.expect_err("acknowledged records would be lost");
             assert_eq!((error.kind(), error.path()), (ErrorKind::Corrupt, Some(&*path)), "{error}");
+            assert_eq!(rig.disk.disk().hash(), hash, "a refused open changes nothing");
+        });
+    }
+}
+
+/// All manifests but that of the creation are gone. What the first life wrote says that it had begun, by either sign alone: a
+/// record that was durable when another was written, or an epoch that was closed on all cores.
+fn the_first_manifest_alone_is_no_beginning_for_a_life_that_has_begun() {
+    for closes in [false, true] {
+        story(FaultPlan::none(), async move |mut rig| {
+            let options = || options(1).idle_seal_after(Duration::from_secs(if closes { 1 } else { 3_600 }));
+            let mut opened = rig.recover(options()).await;
+            for number in 0..if closes { 1 } else { 4 } {
+                put(&mut opened, 0, number, &[7; 1000]).expect("room");
+                rig.host.sleep(Duration::from_millis(100)).await;
+            }
+            if closes {
+                commit(&mut opened).await.expect("no faults");
+                rig.host.sleep(Duration::from_secs(5)).await;
+            }
+            rig.kill();
+            drop(opened);
+            let manifests = files(&rig, "m");
+            assert!(manifests.len() > 1 && manifests[0].ends_with(format!("{:020}", 1)), "{manifests:?}");
+            for path in &manifests[1..] {
+                rig.disk.with_disk(|disk| disk.remove_at_rest(path)).expect("it was listed");
+            }
+            let hash = rig.disk.disk().hash();
+            let error = rig.open(options()).await.expect_err("a manifest is missing");
+            let folder = PathBuf::from(DIRECTORY).join("m");
+            assert_eq!((error.kind(), error.path()), (ErrorKind::Corrupt, Some(&*folder)), "{error}");
             assert_eq!(rig.disk.disk().hash(), hash, "a refused open changes nothing");
         });
     }

@@ -157,3 +157,7 @@ pub(super) fn reader_life(token: FencingToken, life: &CoreLife, ceiling: Option<
         ceiling,
     }
 }
+
+#[cfg(test)]
+#[path = "evidence_tests.rs"]
+mod tests;

@@ -26,7 +26,6 @@ mod report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use report::{RecoveryReport, SkippedCheckpoint, Tail};
 use tracing::Instrument;
@@ -34,7 +33,7 @@ use tracing::Instrument;
 use crate::codec::Record;
 use crate::env::{Clock, Entropy, Env};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
-use crate::forecast::{Measured, Rates, Volume};
+use crate::forecast::{Measured, Parts, Rates, Volume};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::Listing;
@@ -107,69 +106,9 @@ pub(crate) async fn recover<E: Env>(
 ) -> Result<Recovered> {
     let span =
         tracing::debug_span!(target: "highwater::recovery", "recovery", manifest = head.manifest.seq.0);
-    steps(env, vfs, options, ident, (head, listing), floors).instrument(span).await
-}
-
-/// All of them.
-async fn steps<E: Env>(
-    env: &E,
-    vfs: &E::Vfs,
-    options: &Options,
-    ident: &Ident,
-    (head, listing): (Head, Listing),
-    floors: Floors,
-) -> Result<Recovered> {
-    let started = env.clock().now();
     let dirs = (0..options.cores).map(|core| log_dir(&options.path, CoreId(core))).collect();
     let work = Recovery { env, vfs, options, ident, old: &head.manifest, listing, dirs, floors };
-    let findings = work.look().instrument(stage!("look")).await?;
-    let looked = env.clock().now();
-    let plan = stage!("decide").in_scope(|| work.decide(&findings))?;
-    let began = env.clock().now();
-    let (base, rebuilt, skipped) = work.rebuild(&plan, &findings).instrument(stage!("rebuild")).await?;
-    let rebuilding = env.clock().now().since(began);
-    let token = work.next_token(&findings);
-    let begin = async {
-        work.remove_leftovers(&findings).await;
-        work.begin(token, &plan, &findings, &rebuilt).await
-    };
-    let lives = begin.instrument(stage!("begin")).await?;
-    let manifest = work.manifest(&head, token, &plan, &skipped, &lives);
-    let head = work.land(manifest).instrument(stage!("land")).await?;
-    work.clean(&head.manifest, &findings).instrument(stage!("clean")).await;
-    let mut report = report(&plan, base.as_ref(), &rebuilt, skipped, token);
-    report.created = work.old.lives.is_empty();
-    report.tails = findings.iter().map(|found| found.tail.clone()).collect();
-    report.took = env.clock().now().since(started);
-    let replayed_bytes = rebuilt.iter().map(|core| core.replayed_bytes).sum();
-    let load_bytes = base.as_ref().map_or(0, Checkpoint::file_bytes);
-    let volume = Volume { load_bytes, log_bytes: replayed_bytes };
-    report.predicted = work.old.rates.predict(volume);
-    let measured = measured(&rebuilt, rebuilding, looked.since(started), report.took);
-    let rates = work.old.rates.learn(volume, measured);
-    let (predicted, took) = (report.predicted, report.took);
-    tracing::debug!(target: "highwater::recovery", ?volume, ?predicted, ?took, ?measured, ?rates, "measured");
-    let (sinks, listed) = (work.sinks(&rebuilt), work.listed());
-    let cores = rebuilt.into_iter().zip(lives).zip(&findings).map(|((rebuilt, life), found)| RecoveredCore {
-        state: rebuilt.state,
-        life,
-        segments: work.log_segments(&head.manifest, found, &life),
-        next_segment: SegmentNo(life.cursor.segment.0.max(greatest_segment(found).0) + 1),
-        offset_names: rebuilt.offsets.into_keys().collect(),
-    });
-    let cores = cores.collect();
-    Ok(Recovered { head, cores, report, sinks, listed, replayed_bytes, rates })
-}
-
-/// What the parts of a recovery took: of the rebuilding, which cores do beside each other, what is theirs together. Looking at the
-/// log is part of replaying it.
-fn measured(rebuilt: &[Rebuilt], rebuilding: Duration, looking: Duration, all: Duration) -> Measured {
-    let loading: Duration = rebuilt.iter().map(|core| core.loading).sum();
-    let replaying: Duration = rebuilt.iter().map(|core| core.replaying).sum();
-    let together = (loading + replaying).max(Duration::from_nanos(1));
-    let loading = rebuilding.mul_f64(loading.as_secs_f64() / together.as_secs_f64());
-    let replaying = rebuilding.saturating_sub(loading) + looking;
-    Measured { loading, replaying, rest: all.saturating_sub(loading + replaying) }
+    work.steps(&head).instrument(span).await
 }
 
 /// The files of a checkpoint that could be restored; `None` for the empty beginning.
@@ -189,6 +128,54 @@ struct Recovery<'a, E: Env> {
 }
 
 impl<E: Env> Recovery<'_, E> {
+    /// Every step, from `head`, whose manifest is `old`.
+    async fn steps(&self, head: &Head) -> Result<Recovered> {
+        let clock = self.env.clock();
+        let started = clock.now();
+        let findings = self.look().instrument(stage!("look")).await?;
+        let looked = clock.now();
+        let plan = stage!("decide").in_scope(|| self.decide(&findings))?;
+        let began = clock.now();
+        let (base, rebuilt, skipped) = self.rebuild(&plan, &findings).instrument(stage!("rebuild")).await?;
+        let rebuilding = clock.now().since(began);
+        let token = self.next_token(&findings);
+        let begin = async {
+            self.remove_leftovers(&findings).await;
+            self.begin(token, &plan, &findings, &rebuilt).await
+        };
+        let lives = begin.instrument(stage!("begin")).await?;
+        let manifest = self.manifest(head, token, &plan, &skipped, &lives);
+        let landed = self.land(manifest).instrument(stage!("land")).await?;
+        self.clean(&landed.manifest, &findings).instrument(stage!("clean")).await;
+        let mut report = report(&plan, base.as_ref(), &rebuilt, skipped, token);
+        report.created = self.old.lives.is_empty();
+        report.tails = findings.iter().map(|found| found.tail.clone()).collect();
+        report.took = clock.now().since(started);
+        let replayed_bytes = rebuilt.iter().map(|core| core.replayed_bytes).sum();
+        let load_bytes = base.as_ref().map_or(0, Checkpoint::file_bytes);
+        let volume = Volume { load_bytes, log_bytes: replayed_bytes };
+        report.predicted = self.old.rates.predict(volume);
+        let each = Parts {
+            loading: rebuilt.iter().map(|core| core.loading).sum(),
+            replaying: rebuilt.iter().map(|core| core.replaying).sum(),
+        };
+        let measured = Measured::of(each, rebuilding, looked.since(started), report.took);
+        let rates = self.old.rates.learn(volume, measured);
+        let (predicted, took) = (report.predicted, report.took);
+        tracing::debug!(target: "highwater::recovery", ?volume, ?predicted, ?took, ?measured, ?rates, "measured");
+        let (sinks, listed) = (self.sinks(&rebuilt), self.listed());
+        let cores =
+            rebuilt.into_iter().zip(lives).zip(&findings).map(|((rebuilt, life), found)| RecoveredCore {
+                state: rebuilt.state,
+                life,
+                segments: self.log_segments(&landed.manifest, found, &life),
+                next_segment: SegmentNo(life.cursor.segment.0.max(greatest_segment(found).0) + 1),
+                offset_names: rebuilt.offsets.into_keys().collect(),
+            });
+        let cores = cores.collect();
+        Ok(Recovered { head: landed, cores, report, sinks, listed, replayed_bytes, rates })
+    }
+
     fn cores(&self) -> impl Iterator<Item = CoreId> + use<E> {
         (0..self.options.cores).map(CoreId)
     }

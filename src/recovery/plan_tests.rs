@@ -50,6 +50,20 @@ fn a_closed_epoch_needs_no_carrying() {
     assert_eq!(plan.cores[1], CorePlan { keep: Lsn(8), cut: Lsn(9), discarded: 0 });
 }
 
+/// The scan of a log lets none of these through. A plan made of one would lose data in silence.
+#[test]
+fn evidence_that_contradicts_itself_is_not_planned_with() {
+    let before_its_base = core(10, 4, &[], 9);
+    let mut unproven = core(10, 4, &[], 12);
+    unproven.proven = Lsn(13);
+    let skips_an_epoch = core(10, 5, &[12], 12);
+    let ends_outside = core(10, 4, &[13], 12);
+    for evidence in [before_its_base, unproven, skips_an_epoch, ends_outside] {
+        let planned = std::panic::catch_unwind(|| plan(Epoch(3), std::slice::from_ref(&evidence)));
+        assert!(planned.is_err(), "{evidence:?}");
+    }
+}
+
 fn evidence() -> impl Strategy<Value = CoreEvidence> {
     (0..50u64, proptest::collection::vec(1..5u64, 0..6), 0..5u64, 0..30u64, 0..8u64).prop_map(
         |(base, steps, rest, proven, closed)| {
