@@ -59,6 +59,17 @@ pub(crate) struct Database {
     needed: Vec<Needed>,
 }
 
+/// What an open has to do for an epoch, over all cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labour {
+    /// The epoch of the checkpoint that it begins with; zero for none.
+    pub checkpoint: u64,
+    /// Records of the logs on top of that.
+    pub replayed: u64,
+    /// Records behind the epoch.
+    pub discarded: u64,
+}
+
 /// Something decoded, and what names the files that it is from.
 type Keyed<T> = (u128, Arc<T>);
 
@@ -164,6 +175,21 @@ impl Database {
             }
         }
         first.map(|(_, state, _)| state).ok_or_else(|| format!("nothing leads to the state of epoch {epoch}"))
+    }
+
+    /// What an open that recovers `epoch` does for it.
+    pub(crate) fn labour(&self, epoch: u64) -> Labour {
+        let base = self.head.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch <= epoch);
+        let mut labour = Labour { checkpoint: base.map_or(0, |base| base.epoch), ..Labour::default() };
+        for (index, (_, log)) in self.logs.iter().enumerate() {
+            let cut = base.map(|base| (base.cuts[index].token, base.cuts[index].lsn));
+            let from = log.records.partition_point(|record| Some((record.token, record.lsn)) <= cut);
+            let through = if epoch > labour.checkpoint { log.ends.get(&epoch) } else { None };
+            let replayed = through.map_or(0, |through| through - from);
+            labour.replayed += replayed as u64;
+            labour.discarded += (log.records.len() - from - replayed) as u64;
+        }
+        labour
     }
 
     /// The checkpoints from which the log leads to the end of `epoch`; none is the beginning.

@@ -40,6 +40,8 @@ pub(super) struct CoreLog {
     /// The records that count, in the order of replay: those of old lives up to their ceilings, and everything that
     /// can be followed of the last one.
     pub(super) records: Vec<Record>,
+    /// How many of `records` there are through the end of each epoch that ends in them.
+    pub(super) ends: BTreeMap<u64, usize>,
     /// Whether `records` reach back to the creation.
     pub(super) from_beginning: bool,
     /// The last epoch that ends in `records`.
@@ -92,7 +94,9 @@ impl CoreLog {
                 let entry = record_at(payload, next).map_err(|why| format!("LSN {lsn}: {why}"))?;
                 if lsn <= leg.through {
                     if entry.kind == Kind::EpochEnd {
-                        follower.end_epoch(leg.token, lsn, &Mark::read(entry.value)?)?;
+                        let mark = Mark::read(entry.value)?;
+                        follower.end_epoch(leg.token, lsn, &mark)?;
+                        self.ends.insert(mark.epoch, self.records.len() + 1);
                     }
                     let key_at = payload_at + next + 8;
                     let value_at = key_at + entry.key.len();

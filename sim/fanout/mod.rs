@@ -20,10 +20,13 @@ mod campaign;
 mod course;
 mod cut;
 pub(crate) mod engine;
+mod found;
 pub(crate) mod log;
 pub(crate) mod offsite;
+mod promise;
 mod remains;
 pub(crate) mod rescale;
+mod workload;
 
 use std::any::Any;
 use std::collections::BTreeMap;

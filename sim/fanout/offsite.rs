@@ -15,7 +15,9 @@ use highwater::sim::{StoreImage, Streams};
 use highwater::{Error, Opened, Options};
 
 use super::course::lock;
-use super::engine::{self, Promise, Shape, World, compare, decoded, pins_of, recovered};
+use super::found::{self, World, compare, decoded, pins_of, recovered};
+use super::promise::Promise;
+use super::workload::{self, Shape};
 use super::{Cut, Effort, Explored, Explorer, Recovery, Remains, Subject, Work, campaign};
 use crate::Test;
 use crate::decode::Memo;
@@ -46,7 +48,7 @@ pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
     let lives = 0..u32::try_from(shape.course.lives).unwrap_or(u32::MAX);
     shape.course.remote = Some(RemotePlan::draw(Streams::new(seed).fork("fanout.remote"), lives));
     shape.course.cut(cut);
-    let (moments, outcome) = engine::run(seed, &shape);
+    let (moments, outcome) = workload::run(seed, &shape);
     let remote = shape.course.remote.clone().unwrap_or_else(RemotePlan::plain);
     let (options, cores) = (shape.options.clone(), shape.cores);
     let subject = Offsite { options, remote, cores, memo: Mutex::default(), stores: Mutex::default() };
@@ -59,7 +61,7 @@ pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
 /// What a recovery returned.
 #[derive(Clone, PartialEq)]
 struct Found {
-    database: engine::Found,
+    database: found::Found,
     token: u64,
     pins: BTreeMap<String, u64>,
 }
@@ -72,7 +74,7 @@ impl fmt::Debug for Found {
 
 impl Found {
     fn of(opened: &Opened<World>) -> Result<Self, Error> {
-        let database = engine::Found::of(opened)?;
+        let database = found::Found::of(opened)?;
         Ok(Self { database, token: opened.report.token.0, pins: pins_of(opened) })
     }
 }

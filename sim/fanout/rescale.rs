@@ -12,7 +12,10 @@ use highwater::sim::Streams;
 use highwater::{CoreId, Error, Opened, Options};
 
 use super::course::lock;
-use super::engine::{self, Promise, Shape, VERIFIED_EVERY, World, decoded, plain, verified};
+use super::engine::VERIFIED_EVERY;
+use super::found::{World, decoded, plain, recovered, verified};
+use super::promise::Promise;
+use super::workload::{self, Shape};
 use super::{Cut, Effort, Explored, Explorer, Recovery, Remains, Subject, Work, campaign};
 use crate::Test;
 use crate::decode::{self, CoreState, Database, Memo};
@@ -42,7 +45,7 @@ fn fan_out_of_the_rescale_passes() {
 pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
     let mut shape = Shape::draw(seed);
     shape.course.cut(cut);
-    let (moments, outcome) = engine::run(seed, &shape);
+    let (moments, outcome) = workload::run(seed, &shape);
     let subject =
         Rescaled { options: shape.options.clone(), memo: Mutex::default(), images: AtomicU64::new(0) };
     let mut explorer = Explorer::new(&subject, EFFORT.within(cut), seed);
@@ -106,7 +109,7 @@ impl Subject for Rescaled {
         let verified = if due { verified(&left.disk)? } else { None };
         let cores = Streams::new(boot).stream("rescale.cores").range(1, CORES_MAX);
         let options = self.options.clone().cores(u16::try_from(cores).expect("a few"));
-        let recovery = engine::recovered(left, (boot, watch), (options, None), export)?;
+        let recovery = recovered(left, (boot, watch), (options, None), export)?;
         if let Some(epoch) = verified.filter(|epoch| *epoch != recovery.found.epoch) {
             return Err(format!("verify says epoch {epoch}, recovered {:?}", recovery.found));
         }
