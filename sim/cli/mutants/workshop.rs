@@ -2,9 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "the files of this repository are not the engine's")]
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{fs, io};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -14,7 +15,10 @@ use super::bug::Bug;
 const IGNORED: [&str; 6] = ["docs/", "seeds/", "benches/", "examples/", "tests/", "sim/mutants/"];
 
 /// Building takes longer than finding: little is optimised, unless the environment says otherwise.
-const OPT_LEVEL: &str = "CARGO_PROFILE_TEST_OPT_LEVEL";
+const BUILT: [(&str, &str); 2] = [("CARGO_PROFILE_TEST_OPT_LEVEL", "1"), ("CARGO_PROFILE_TEST_LTO", "off")];
+
+/// The folders of the copy in which a file that is not the repository's changes what is built.
+const SOURCES: [&str; 2] = ["src", "sim"];
 
 /// The copy, below the target directory, and what is built of it.
 pub(super) struct Workshop {
@@ -70,7 +74,12 @@ impl Workshop {
 
     /// Makes the copy what the repository is. Only what differs is written: the next build looks at the times.
     fn restore(&self) -> Result<(), String> {
-        for name in self.files()? {
+        let files = self.files()?;
+        for folder in SOURCES {
+            let wanted = files.iter().map(|name| self.tree.join(name)).collect();
+            remove_others(&self.tree.join(folder), &wanted)?;
+        }
+        for name in files {
             let (from, to) = (self.root.join(&name), self.tree.join(&name));
             let bytes = read(&from)?;
             if fs::read(&to).is_ok_and(|there| there == bytes) {
@@ -125,8 +134,10 @@ impl Workshop {
         // A bug changes few functions, and nobody debugs it.
         cargo.env("CARGO_INCREMENTAL", "1").env("CARGO_PROFILE_TEST_CODEGEN_UNITS", "256");
         cargo.env("CARGO_PROFILE_TEST_DEBUG", "0");
-        if std::env::var_os(OPT_LEVEL).is_none() {
-            cargo.env(OPT_LEVEL, "1");
+        for (name, value) in BUILT {
+            if std::env::var_os(name).is_none() {
+                cargo.env(name, value);
+            }
         }
         let built = cargo.output().map_err(|error| format!("cargo: {error}"))?;
         let messages = String::from_utf8_lossy(&built.stdout);
@@ -136,6 +147,24 @@ impl Workshop {
             _ => Err(format!("{} does not build: {}", bug.name, errors_of(&messages))),
         }
     }
+}
+
+/// Removes every file below `folder`, if that is there, that is not among `wanted`.
+fn remove_others(folder: &Path, wanted: &BTreeSet<PathBuf>) -> Result<(), String> {
+    let told = |error: io::Error| format!("{}: {error}", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(told)?,
+    };
+    for entry in entries {
+        let path = entry.map_err(told)?.path();
+        if path.is_dir() {
+            remove_others(&path, wanted)?;
+        } else if !wanted.contains(&path) {
+            fs::remove_file(&path).map_err(told)?;
+        }
+    }
+    Ok(())
 }
 
 /// The headlines of what a compiler said.
