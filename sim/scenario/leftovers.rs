@@ -51,7 +51,7 @@ fn every_file_of_a_log_holds_some_of_it_or_is_a_spare_one() {
     story(FaultPlan::none(), async |mut rig| {
         let mut most = 0;
         for life in 0..24_u32 {
-            let opens = rig.open_for(frugal(), u64::from(life) * 9 % 80).await;
+            let opens = rig.open_for(frugal(), u64::from(life) * 37 % 400).await;
             if opens.is_none() {
                 if life % 2 == 0 { rig.kill() } else { rig.cut_power() }
             }

@@ -104,3 +104,7 @@ impl fmt::Display for RecoveryReport {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;
