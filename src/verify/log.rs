@@ -1,6 +1,6 @@
 //! A core's log from disk: record after record, as replay would see it, in the memory of one frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -92,17 +92,23 @@ impl Log {
     /// The log ends at `place`, a segment and an offset, where it must not.
     pub(crate) fn stops(&self, (segment, at): (u64, u64), why: &str) -> Finding {
         let path = |number| segment_path(self.core, number);
-        // A segment that could not be prepared leaves its number unused, one that is lost or has a bad header is not among
-        // the fronts: those beside it that are there, and those that would be.
+        let legs = &self.route.legs;
+        let place = legs.iter().position(|leg| leg.segment == segment);
+        let leg = |place: Option<usize>| Some(legs.get(place?)?.segment);
+        // A segment that could not be prepared leaves its number unused, or a file that no log has gone through; one that is lost or
+        // has a bad header is not among the fronts: those before and behind it in the log, those beside it that are there, and
+        // those that would be.
         let there = |number: (&u64, &Front)| *number.0;
         let beside = [
+            leg(place.and_then(|place| place.checked_sub(1))),
+            leg(place.and_then(|place| place.checked_add(1))),
             self.fronts.range(..segment).next_back().map(there),
             segment.checked_sub(1).filter(|before| *before > 0),
             segment.checked_add(1),
             self.fronts.range(segment.saturating_add(1)..).next().map(there),
         ];
-        let mut beside: Vec<String> = beside.into_iter().flatten().map(path).collect();
-        beside.dedup();
+        let beside: BTreeSet<u64> = beside.into_iter().flatten().collect();
+        let beside: Vec<String> = beside.into_iter().map(path).collect();
         let what = format!("{why}; {EITHER} {}", beside.join(" or "));
         Finding::new(DamageKind::Damaged, path(segment).as_ref(), what).at(at).of_core(self.core)
     }
