@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use highwater::sim::{FaultClass, FaultPlan};
-use highwater::{ErrorKind, Health, Opened};
+use highwater::sim::{Disk, FaultClass, FaultPlan, Personality};
+use highwater::{Epoch, EpochMark, ErrorKind, Health, Opened};
 
-use super::{Rig, commit, get, options, put, story};
+use super::{Rig, commit, get, options, put, story, story_on};
 use crate::Test;
 use crate::shape::DIRECTORY;
 use crate::world::World;
@@ -14,6 +14,7 @@ use crate::world::World;
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![
     a_sync_that_failed_is_never_believed_again,
+    a_write_that_was_cut_short_is_not_durable_by_itself,
     a_full_device_costs_time_and_nothing_else,
     a_checkpoint_without_space_harms_nothing_and_works_later,
     a_checkpoint_that_cannot_be_read_at_the_moment_is_not_given_up,
@@ -63,6 +64,36 @@ fn a_sync_that_failed_is_never_believed_again() {
             assert!(acknowledged.is_some());
         });
     }
+}
+
+/// Several durable writes are under way in one file, some are cut short, and a sync of the file fails: whoever syncs it beside that
+/// hears `Ok`, about pages that are lost. A failure of a write's own sync would be its own; of a sync of the file it is not.
+fn a_write_that_was_cut_short_is_not_durable_by_itself() {
+    let personality = Personality { failures_are_own: true, depth_max: 8, ..Personality::default() };
+    let plan = FaultPlan::none().with(FaultClass::ShortWrite, 0.5).with(FaultClass::SyncErrorOnce, 0.01);
+    story_on(Disk::new(personality), plan, async |mut rig| {
+        let options = || options(1).depth(8).batch_bytes(4096).queue_bytes(32 << 10).segment_bytes(128 << 10);
+        let (mut acknowledged, mut failed) = (Epoch(0), 0);
+        for _ in 0..120 {
+            let Ok(mut opened) = rig.open(options()).await else {
+                rig.cut_power();
+                continue;
+            };
+            assert!(opened.report.epoch >= acknowledged, "{} of {acknowledged}", opened.report);
+            for number in 0..150 {
+                // Without waiting, so that as much is under way as may be; what finds no room is left out. Frames are full of records:
+                // what is lost behind them would only be padding.
+                if put(&mut opened, 0, number, &[7; 3500]).is_ok() {
+                    let _ = opened.cores[0].close_epoch(EpochMark::new());
+                }
+                rig.host.sleep(Duration::from_micros(100)).await;
+                acknowledged = acknowledged.max(opened.engine.durable_epoch());
+            }
+            failed += u32::from(opened.engine.health() == Health::Failed);
+            rig.cut_power();
+        }
+        assert!(failed > 10, "{failed} lives failed");
+    });
 }
 
 /// S14: the device is full at any write. What was promised is kept, and when space returns the engine goes on by

@@ -36,10 +36,14 @@ struct Rig {
 
 /// Runs the story that `body` makes of a rig whose disk has the faults of `plan`.
 fn story<Fut: Future<Output = ()> + 'static>(plan: FaultPlan, body: impl FnOnce(Rig) -> Fut) {
+    story_on(Disk::new(Personality::default()), plan, body);
+}
+
+/// The same on a disk of its own.
+fn story_on<Fut: Future<Output = ()> + 'static>(disk: Disk, plan: FaultPlan, body: impl FnOnce(Rig) -> Fut) {
     let trace = Trace::new();
     Scheduler::BuiltIn.run((0x5eed, &Schedule::Drawn), &trace, |host| {
         let (streams, executor) = (Streams::new(0x5eed), host.executor());
-        let disk = Disk::new(Personality::default());
         let plan = plan.with_latency(Latency::FLASH);
         let disk = SimDisk::new(disk, executor.clone(), &streams, plan, trace.clone());
         let clock = SimClock::new(executor);

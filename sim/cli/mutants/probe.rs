@@ -28,6 +28,8 @@ pub(crate) enum Killer {
     Flips,
     /// Scenarios of damage at rest.
     Damage,
+    /// Scenarios of disks that fail, and of full ones.
+    Failures,
     /// A state of many keys.
     State,
     /// Scenarios around an object store.
@@ -57,7 +59,13 @@ impl Killer {
             Self::Remote => Some(Profile::Remote),
             Self::Rescale => Some(Profile::FanOutRescale),
             Self::Offsite => Some(Profile::FanOutRemote),
-            Self::Flips | Self::Damage | Self::State | Self::Store | Self::Cores | Self::Sink => None,
+            Self::Flips
+            | Self::Damage
+            | Self::Failures
+            | Self::State
+            | Self::Store
+            | Self::Cores
+            | Self::Sink => None,
         }
     }
 
@@ -65,6 +73,7 @@ impl Killer {
         match self {
             Self::Flips => flips::TESTS.to_vec(),
             Self::Damage => scenario::damage::TESTS.to_vec(),
+            Self::Failures => scenario::failures::TESTS.to_vec(),
             Self::State => many::TESTS.to_vec(),
             Self::Store => store::SUITES.concat(),
             Self::Cores => scenario::rescale::TESTS.to_vec(),
