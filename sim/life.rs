@@ -262,6 +262,8 @@ async fn drain(user: &mut User) -> bool {
             return true;
         }
         user.commit().await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
+        // What was held back is held again when there has been room for a while.
+        user.pause(SETTLE).await;
     }
     panic!("I11: the engine is {:?} long after the last fault", user.engine.health());
 }

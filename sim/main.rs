@@ -101,6 +101,7 @@ const SUITES: &[&[Test]] = &[
     scenario::leftovers::TESTS,
     scenario::opening::TESTS,
     scenario::pins::TESTS,
+    scenario::pressure::TESTS,
     scenario::rescale::TESTS,
     scenario::zombies::TESTS,
     settings::TESTS,

@@ -51,6 +51,7 @@ impl Shape {
 /// What each life may choose.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the engine")]
 pub(crate) struct Tuning {
     /// Who writes the log: the caller, or a task of its own.
     pub(crate) inline: bool,
@@ -92,6 +93,9 @@ pub(crate) struct Tuning {
     /// The recovery budget in milliseconds, none if zero. Plans of before there was one have none.
     #[serde(default)]
     pub(crate) budget_ms: u64,
+    /// Whether space is held back. Plans of before there was a choice hold none.
+    #[serde(default)]
+    pub(crate) reserve: bool,
 }
 
 impl Tuning {
@@ -115,6 +119,7 @@ impl Tuning {
             span: 0,
             pins: false,
             budget_ms: 0,
+            reserve: false,
         }
     }
 
@@ -144,6 +149,7 @@ impl Tuning {
             span: *ordered.pick(&[0, 0, 1, 2, 5]),
             pins: ordered.chance(0.4),
             budget_ms: *ordered.pick(&[0, 0, 0, 1, 252]),
+            reserve: ordered.chance(0.75),
         }
     }
 
@@ -167,7 +173,8 @@ impl Tuning {
             .checkpoint_memory_bytes(self.checkpoint_memory_bytes)
             .retain_checkpoints(self.retain)
             .fallback_bytes_max(self.fallback_bytes_max)
-            .ordered_index(self.ordered_index);
+            .ordered_index(self.ordered_index)
+            .reserve(self.reserve);
         let options = if self.span == 0 { options } else { options.keep_history(self.span, SPANS) };
         match self.budget_ms {
             0 => options,
@@ -207,6 +214,9 @@ impl fmt::Display for Tuning {
         }
         if self.pins {
             f.write_str(" pins")?;
+        }
+        if self.reserve {
+            f.write_str(" reserve")?;
         }
         if self.budget_ms > 0 {
             write!(f, " budget={}ms", self.budget_ms)?;

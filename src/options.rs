@@ -84,6 +84,7 @@ pub struct Options {
     pub(crate) history: Option<(u64, usize)>,
     pub(crate) max_recovery: Option<Duration>,
     pub(crate) fallback_bytes_max: u64,
+    pub(crate) reserve: bool,
     pub(crate) ordered_index: bool,
     pub(crate) key_groups: u16,
     pub(crate) route: Route,
@@ -108,6 +109,7 @@ impl Options {
             checkpoint_wal_bytes: 64 << 20,
             retain_checkpoints: 1,
             fallback_bytes_max: 0,
+            reserve: false,
             ..Self::new(MEMORY_ROOT)
         }
     }
@@ -139,6 +141,7 @@ impl Options {
             history: None,
             max_recovery: None,
             fallback_bytes_max: 1 << 30,
+            reserve: true,
             ordered_index: false,
             key_groups: 1024,
             route: Route::WholeKey,
@@ -264,6 +267,13 @@ impl Options {
     /// the newest. Beyond, that fallback is given up first. Default 1 GiB.
     pub fn fallback_bytes_max(mut self, bytes: u64) -> Self {
         self.fallback_bytes_max = bytes;
+        self
+    }
+
+    /// Whether space for a log file of each core is held back, so that a device that has run full can still be left: with it the
+    /// cores go on to the next checkpoint, which lets older files go, and an open has what it needs. Default on, but not in memory.
+    pub fn reserve(mut self, held: bool) -> Self {
+        self.reserve = held;
         self
     }
 

@@ -66,7 +66,8 @@ impl Shape {
             .key_groups(*draws.pick(&[8, 64]))
             .write_unit_bytes(*draws.pick(&[personality.write_unit, 4096]))
             .fallback_bytes_max(*streams.stream("shape.fallback").pick(&[0, 0, 64 << 10, 1 << 30]))
-            .ordered_index(streams.stream("shape.ordered").chance(0.5));
+            .ordered_index(streams.stream("shape.ordered").chance(0.5))
+            .reserve(streams.stream("shape.reserve").chance(0.5));
         let options = match *streams.stream("shape.history").pick(&[0, 0, 1, 2]) {
             0 => options,
             epochs => options.keep_history(epochs, 2),

@@ -9,6 +9,7 @@ pub(crate) mod failures;
 pub(crate) mod leftovers;
 pub(crate) mod opening;
 pub(crate) mod pins;
+pub(crate) mod pressure;
 pub(crate) mod rescale;
 pub(crate) mod zombies;
 

@@ -78,6 +78,7 @@ const PLAINER: &[Plainer] = &[
     |plan| lives(plan, |life| life.tuning.retain = 2),
     |plan| lives(plan, |life| life.tuning.ordered_index = false),
     |plan| lives(plan, |life| life.tuning.pins = false),
+    |plan| lives(plan, |life| life.tuning.reserve = false),
     |plan| lives(plan, |life| life.tuning.span = 0),
     |plan| lives(plan, |life| life.tuning.budget_ms = 0),
     |plan| lives(plan, |life| life.fate = Fate::AllLost),

@@ -98,6 +98,8 @@ pub(crate) struct Checkpointer<E: Env> {
     /// The number of the next manifest: above every one that may have landed.
     next_seq: ManifestSeq,
     pub(super) attempt: u32,
+    /// Whether space is short.
+    is_short: bool,
     /// One for each core; none behind an attempt that failed.
     followers: Vec<Follower>,
 }
@@ -107,7 +109,8 @@ impl<E: Env> Checkpointer<E> {
     pub(crate) fn new(env: E, vfs: E::Vfs, spec: CheckpointSpec, head: Head) -> Self {
         let next_seq = ManifestSeq(head.manifest.seq.0 + 1);
         let (entropy, spec, followers) = (env.entropy(), Arc::new(spec), Vec::new());
-        let mut checkpointer = Self { env, vfs, entropy, spec, head, next_seq, attempt: 0, followers };
+        let mut checkpointer =
+            Self { env, vfs, entropy, spec, head, next_seq, attempt: 0, is_short: false, followers };
         checkpointer.begin();
         checkpointer
     }
@@ -120,6 +123,16 @@ impl<E: Env> Checkpointer<E> {
     /// The number of the newest manifest.
     pub(crate) fn head(&self) -> ManifestSeq {
         self.head.manifest.seq
+    }
+
+    /// How long a log file is.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.spec.segment_bytes
+    }
+
+    /// From now on space `is_short`: no log is kept to fall back further than the number of checkpoints asks for.
+    pub(crate) fn spare(&mut self, is_short: bool) {
+        self.is_short = is_short;
     }
 
     /// How many lives a recovery would have to read.
@@ -317,7 +330,11 @@ impl<E: Env> Checkpointer<E> {
             })
             .collect();
         let beginning = next.beginning.then(|| bytes_from(&|_| SegmentNo(0)));
-        let kept = retain(&candidates, beginning, self.spec.retention);
+        let mut bounds = self.spec.retention;
+        if self.is_short {
+            bounds.fallback_log_bytes = 0;
+        }
+        let kept = retain(&candidates, beginning, bounds);
         let mut stays = kept.checkpoints.into_iter();
         next.checkpoints.retain(|_| stays.next() == Some(true));
         next.beginning = kept.beginning;

@@ -15,7 +15,8 @@ use super::sinks::Ledger;
 use super::stats::CheckpointStats;
 use crate::checkpoint::{CheckpointSpec, Checkpointer, Taken};
 use crate::env::{Clock, Env, Spawn, Tick};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
+use crate::forecast::LOG_BYTES_MIN;
 use crate::ids::{CoreId, Epoch, ManifestSeq};
 use crate::manifest::Manifest;
 use crate::manifest::store::Head;
@@ -310,13 +311,22 @@ impl<E: Env> Work<'_, E> {
     }
 
     /// Whether a checkpoint is due as soon as the last one, or the last try, is a little while ago: because of epochs that have
-    /// closed, of the log, of lives, or of sinks.
+    /// closed, of the log, of lives, of space, or of sinks.
     fn is_wanted(&self) -> bool {
         let closed = self.shared.closed();
         let requests = self.requests;
-        let by_log =
-            requests.is_due(closed) || requests.log_is_due() || self.checkpointer.lives() > LIVES_MAX;
+        let by_log = requests.is_due(closed)
+            || requests.log_is_due()
+            || self.checkpointer.lives() > LIVES_MAX
+            || self.space_is_due();
         (by_log && closed != self.checkpointer.newest_epoch()) || self.pressed()
+    }
+
+    /// Whether space is short, and a checkpoint lets enough of the log go to be worth what it takes itself.
+    fn space_is_due(&self) -> bool {
+        let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
+        let worth_it = LOG_BYTES_MIN.min(self.checkpointer.segment_bytes() / 4);
+        self.shared.space.is_short() && (self.shared.is_full() || log_bytes >= worth_it)
     }
 
     /// The wait between a checkpoint, or a try, and the next that is due by anything but time.
@@ -354,6 +364,7 @@ impl<E: Env> Work<'_, E> {
         let sinks = ledger.map(|ledger| ledger.list(epoch)).unwrap_or_default();
         let begun = self.clock.now();
         let span = tracing::debug_span!(target: "highwater::engine", "checkpoint", epoch = epoch.0);
+        self.checkpointer.spare(self.shared.space.is_short());
         let taken = self.checkpointer.take(epoch, sinks).instrument(span).await;
         self.last = self.clock.now();
         let took = self.last.since(begun);
@@ -370,6 +381,9 @@ impl<E: Env> Work<'_, E> {
                 (Ok(info), taken)
             }
             Err(error) => {
+                if error.kind() == ErrorKind::Full && self.shared.space.ask() {
+                    self.supply.wake();
+                }
                 tracing::warn!(target: "highwater::engine", %error, "checkpoint failed");
                 self.requests.count(None, took);
                 (Err(error), None)

@@ -35,6 +35,7 @@ mod open;
 mod outlook;
 mod pins;
 mod rescale;
+mod reserve;
 mod segments;
 mod shared;
 mod sinks;

@@ -7,6 +7,7 @@ use super::Engine;
 use super::core::CoreHandle;
 use super::offsite::{Attached, Owned};
 use super::rescale::rescale;
+use super::reserve;
 use super::sinks::{self, Beginning};
 use super::start::{Participants, start};
 use crate::codec::HASH_ID_XXH3_64;
@@ -44,19 +45,17 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let vfs = env.vfs().map_err(disk)?;
     let lock = lock(&env, &vfs, &options).await?;
     let store = Attached::attach(&env, &vfs, &options).await?;
-    let (ident, found) = enter(&env, &vfs, &options).await?;
     let floors = store.as_ref().map_or(Floors::default(), Attached::floors);
-    let cores = found.0.manifest.cores;
-    let (found, rescaled) = if cores == 0 || cores == options.cores {
-        (found, None)
-    } else {
-        let (found, rescaled) = rescale(&env, &vfs, &options, &ident, found, floors).await?;
-        (found, Some(rescaled))
+    // Boxed: twice, it would make this future twice as large.
+    let found = match Box::pin(find(&env, &vfs, &options, floors)).await {
+        // What is held back is for this.
+        Err(error) if error.kind() == ErrorKind::Full && reserve::give_up(&vfs, &options.path).await? => {
+            tracing::warn!(target: "highwater::engine", %error, "no space to open: the reserve is given up");
+            Box::pin(find(&env, &vfs, &options, floors)).await
+        }
+        found => found,
     };
-    let mut recovered = recover(&env, &vfs, &options, &ident, found, floors).await?;
-    if let Some(rescaled) = rescaled {
-        rescaled.complete(&mut recovered.report);
-    }
+    let (ident, mut recovered) = found?;
     let owned = match store {
         None => None,
         Some(store) => {
@@ -69,6 +68,25 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let ledger =
         begin_sinks(&env, &options, &ident, &mut recovered, owned.as_ref().map(|(_, owned)| owned)).await?;
     start(env, options, &ident, (recovered, owned, ledger), Arc::new(lock)).await
+}
+
+/// Finds out what the directory is, and recovers what it holds.
+async fn find<E: Env>(
+    env: &E,
+    vfs: &E::Vfs,
+    options: &Options,
+    floors: Floors,
+) -> Result<(Ident, Recovered)> {
+    let (ident, found) = enter(env, vfs, options).await?;
+    let cores = found.0.manifest.cores;
+    if cores == 0 || cores == options.cores {
+        let recovered = recover(env, vfs, options, &ident, found, floors).await?;
+        return Ok((ident, recovered));
+    }
+    let (found, rescaled) = rescale(env, vfs, options, &ident, found, floors).await?;
+    let mut recovered = recover(env, vfs, options, &ident, found, floors).await?;
+    rescaled.complete(&mut recovered.report);
+    Ok((ident, recovered))
 }
 
 /// Begins the life of the sinks. With a store, what is in its head decides, and its history names the transactions: they

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use event_listener::Event;
 
+use super::maintenance::Requests;
+use super::reserve::{Change, Keeper, Space};
 use super::shared::{Shared, lock};
 use crate::env::{Clock, Entropy, Env};
 use crate::error::{ErrorKind, Result};
@@ -32,6 +34,9 @@ const SPARE_MAX: usize = 2;
 
 /// How long to wait before a preparation that failed is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long to wait before it is looked whether there is room for the reserve again.
+const RESERVE_AFTER: Duration = Duration::from_secs(1);
 
 /// The stock of one core.
 #[derive(Debug)]
@@ -114,6 +119,13 @@ impl<N: Entropy> WriterSegments<N> {
     pub(crate) fn new(supply: Arc<Supply>, entropy: N, life: &LifeStart) -> Self {
         Self { supply, entropy, core: life.spec.core, last: life.cursor.segment }
     }
+
+    /// There was no space for a segment.
+    pub(crate) fn is_short(&self, space: &Space) {
+        if space.ask() {
+            self.supply.wake();
+        }
+    }
 }
 
 impl<N: Entropy> Segments for WriterSegments<N> {
@@ -150,24 +162,30 @@ pub(crate) struct Preparer<E: Env> {
     pub(crate) supply: Arc<Supply>,
     /// Per core: the log's directory, and what all its segments have in common.
     pub(crate) logs: Vec<(PathBuf, LogSpec)>,
+    pub(crate) reserve: Keeper,
+    /// Who takes a checkpoint when space is short.
+    pub(crate) requests: Arc<Requests>,
 }
 
 impl<E: Env> Preparer<E> {
     /// Runs until the engine stops.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         match self.env.vfs() {
             Ok(vfs) => self.work(&vfs).await,
             // The writers prepare their own then: slower, and just as safe.
             Err(error) => {
+                self.shared.space.end();
                 tracing::warn!(target: "highwater::engine", %error, "no disk for preparing segments");
             }
         }
     }
 
-    async fn work(&self, vfs: &E::Vfs) {
+    async fn work(&mut self, vfs: &E::Vfs) {
         while !self.shared.stopping() {
             let wanted = self.supply.wanted.listen();
             let mut failed = false;
+            let given_up = self.reserve.give_up(vfs, &self.shared.space).await;
+            self.tell(given_up);
             for (index, (dir, spec)) in self.logs.iter().enumerate() {
                 if let Err(error) = self.fill(vfs, dir, spec).await {
                     tracing::debug!(target: "highwater::engine", core = index, %error, "segment not prepared");
@@ -177,12 +195,32 @@ impl<E: Env> Preparer<E> {
             if self.shared.stopping() {
                 return;
             }
-            if failed {
-                race(wanted, self.env.clock().sleep(RETRY_AFTER)).await;
-            } else {
-                wanted.await;
+            let held = (self.env.entropy().nonce(), self.shared.is_full());
+            let held = self.reserve.hold(vfs, &self.shared.space, held).await;
+            self.tell(held);
+            let retry_after = failed.then_some(RETRY_AFTER);
+            match retry_after.or_else(|| self.shared.space.is_short().then_some(RESERVE_AFTER)) {
+                Some(after) => {
+                    race(wanted, self.env.clock().sleep(after)).await;
+                }
+                None => wanted.await,
             }
         }
+    }
+
+    /// Says what has become of the reserve.
+    fn tell(&self, change: Change) {
+        match change {
+            Change::None => return,
+            Change::GivenUp => {
+                tracing::warn!(target: "highwater::engine", "space is short: the reserve is given up");
+            }
+            Change::Held => {
+                tracing::info!(target: "highwater::engine", "there is space: the reserve is held");
+            }
+        }
+        self.requests.wake();
+        self.shared.notify();
     }
 
     /// Brings the stock of one core to its level.

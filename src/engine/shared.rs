@@ -13,6 +13,7 @@ use event_listener::{Event, EventListener};
 
 use super::counts::Counts;
 use super::meters::Meters;
+use super::reserve::Space;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn, SegmentNo};
 use crate::meter::{Begun, Timer};
@@ -23,8 +24,12 @@ use crate::meter::{Begun, Timer};
 pub enum Health {
     /// Everything works.
     Healthy,
-    /// The device is full: changes are accepted until the queue is full too, and go on when space returns.
-    Full,
+    /// Space is short, and what was held back for that is given up: everything works, checkpoints are taken as soon as epochs have
+    /// closed, and only what [`Options::retain_checkpoints`](crate::Options::retain_checkpoints) and pins ask for is kept. Free some.
+    Throttled,
+    /// The device is full: nothing becomes durable. Changes are accepted until the queue is full too, reading goes on, and so does
+    /// everything when space returns. Free some.
+    ReadOnly,
     /// A write or sync failed: nothing is acknowledged any more, reading goes on. Reopen the database.
     Failed,
 }
@@ -75,6 +80,7 @@ pub(crate) struct Shared {
     pub(super) meters: Meters,
     closed: AtomicU64,
     requested: AtomicU64,
+    pub(super) space: Space,
     failed: AtomicBool,
     failure: OnceLock<Error>,
     stopping: AtomicBool,
@@ -88,7 +94,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// For an engine that recovered the epoch `recovered`, whose background has `parts` parts, and whose cores `meters` knows.
-    pub(crate) fn new(meters: Meters, recovered: Epoch, parts: usize) -> Self {
+    pub(crate) fn new(meters: Meters, recovered: Epoch, parts: usize, space: Space) -> Self {
         let core = |log_sync: &Timer| CoreShared {
             ended: AtomicU64::new(recovered.0),
             durable: AtomicU64::new(recovered.0),
@@ -100,6 +106,7 @@ impl Shared {
             meters,
             closed: AtomicU64::new(recovered.0),
             requested: AtomicU64::new(recovered.0),
+            space,
             failed: AtomicBool::new(false),
             failure: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -228,7 +235,7 @@ impl Shared {
                 format!("the engine was closed before epoch {epoch} was"),
             )));
         }
-        (self.health() == Health::Full).then(|| {
+        (self.health() == Health::ReadOnly).then(|| {
             let what =
                 format!("the device is full: epoch {epoch} becomes durable when space returns, wait again");
             Err(Error::new(ErrorCode::EpochWaitsForSpace, what))
@@ -246,11 +253,18 @@ impl Shared {
     pub(crate) fn health(&self) -> Health {
         if self.failed() {
             Health::Failed
-        } else if self.cores.iter().any(|core| core.full.load(Ordering::Acquire)) {
-            Health::Full
+        } else if self.is_full() && self.space.is_gone() {
+            Health::ReadOnly
+        } else if self.is_full() || self.space.is_short() {
+            Health::Throttled
         } else {
             Health::Healthy
         }
+    }
+
+    /// Whether the log of any core waits for space.
+    pub(crate) fn is_full(&self) -> bool {
+        self.cores.iter().any(|core| core.full.load(Ordering::Acquire))
     }
 
     /// Whether the engine is being closed or dropped.

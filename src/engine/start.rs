@@ -10,6 +10,7 @@ use super::meters::Meters;
 use super::offsite::Owned;
 use super::open::Opened;
 use super::outlook::Outlook;
+use super::reserve::{Keeper, Space};
 use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;
 use super::sinks::{Committer, Ledger};
@@ -27,9 +28,9 @@ use crate::manifest::ident::Ident;
 use crate::manifest::kept::Spans;
 use crate::offsite::{Lag, Mirror, Site, Uploader};
 use crate::options::Options;
-use crate::recovery::{Recovered, RecoveredCore};
+use crate::recovery::{Recovered, RecoveredCore, RecoveryReport};
 use crate::vfs::Vfs;
-use crate::wal::{Batch, Pool};
+use crate::wal::{Batch, LogSpec, Pool};
 
 /// The part of a checkpoint's memory that holds records whose epoch is not closed yet.
 const TAP_PART: usize = 8;
@@ -115,8 +116,7 @@ pub(super) async fn start<E: Env>(
     let Recovered { head, cores, report, replayed_bytes, rates, .. } = recovered;
     let (token, database) = (head.manifest.token, ident.database);
     let ids = || (0..options.cores).map(CoreId);
-    let meters = Meters::new(&env.clock(), &options, report.took);
-    let shared = Arc::new(Shared::new(meters, report.epoch, parts(&options, ledger.as_ref())));
+    let shared = shared(&env, &options, ledger.as_ref(), &report);
     let (uploader, mirror) = uploader(&env, &options, owned, &head.manifest, &shared).unzip();
     let supply = Supply::new(cores.iter().map(|core| core.next_segment));
     let outlook = Outlook { rates, budget: options.max_recovery };
@@ -124,8 +124,7 @@ pub(super) async fn start<E: Env>(
         Arc::new(Requests::new(outlook, options.checkpoint_wal_bytes, replayed_bytes, &head.manifest));
     let log_dirs: Vec<_> = ids().map(|core| log_dir(&options.path, core)).collect();
     let logs = log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect();
-    let preparer =
-        Preparer { env: env.clone(), shared: Arc::clone(&shared), supply: Arc::clone(&supply), logs };
+    let preparer = preparer(&env, &options, (&shared, &supply, &requests), logs);
     let maintenance = Maintenance {
         env: env.clone(),
         shared: Arc::clone(&shared),
@@ -182,6 +181,35 @@ pub(super) async fn start<E: Env>(
     let recovered = RecoveredAt::of(&report);
     let engine = Engine { env, shared, drive, requests, supply, mirror, ledger, identity, recovered };
     Ok(Opened { engine, cores, report })
+}
+
+/// What the parts of the engine share that recovered what `report` says.
+fn shared<E: Env>(
+    env: &E,
+    options: &Options,
+    ledger: Option<&Arc<Ledger>>,
+    report: &RecoveryReport,
+) -> Arc<Shared> {
+    let meters = Meters::new(&env.clock(), options, report.took);
+    let space = Space::new(options.reserve);
+    Arc::new(Shared::new(meters, report.epoch, parts(options, ledger), space))
+}
+
+/// Who keeps log files and the reserve ready.
+fn preparer<E: Env>(
+    env: &E,
+    options: &Options,
+    (shared, supply, requests): (&Arc<Shared>, &Arc<Supply>, &Arc<Requests>),
+    logs: Vec<(PathBuf, LogSpec)>,
+) -> Preparer<E> {
+    Preparer {
+        env: env.clone(),
+        shared: Arc::clone(shared),
+        supply: Arc::clone(supply),
+        requests: Arc::clone(requests),
+        logs,
+        reserve: Keeper::new(options),
+    }
 }
 
 /// Who brings the checkpoints of the directory whose head is `local` into the store, and how that one is told of them.

@@ -178,6 +178,9 @@ impl<P: Patience> Feed for QueueFeed<P> {
         if let Some((epoch, _)) = epochs.last() {
             self.shared.durable(self.core, *epoch);
             self.requests.epochs_closed(self.shared.closed());
+            if self.shared.space.is_short() {
+                self.requests.wake();
+            }
         }
     }
 }
@@ -200,7 +203,12 @@ impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
     /// One drive: until the feed has nothing more.
     async fn write(&mut self) -> Result<(), ErrorKind> {
         let outcome = self.log.run(&mut self.feed, &mut self.segments).await;
-        let full = matches!(&outcome, Err(error) if error.kind() == ErrorKind::Full);
+        let mut full = matches!(&outcome, Err(error) if error.kind() == ErrorKind::Full);
+        if full {
+            self.segments.is_short(&self.feed.shared.space);
+            // As long as there is something to give up, the next try may find space.
+            full = self.feed.shared.space.is_gone();
+        }
         let of_core = self.feed.of_core();
         if of_core.full.swap(full, Ordering::AcqRel) != full {
             tracing::info!(target: "highwater::engine", core = self.feed.core.0, full, "space for the log");

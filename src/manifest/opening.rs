@@ -331,6 +331,9 @@ impl Survey {
     }
 }
 
+/// The file that holds space back; see `engine::reserve`.
+pub(crate) const RESERVE_NAME: &str = "RESERVE";
+
 /// What a name of ours in the database's own directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RootName {
@@ -345,7 +348,7 @@ pub(super) enum RootName {
 pub(super) fn root_name(name: &str, kind: EntryKind) -> Option<RootName> {
     match (name, kind) {
         (IDENT_NAME, _) | ("lost+found", EntryKind::Directory) => Some(RootName::Fixture),
-        ("LOCK" | "RESERVE", EntryKind::File) => Some(RootName::Scaffold),
+        ("LOCK" | RESERVE_NAME, EntryKind::File) => Some(RootName::Scaffold),
         ("wal" | "m" | "f", EntryKind::Directory) => Some(RootName::Folder),
         (_, EntryKind::File) if is_root_temp(name) => Some(RootName::Scaffold),
         (_, EntryKind::Directory) if is_folder_aside(name) => Some(RootName::Scaffold),
@@ -357,7 +360,7 @@ pub(super) fn root_name(name: &str, kind: EntryKind) -> Option<RootName> {
 pub(super) fn is_root_temp(name: &str) -> bool {
     let Some((stem, rest)) = name.split_once('.') else { return false };
     let nonce = rest.strip_suffix(".tmp").and_then(|nonce| hex(nonce, 32));
-    (stem == IDENT_NAME || stem == "RESERVE") && nonce.is_some()
+    (stem == IDENT_NAME || stem == RESERVE_NAME) && nonce.is_some()
 }
 
 /// What stands before `.{nonce:032x}.tmp` in the name of a folder that was being renewed.

@@ -245,7 +245,7 @@ async fn three_cores(machine: &mut Machine) -> Held {
             writer.pin("before the storm").await;
         }
     }
-    let mut writer = writer.reopen_after_power_cut(machine, with_sinks()).await;
+    let mut writer = Box::pin(writer.reopen_after_power_cut(machine, with_sinks())).await;
     writer.put(b"user 9/visits", b"of an epoch that never closed");
     machine.cut_power_with(&mut Tape::default().replay());
     writer.closed.published = published;

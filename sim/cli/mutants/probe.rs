@@ -73,7 +73,7 @@ impl Killer {
         match self {
             Self::Flips => flips::TESTS.to_vec(),
             Self::Damage => scenario::damage::TESTS.to_vec(),
-            Self::Failures => scenario::failures::TESTS.to_vec(),
+            Self::Failures => [scenario::failures::TESTS, scenario::pressure::TESTS].concat(),
             Self::State => many::TESTS.to_vec(),
             Self::Store => store::SUITES.concat(),
             Self::Cores => scenario::rescale::TESTS.to_vec(),

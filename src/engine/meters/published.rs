@@ -125,8 +125,9 @@ const REMOTE: [Value<RemoteStats>; 7] = [
 fn health(health: Health) -> u64 {
     match health {
         Health::Healthy => 0,
-        Health::Full => 1,
-        Health::Failed => 2,
+        Health::Throttled => 1,
+        Health::ReadOnly => 2,
+        Health::Failed => 3,
     }
 }
 

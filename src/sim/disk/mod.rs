@@ -370,9 +370,11 @@ impl Disk {
         }
     }
 
-    /// Bytes that files take up, in whole pages.
+    /// Bytes that files take up, in whole pages. What has lost its last name takes up none, although a power loss may bring it back.
     pub fn used_bytes(&self) -> u64 {
-        self.files.values().map(|file| file.cache.page_count()).sum::<u64>() * PAGE_BYTES as u64
+        let links = self.names.link_counts();
+        let named = self.files.iter().filter(|(inode, _)| links.of(**inode) > 0);
+        named.map(|(_, file)| file.cache.page_count()).sum::<u64>() * PAGE_BYTES as u64
     }
 
     /// After the names on the platter were decided: drops what they do not lead to.
