@@ -141,6 +141,8 @@ const MUST_HIT: &[&str] = &[
     "engine: pins stay as they are",
     "engine: segment not prepared",
     "engine: space for the log",
+    "engine: space is short: the reserve is given up",
+    "engine: there is space: the reserve is held",
     "sink: aborted",
     "sink: commit failed",
     "sink: decided",

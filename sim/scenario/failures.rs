@@ -15,6 +15,7 @@ use crate::world::World;
 pub(crate) const TESTS: &[Test] = tests![
     a_sync_that_failed_is_never_believed_again,
     a_write_that_was_cut_short_is_not_durable_by_itself,
+    a_failure_is_told_to_another_write,
     a_full_device_costs_time_and_nothing_else,
     a_checkpoint_without_space_harms_nothing_and_works_later,
     a_checkpoint_that_cannot_be_read_at_the_moment_is_not_given_up,
@@ -66,12 +67,23 @@ fn a_sync_that_failed_is_never_believed_again() {
     }
 }
 
-/// Several durable writes are under way in one file, some are cut short, and a sync of the file fails: whoever syncs it beside that
-/// hears `Ok`, about pages that are lost. A failure of a write's own sync would be its own; of a sync of the file it is not.
+/// Some of several durable writes are cut short, and a sync of their file fails: whoever syncs it beside that hears `Ok`, about pages
+/// that are lost. A failure of a write's own sync would be its own; of a sync of the file it is not.
 fn a_write_that_was_cut_short_is_not_durable_by_itself() {
-    let personality = Personality { failures_are_own: true, depth_max: 8, ..Personality::default() };
     let plan = FaultPlan::none().with(FaultClass::ShortWrite, 0.5).with(FaultClass::SyncErrorOnce, 0.01);
-    story_on(Disk::new(personality), plan, async |mut rig| {
+    durable_writes_under_way(Personality { failures_are_own: true, ..Personality::default() }, plan);
+}
+
+/// The page cache tells one of several durable writes that a page was lost, and not always the one whose page it was.
+fn a_failure_is_told_to_another_write() {
+    let plan = FaultPlan::none().with(FaultClass::SyncErrorOnce, 0.01);
+    durable_writes_under_way(Personality { failures_are_own: false, ..Personality::default() }, plan);
+}
+
+/// Lives with as many durable writes under way in one file as may be, until they fail: nothing is acknowledged that a power loss takes.
+fn durable_writes_under_way(personality: Personality, plan: FaultPlan) {
+    let disk = Disk::new(Personality { depth_max: 8, ..personality });
+    story_on(disk, plan, async |mut rig| {
         let options = || options(1).depth(8).batch_bytes(4096).queue_bytes(32 << 10).segment_bytes(128 << 10);
         let (mut acknowledged, mut failed) = (Epoch(0), 0);
         for _ in 0..120 {
@@ -81,8 +93,8 @@ fn a_write_that_was_cut_short_is_not_durable_by_itself() {
             };
             assert!(opened.report.epoch >= acknowledged, "{} of {acknowledged}", opened.report);
             for number in 0..150 {
-                // Without waiting, so that as much is under way as may be; what finds no room is left out. Frames are full of records:
-                // what is lost behind them would only be padding.
+                // Without waiting; what finds no room is left out. Frames are full of records: what is lost behind them would only be
+                // padding.
                 if put(&mut opened, 0, number, &[7; 3500]).is_ok() {
                     let _ = opened.cores[0].close_epoch(EpochMark::new());
                 }

@@ -209,10 +209,15 @@ fn a_full_device_is_opened() {
 
 /// Nothing is held back where that is asked for: then there is no warning, and no way out but room.
 fn without_a_reserve_a_full_device_is_waited_for() {
-    story(async |rig| {
+    story(async |mut rig| {
+        let opened = rig.recover(frugal()).await;
+        rig.host.sleep(Duration::from_secs(1)).await;
+        assert!(is_held(&rig));
+        rig.kill();
+        drop(opened);
         let mut opened = rig.recover(frugal().reserve(false)).await;
         rig.host.sleep(Duration::from_secs(1)).await;
-        assert!(!is_held(&rig));
+        assert!(!is_held(&rig), "what an earlier engine held back is let go");
         fill(&rig).await;
         let mut number = 0;
         while round(&mut opened, number).await {

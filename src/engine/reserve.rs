@@ -120,12 +120,13 @@ impl Keeper {
         &mut self,
         vfs: &V,
         space: &Space,
-        (nonce, is_full): (Nonce, bool),
+        is_full: bool,
+        nonce: impl FnOnce() -> Nonce,
     ) -> Change {
         if self.bytes == 0 || self.is_there || is_full || space.is_asked() {
             return Change::None;
         }
-        let made = if self.is_of_length(vfs).await { Ok(true) } else { self.make(vfs, nonce).await };
+        let made = if self.is_of_length(vfs).await { Ok(true) } else { self.make(vfs, nonce()).await };
         self.is_there = made.as_ref().is_ok_and(|made| *made);
         if let Err(error) = made {
             tracing::debug!(target: "highwater::engine", %error, "no reserve is made");

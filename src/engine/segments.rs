@@ -195,8 +195,8 @@ impl<E: Env> Preparer<E> {
             if self.shared.stopping() {
                 return;
             }
-            let held = (self.env.entropy().nonce(), self.shared.is_full());
-            let held = self.reserve.hold(vfs, &self.shared.space, held).await;
+            let nonce = || self.env.entropy().nonce();
+            let held = self.reserve.hold(vfs, &self.shared.space, self.shared.is_full(), nonce).await;
             self.tell(held);
             let retry_after = failed.then_some(RETRY_AFTER);
             match retry_after.or_else(|| self.shared.space.is_short().then_some(RESERVE_AFTER)) {

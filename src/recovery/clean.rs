@@ -1,5 +1,5 @@
 //! Removing what no manifest needs: before a life begins what opens that did not land have left, and behind it what its
-//! open manifest has given up.
+//! open manifest has given up, and the space that is not to be held back any more.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use super::Recovery;
 use super::evidence::Findings;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::manifest::opening::RESERVE_NAME;
 use crate::manifest::{Manifest, gc};
 use crate::vfs::{Vfs, retry};
 use crate::wal::segment_path;
@@ -59,6 +60,10 @@ impl<E: Env> Recovery<'_, E> {
                         .map_err(|e| Error::io("syncing a log folder", dir, e))?;
                 }
             }
+            let has_reserve = self.listing.root.iter().any(|entry| entry.name == RESERVE_NAME);
+            if has_reserve && !self.options.reserve {
+                self.remove(&root.join(RESERVE_NAME)).await?;
+            }
             gc::execute(self.vfs, root, &gc::removals(&self.listing, head, gc::Moment::Opening)).await
         };
         if let Err(error) = outcome.await {
@@ -70,7 +75,7 @@ impl<E: Env> Recovery<'_, E> {
         match retry(|| self.vfs.remove(path)).await {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::io("removing a log file of no life", path, error)),
+            Err(error) => Err(Error::io("removing a file that nothing needs", path, error)),
         }
     }
 }

@@ -44,7 +44,8 @@ fn options(name: &str, root: &Path) -> Options {
         .key_groups(8)
         .retain_checkpoints(2)
         .fallback_bytes_max(0)
-        .checkpoint_interval(None);
+        .checkpoint_interval(None)
+        .reserve(false);
     match name {
         "one-core" => options.retain_checkpoints(3),
         "three-cores" => options.cores(3).route(Route::Until(b'/')),
