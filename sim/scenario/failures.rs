@@ -37,7 +37,7 @@ fn a_sync_that_failed_is_never_believed_again() {
         story(FaultPlan::none().with(class, 0.02), async move |mut rig| {
             let mut acknowledged = None;
             for round in 0..200_u32 {
-                let Ok(mut opened) = rig.open(options(1)).await else {
+                let Some(mut opened) = rig.open_or_fail(options(1)).await else {
                     rig.cut_power();
                     continue;
                 };
@@ -87,7 +87,7 @@ fn durable_writes_under_way(personality: Personality, plan: FaultPlan) {
         let options = || options(1).depth(8).batch_bytes(4096).queue_bytes(32 << 10).segment_bytes(128 << 10);
         let (mut acknowledged, mut failed) = (Epoch(0), 0);
         for _ in 0..120 {
-            let Ok(mut opened) = rig.open(options()).await else {
+            let Some(mut opened) = rig.open_or_fail(options()).await else {
                 rig.cut_power();
                 continue;
             };
@@ -116,7 +116,7 @@ fn a_full_device_costs_time_and_nothing_else() {
     story(plan, async |mut rig| {
         let mut acknowledged = None;
         for _ in 0..40_u32 {
-            let Ok(mut opened) = rig.open(options(1)).await else {
+            let Some(mut opened) = rig.open_or_fail(options(1)).await else {
                 rig.host.sleep(Duration::from_millis(400)).await;
                 continue;
             };
@@ -148,7 +148,7 @@ fn a_checkpoint_without_space_harms_nothing_and_works_later() {
     plan.site_chance = 1.0;
     story(plan, async |mut rig| {
         let mut opened = loop {
-            if let Ok(opened) = rig.open(options(1)).await {
+            if let Some(opened) = rig.open_or_fail(options(1)).await {
                 break opened;
             }
         };
@@ -167,7 +167,7 @@ fn a_checkpoint_without_space_harms_nothing_and_works_later() {
             if put.is_err() || committed.is_err() || round % 20 == 19 {
                 rig.cut_power();
                 opened = loop {
-                    if let Ok(opened) = rig.open(options(1)).await {
+                    if let Some(opened) = rig.open_or_fail(options(1)).await {
                         break opened;
                     }
                 };

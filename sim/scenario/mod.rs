@@ -20,7 +20,7 @@ use event_listener::Event;
 use highwater::sim::{
     Crash, Disk, FaultPlan, Latency, Personality, SimClock, SimDisk, SimEnv, Streams, Trace,
 };
-use highwater::{Engine, Epoch, EpochMark, Error, Opened, Options};
+use highwater::{Engine, Epoch, EpochMark, Error, ErrorKind, Opened, Options};
 
 use crate::host::{Host, Process, Schedule, Scheduler};
 use crate::shape::DIRECTORY;
@@ -74,6 +74,18 @@ impl Rig {
     /// Opens what must open.
     async fn recover(&self, options: Options) -> Opened<World> {
         self.open(options).await.unwrap_or_else(|error| panic!("open: {error}"))
+    }
+
+    /// Opens on a disk that may fail that: `None` then. A log that misses what is proven durable is refused as corrupt, and that is
+    /// never the disk's doing.
+    async fn open_or_fail(&self, options: Options) -> Option<Opened<World>> {
+        match self.open(options).await {
+            Ok(opened) => Some(opened),
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full), "{error}");
+                None
+            }
+        }
     }
 
     /// Opens until the disk has seen `boundaries` boundaries of calls; `None` when open was not done by then.

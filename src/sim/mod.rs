@@ -41,7 +41,7 @@
 //! finds it there ([`AfterFailedSync`] says what), after a process crash too, the next sync says `Ok`, and the platter
 //! never sees it. Directories do the same. The sync of one write (`write_at_and_sync`) that fails may lose what the cache
 //! holds of the file's other writes as well, whose own syncs then say `Ok`, unless failures are own
-//! ([`Personality::failures_are_own`]); and the news of it may come later than theirs.
+//! ([`Personality::failures_are_own`]). The news of a sync that failed may come later than those of one that ended behind it.
 //!
 //! # In contract and out of it
 //!

@@ -238,7 +238,7 @@ impl State {
     /// How long the news of a failure are under way: calls that ended later may be known earlier.
     fn lateness(&mut self, call: &Call<'_>) -> Duration {
         let (lo, hi) = self.faults.plan.latency.sync_us;
-        if call.kind != Kind::WriteAndSync || hi == 0 || self.latency.chance(0.5) {
+        if !matches!(call.kind, Kind::Sync | Kind::WriteAndSync) || hi == 0 || self.latency.chance(0.5) {
             return Duration::ZERO;
         }
         Duration::from_micros(self.latency.range(lo, hi))
