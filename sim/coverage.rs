@@ -190,6 +190,7 @@ impl Coverage {
             self.draw("ring 1", if life.tuning.inline { "inline" } else { "threads" }.to_owned());
             self.draw("segment bytes", life.tuning.segment_bytes.to_string());
             self.draw("depth", life.tuning.depth.to_string());
+            self.draw("reserve", life.tuning.reserve.to_string());
         }
     }
 
@@ -245,6 +246,7 @@ const DRAWS: &[(&str, &[&str])] = &[
     ("ring 1", &["inline", "threads"]),
     ("segment bytes", &["16384", "32768", "65536"]),
     ("depth", &["1", "2", "3", "4", "6"]),
+    ("reserve", &["false", "true"]),
     ("value bytes", &["0", "1–9", "10–99", "100–999", "1000–9999", "10000–99999"]),
     ("changes of an epoch", &["0", "1–9", "10–99", "100–999"]),
 ];
