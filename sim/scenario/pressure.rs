@@ -62,11 +62,10 @@ fn is_held(rig: &Rig) -> bool {
         .any(|(found, len)| found == path && len.is_some_and(|len| len >= 16 << 10))
 }
 
-/// One change and the end of its epoch, durable; whether there was space for that.
+/// One change on each core and the end of their epoch, durable; whether there was space for that.
 async fn round(opened: &mut Opened<World>, number: u32) -> bool {
-    match put(opened, 0, number % 5, &[u8::try_from(number % 251).unwrap_or(0); 900]) {
-        Ok(()) => {}
-        Err(error) => {
+    for core in 0..opened.cores.len() {
+        if let Err(error) = put(opened, core, number % 5, &[u8::try_from(number % 251).unwrap_or(0); 900]) {
             assert_eq!(error.kind(), ErrorKind::Full, "{error}");
             return false;
         }
@@ -93,7 +92,14 @@ async fn until(rig: &Rig, opened: &Opened<World>, health: Health) {
 /// Others fill the device. With what was held back the cores go on, checkpoints let the log behind them go, and that is enough for
 /// ever. When there is room, some is held back again.
 fn a_full_device_is_left_with_what_was_held_back() {
-    story(async |mut rig| {
+    for cores in [1, 3] {
+        left_with_what_was_held_back(cores);
+    }
+}
+
+fn left_with_what_was_held_back(cores: u16) {
+    story(async move |mut rig| {
+        let frugal = || frugal().cores(cores);
         let mut opened = rig.recover(frugal()).await;
         rig.host.sleep(Duration::from_secs(1)).await;
         assert!(is_held(&rig) && opened.engine.health() == Health::Healthy);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use event_listener::Event;
 
 use super::maintenance::Requests;
-use super::reserve::{Change, Keeper, Space};
+use super::reserve::{Change, Keeper};
 use super::shared::{Shared, lock};
 use crate::env::{Clock, Entropy, Env};
 use crate::error::{ErrorKind, Result};
@@ -112,19 +112,31 @@ pub(crate) struct WriterSegments<N> {
     entropy: N,
     core: CoreId,
     last: SegmentNo,
+    shared: Arc<Shared>,
+    /// Whether nothing was held back any more when the last segment was begun.
+    last_resort: bool,
 }
 
 impl<N: Entropy> WriterSegments<N> {
     /// For the writer of the log that `life` has begun.
-    pub(crate) fn new(supply: Arc<Supply>, entropy: N, life: &LifeStart) -> Self {
-        Self { supply, entropy, core: life.spec.core, last: life.cursor.segment }
+    pub(crate) fn new((supply, shared): (&Arc<Supply>, &Arc<Shared>), entropy: N, life: &LifeStart) -> Self {
+        Self {
+            supply: Arc::clone(supply),
+            entropy,
+            core: life.spec.core,
+            last: life.cursor.segment,
+            shared: Arc::clone(shared),
+            last_resort: false,
+        }
     }
 
-    /// There was no space for a segment.
-    pub(crate) fn is_short(&self, space: &Space) {
-        if space.ask() {
+    /// There was no space for a segment: what is held back is asked for. Whether there was nothing of that left when the segment was
+    /// begun; else the next try may find space.
+    pub(crate) fn is_out_of_space(&self) -> bool {
+        if self.shared.space.ask() {
             self.supply.wake();
         }
+        self.last_resort
     }
 }
 
@@ -151,6 +163,7 @@ impl<N: Entropy> Segments for WriterSegments<N> {
 
     fn fresh(&mut self) -> (SegmentNo, Nonce) {
         self.last = self.supply.number(self.core);
+        self.last_resort = self.shared.space.is_gone();
         (self.last, self.entropy.nonce())
     }
 }

@@ -151,7 +151,7 @@ pub(super) async fn start<E: Env>(
             requests: Arc::clone(&requests),
             tap: Arc::clone(&maintenance.spec.taps[core.index()]),
             queue: consumer,
-            segments: WriterSegments::new(Arc::clone(&supply), env.entropy(), &recovered.life),
+            segments: WriterSegments::new((&supply, &shared), env.entropy(), &recovered.life),
             dir: log_dirs[core.index()].clone(),
             life: recovered.life,
             depth: if options.inline { 1 } else { options.depth },

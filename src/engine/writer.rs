@@ -25,6 +25,7 @@ use crate::checkpoint::Tap;
 use crate::env::{Clock, Env};
 use crate::error::{Error, ErrorCode, ErrorKind};
 use crate::ids::{CoreId, Epoch, Lsn};
+use crate::race::race;
 use crate::vfs::Vfs;
 use crate::wal::{Batch, CoreLog, Feed, LifeStart};
 
@@ -203,18 +204,25 @@ impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
     /// One drive: until the feed has nothing more.
     async fn write(&mut self) -> Result<(), ErrorKind> {
         let outcome = self.log.run(&mut self.feed, &mut self.segments).await;
-        let mut full = matches!(&outcome, Err(error) if error.kind() == ErrorKind::Full);
-        if full {
-            self.segments.is_short(&self.feed.shared.space);
-            // As long as there is something to give up, the next try may find space.
-            full = self.feed.shared.space.is_gone();
-        }
+        let no_space = matches!(&outcome, Err(error) if error.kind() == ErrorKind::Full);
+        let full = no_space && self.segments.is_out_of_space();
         let of_core = self.feed.of_core();
         if of_core.full.swap(full, Ordering::AcqRel) != full {
             tracing::info!(target: "highwater::engine", core = self.feed.core.0, full, "space for the log");
             self.feed.shared.notify();
         }
         outcome.map_err(|error| self.fail(&error))
+    }
+
+    /// Until the next try may find space: something was given up for it, or some time has passed.
+    async fn wait_for_space(&self, clock: &impl Clock) {
+        let shared = &self.feed.shared;
+        let wait = clock.sleep(FULL_RETRY_AFTER);
+        if self.feed.of_core().full.load(Ordering::Acquire) {
+            wait.await;
+        } else {
+            race(shared.until(|| shared.space.is_gone().then_some(())), wait).await;
+        }
     }
 
     /// Brings the marks on disk up to date.
@@ -253,7 +261,7 @@ async fn work<E: Env>(mut writer: Writer<E::Vfs, E, impl Patience>, env: &E) {
         match writer.write().await {
             Ok(()) => {}
             Err(ErrorKind::Full) if !writer.feed.shared.stopping() => {
-                env.clock().sleep(FULL_RETRY_AFTER).await;
+                writer.wait_for_space(&env.clock()).await;
                 continue;
             }
             Err(_) => break,
