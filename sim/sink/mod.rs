@@ -14,6 +14,7 @@ mod scenarios;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -239,9 +240,12 @@ fn files(run: &Run, core: CoreId) -> Vec<u64> {
     let mut tree: Vec<_> = disk.tree().into_iter().map(|(path, _)| path).collect();
     tree.sort();
     let infix = format!("-{:05}-", core.0);
-    let names = tree
-        .iter()
-        .filter(|path| path.starts_with(FILES) && path.extension().is_some_and(|end| end == "rows"));
+    // A reader looks into the folders of databases. What one was called while its name was made anew may lead to it, too, when the sync of
+    // that failed: it is no name of a folder.
+    let is_folder = |path: &Path| path.parent().is_some_and(|folder| folder.extension().is_none());
+    let names = tree.iter().filter(|path| {
+        path.starts_with(FILES) && is_folder(path) && path.extension().is_some_and(|end| end == "rows")
+    });
     let of_core =
         names.filter(|path| path.file_stem().is_some_and(|stem| stem.to_string_lossy().contains(&infix)));
     let mut rows = Vec::new();
