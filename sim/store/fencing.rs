@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use highwater::sim::{Executor, StoreFaults};
+use highwater::sim::{Executor, StoreFault, StoreFaults};
 use highwater::{ErrorKind, Health};
 
 use super::rig::{SECOND, assert_round, round, story};
@@ -12,6 +12,7 @@ use crate::Test;
 pub(super) const TESTS: &[Test] = tests![
     a_deposed_writer_is_told_and_lands_nothing,
     a_writer_that_wakes_behind_the_boundary_lands_nothing,
+    a_name_that_its_own_manifest_has_deposes_nobody,
     of_two_that_take_over_at_once_one_goes_on,
     who_takes_over_does_not_give_way_to_the_owner,
     two_databases_do_not_share_a_store,
@@ -83,6 +84,30 @@ fn a_writer_that_wakes_behind_the_boundary_lands_nothing() {
 
         let third = rig.machine();
         assert_round(&rig.open(&third).await.unwrap(), last, 20);
+    });
+}
+
+/// A create is done, tried again on the way and told that the name is taken; then the store is not reached, so that nobody can read
+/// whose it is. It may have landed: another manifest of that number would meet the first, and take it for that of a successor.
+fn a_name_that_its_own_manifest_has_deposes_nobody() {
+    let faults = StoreFaults::none().with(StoreFault::TriedTwice, 0.7).with(StoreFault::Unavailable, 0.4);
+    story(25, faults, async |mut rig| {
+        let machine = rig.machine();
+        let mut opened = loop {
+            match rig.open(&machine).await {
+                Ok(opened) => break opened,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Failed, "{error}"),
+            }
+        };
+        let mut epoch = None;
+        for number in 1..=200 {
+            epoch = Some(round(&mut opened, number, 5).await.expect("nobody else is there"));
+            opened.engine.checkpoint_async().await.expect("nobody else is there");
+            rig.sim.sleep(SECOND * 10).await;
+        }
+        assert!(rig.store.injected()[&StoreFault::TriedTwice] > 20, "{:?}", rig.store.injected());
+        rig.store.stop_faults();
+        opened.engine.remote_durable(epoch.expect("rounds")).await.expect("the store answers");
     });
 }
 
