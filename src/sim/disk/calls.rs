@@ -178,9 +178,8 @@ impl Disk {
         self.files[inode].cache.pages_missing(bytes) * PAGE
     }
 
-    /// How many bytes at the front of `bytes` find space.
-    pub(in crate::sim) fn room_for(&self, inode: Inode, bytes: &Range<u64>) -> usize {
-        let free = self.free_bytes();
+    /// How many bytes at the front of `bytes` find space where so many are `free`.
+    pub(in crate::sim) fn room_for(&self, inode: Inode, bytes: &Range<u64>, free: u64) -> usize {
         let mut end = bytes.start;
         while end < bytes.end {
             let next = (end / PAGE + 1) * PAGE;

@@ -161,12 +161,17 @@ impl Disk {
         self.personality.lying = lying;
     }
 
-    /// Bytes that files may still take up.
+    /// Bytes that files may still take up while nobody has one open that has lost its last name.
     pub fn free_bytes(&self) -> u64 {
+        self.free_bytes_beside(|_| false)
+    }
+
+    /// Bytes that files may still take up beside those that have names or are open.
+    pub(in crate::sim) fn free_bytes_beside(&self, is_open: impl Fn(Inode) -> bool) -> u64 {
         if self.capacity_bytes == u64::MAX {
             return u64::MAX;
         }
-        self.capacity_bytes.saturating_sub(self.used_bytes())
+        self.capacity_bytes.saturating_sub(self.used_bytes_beside(is_open))
     }
 
     /// Ends the process or cuts the power, and leaves the disk that the next process finds.
@@ -370,11 +375,16 @@ impl Disk {
         }
     }
 
-    /// Bytes that files take up, in whole pages. What has lost its last name takes up none, although a power loss may bring it back.
+    /// Bytes that files with names take up, in whole pages. What has lost its last name takes up none, although a power loss may bring
+    /// it back.
     pub fn used_bytes(&self) -> u64 {
+        self.used_bytes_beside(|_| false)
+    }
+
+    fn used_bytes_beside(&self, is_open: impl Fn(Inode) -> bool) -> u64 {
         let links = self.names.link_counts();
-        let named = self.files.iter().filter(|(inode, _)| links.of(**inode) > 0);
-        named.map(|(_, file)| file.cache.page_count()).sum::<u64>() * PAGE_BYTES as u64
+        let held = self.files.iter().filter(|(inode, _)| links.of(**inode) > 0 || is_open(**inode));
+        held.map(|(_, file)| file.cache.page_count()).sum::<u64>() * PAGE_BYTES as u64
     }
 
     /// After the names on the platter were decided: drops what they do not lead to.

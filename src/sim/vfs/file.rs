@@ -204,7 +204,7 @@ impl File for SimFile {
                 if let Some(error) = call.is_full(state, now) {
                     return Err(error);
                 }
-                if needed > state.disk.free_bytes() {
+                if needed > state.free_bytes() {
                     return Err(full(false));
                 }
             }
@@ -306,7 +306,7 @@ fn write_effect(
         if let Some(error) = call.is_full(state, now) {
             return Effect::plain(Err(error));
         }
-        match state.disk.room_for(inode, &call.bytes) {
+        match state.disk.room_for(inode, &call.bytes, state.free_bytes()) {
             0 => return Effect::plain(Err(full(false))),
             room => data.truncate(room),
         }

@@ -288,6 +288,11 @@ impl SimDisk {
         std::mem::replace(&mut state.open_max, state.open.len())
     }
 
+    /// Bytes that files may still take up. A file that is open takes up its own, whether or not it has a name.
+    pub fn free_bytes(&self) -> u64 {
+        lock(&self.shared.state).free_bytes()
+    }
+
     /// How many writes are in flight: a good moment for a crash.
     pub fn writes_in_flight(&self) -> usize {
         lock(&self.shared.state).flights.len()
@@ -358,6 +363,11 @@ impl State {
         let inode = self.disk.file(path)?;
         self.hold(inode);
         Ok(inode)
+    }
+
+    /// Bytes that files may still take up. A file that is open takes up its own, whether or not it has a name.
+    fn free_bytes(&self) -> u64 {
+        self.disk.free_bytes_beside(|inode| self.open.contains(&inode))
     }
 
     fn hold(&mut self, inode: Inode) {

@@ -68,7 +68,7 @@ impl SimVfs {
             if let Some(error) = call.is_full(state, now) {
                 return Effect::plain(Err(error));
             }
-            if state.disk.free_bytes() == 0 {
+            if state.free_bytes() == 0 {
                 return Effect::plain(Err(full(false)));
             }
             changed(change(state))
@@ -177,7 +177,7 @@ impl Vfs for SimVfs {
 
     async fn free_space(&self, path: &Path) -> io::Result<u64> {
         self.call("free_space", Kind::Look, &Arc::from(path), |state, _, now| {
-            let free = if state.faults.is_full(now) { 0 } else { state.disk.free_bytes() };
+            let free = if state.faults.is_full(now) { 0 } else { state.free_bytes() };
             Effect::plain(state.disk.directory(path).map(|_| free))
         })
         .await

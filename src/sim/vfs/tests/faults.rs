@@ -294,6 +294,23 @@ fn a_small_device_takes_the_front_that_fits_and_then_nothing() {
 }
 
 #[test]
+fn a_file_without_a_name_takes_up_space_while_it_is_open() {
+    let mut disk = crate::sim::Disk::new(Personality::default()).with_capacity(2 * 4096);
+    disk.install_dir("d").unwrap();
+    let rig = Rig::on(disk, FaultPlan::none(), 0);
+    let (gone, kept) = (rig.file("a"), rig.file("b"));
+    rig.run(async {
+        assert_eq!(gone.write_at(0, sectors(1, 16)).await.unwrap(), 2 * 4096);
+        rig.disk.vfs().remove(Path::new("d/a")).await.unwrap();
+        assert_eq!(rig.disk.free_bytes(), 0);
+        assert_eq!(kept.write_at(0, sectors(1, 8)).await.unwrap_err().kind(), ErrorKind::StorageFull);
+        drop(gone);
+        assert_eq!(rig.disk.free_bytes(), 2 * 4096);
+        assert_eq!(kept.write_at(0, sectors(1, 8)).await.unwrap(), 4096);
+    });
+}
+
+#[test]
 fn a_stall_takes_its_time() {
     let rig = Rig::new(always(FaultClass::Stall));
     let file = rig.installed("a", &[7; 512]);
