@@ -138,6 +138,7 @@ mod race;
 mod recovery;
 mod route;
 mod state;
+mod sync;
 mod turns;
 mod verify;
 

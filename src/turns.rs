@@ -1,9 +1,10 @@
 //! One at a time, whoever comes: no order among those who wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use event_listener::Event;
+
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// Something that only one at a time may do.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ impl Turns {
     pub(crate) async fn take(self: Arc<Self>) -> Turn {
         loop {
             let freed = self.freed.listen();
-            if !self.taken.swap(true, Ordering::AcqRel) {
+            if self.taken.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 return Turn(self);
             }
             freed.await;

@@ -5,12 +5,12 @@
 //! 2. Memory is bounded: batches come from the pool, and at most one record at a time has a batch of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::shared::{CoreShared, Shared};
 use crate::codec::{Record, RecordKind};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Lsn};
+use crate::sync::atomic::Ordering;
 use crate::wal::{Batch, Pool};
 
 /// Below this many bytes a batch is not handed over early: waking the log writer would cost more than it gains.

@@ -6,12 +6,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use super::shared::{Shared, lock};
 use crate::env::Blocking;
 use crate::error::{Error, ErrorCode, Result};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// A log that its callers drive.
 pub(crate) trait InlineLog: Send {

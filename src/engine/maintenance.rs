@@ -1,7 +1,6 @@
 //! Checkpoints beside the running cores: when one is due, who waits for it, and what it allows to delete.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::Event;
@@ -22,6 +21,8 @@ use crate::manifest::Manifest;
 use crate::manifest::store::Head;
 use crate::offsite::Mirror;
 use crate::race::race;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Lives that a recovery may have to read before a checkpoint spares it that.
 const LIVES_MAX: usize = 8;

@@ -30,6 +30,8 @@ mod maintenance;
 mod many;
 mod mark;
 mod meters;
+#[cfg(all(test, loom))]
+mod models;
 mod offsite;
 mod open;
 mod outlook;

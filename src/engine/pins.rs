@@ -1,7 +1,7 @@
 //! Which epochs are retained, and holding on to some: what programs ask for, and the maintenance answers by a manifest.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::Engine;
 use super::maintenance::Requests;
@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ids::Epoch;
 use crate::manifest::Manifest;
 use crate::manifest::kept::Edit;
+use crate::sync::Mutex;
 
 /// An epoch whose state is in files, and can be restored into a directory of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,15 +12,15 @@
 //! Invariants
 //! 1. Nothing is read from it: it counts for nothing in a recovery, whatever its length, and may be removed at any time.
 //! 2. It is made again only where as much again stays free: what comes back in small pieces is for the logs.
-//! 3. It is given up before anybody is told that there is no space ([`Space::is_gone`]).
+//! 3. It is given up before a core is told that there is no space ([`Space::is_gone`]). Who asked for a checkpoint is told at once.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::error::{Error, Result};
 use crate::ids::Nonce;
 use crate::manifest::opening::RESERVE_NAME;
 use crate::options::Options;
+use crate::sync::atomic::{AtomicU8, Ordering};
 use crate::vfs::{File, Vfs, retry};
 
 /// For manifests.

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_listener::Event;
@@ -22,6 +22,7 @@ use crate::env::{Clock, Entropy, Env};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{CoreId, Nonce, SegmentNo};
 use crate::race::race;
+use crate::sync::Mutex;
 use crate::turns::{Turn, Turns};
 use crate::vfs::{Vfs, retry};
 use crate::wal::{LifeStart, LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, segment_path};
@@ -132,7 +133,7 @@ impl<N: Entropy> WriterSegments<N> {
 
     /// There was no space for a segment: what is held back is asked for. Whether there was nothing of that left when the segment was
     /// begun; else the next try may find space.
-    pub(crate) fn is_out_of_space(&self) -> bool {
+    pub(crate) fn ran_out_of_space(&self) -> bool {
         if self.shared.space.ask() {
             self.supply.wake();
         }

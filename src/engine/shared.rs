@@ -5,10 +5,8 @@
 //! 2. The closed epoch is never above the durable epoch of any core, and never moves back.
 //! 3. A failure is set once and stays; from then on the closed epoch stands still.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
-use atomic_waker::AtomicWaker;
 use event_listener::{Event, EventListener};
 
 use super::counts::Counts;
@@ -17,6 +15,8 @@ use super::reserve::Space;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn, SegmentNo};
 use crate::meter::{Begun, Timer};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 
 /// How the engine is doing; `Engine::health`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,6 @@ use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use crate::env::{Clock, Env};
 use crate::error::{Error, ErrorCode, ErrorKind};
 use crate::ids::{CoreId, Epoch, Lsn};
 use crate::race::race;
+use crate::sync::atomic::Ordering;
 use crate::vfs::Vfs;
 use crate::wal::{Batch, CoreLog, Feed, LifeStart};
 
@@ -48,17 +48,17 @@ pub(crate) struct WriterParts<E: Env> {
 }
 
 /// Takes batches from the queue of one core, and publishes what became durable.
-struct QueueFeed<P> {
-    core: CoreId,
-    shared: Arc<Shared>,
-    requests: Arc<Requests>,
-    tap: Arc<Tap>,
-    queue: rtrb::Consumer<Batch>,
-    patience: P,
+pub(super) struct QueueFeed<P> {
+    pub(super) core: CoreId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) requests: Arc<Requests>,
+    pub(super) tap: Arc<Tap>,
+    pub(super) queue: rtrb::Consumer<Batch>,
+    pub(super) patience: P,
 }
 
 /// How long a feed waits at an empty queue before it ends the drive.
-trait Patience {
+pub(super) trait Patience {
     /// Ready once it has waited long enough; it is only asked while the queue is empty.
     fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()>;
 
@@ -123,7 +123,7 @@ impl<P: Patience> QueueFeed<P> {
     }
 
     /// Waits, without a timer, until there is something to write or the engine stops.
-    async fn asleep(&mut self) {
+    pub(super) async fn asleep(&mut self) {
         poll_fn(|context| {
             self.of_core().writer.register(context.waker());
             let wake = !self.queue.is_empty() || self.shared.stopping() || self.shared.failed();
@@ -205,7 +205,7 @@ impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
     async fn write(&mut self) -> Result<(), ErrorKind> {
         let outcome = self.log.run(&mut self.feed, &mut self.segments).await;
         let no_space = matches!(&outcome, Err(error) if error.kind() == ErrorKind::Full);
-        let full = no_space && self.segments.is_out_of_space();
+        let full = no_space && self.segments.ran_out_of_space();
         let of_core = self.feed.of_core();
         if of_core.full.swap(full, Ordering::AcqRel) != full {
             tracing::info!(target: "highwater::engine", core = self.feed.core.0, full, "space for the log");

@@ -7,7 +7,7 @@ use crate::{assert_none, code, files, read};
 
 /// The layers, lowest first. The modules of the first two may use each other; above them, only [`PEERS`] may.
 const LAYERS: [&[&str]; 8] = [
-    &["ids", "limits", "offset", "route", "error", "codec", "forecast", "race", "turns"],
+    &["ids", "limits", "offset", "route", "error", "codec", "forecast", "race", "sync", "turns"],
     &["vfs", "env", "meter", "parallel", "remote", "sink", "options"],
     &["state", "changelog", "wal"],
     &["manifest"],

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use super::{InDoubt, SinkStatus, Standing};
 use crate::engine::shared::lock;
@@ -13,6 +13,7 @@ use crate::ids::{CoreId, Epoch};
 use crate::limits::SINK_HANDLE_BYTES_MAX;
 use crate::manifest::SinkEntry;
 use crate::sink::{Erased, LostPolicy, Part};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Records of what was lost that a manifest keeps: the newest.
 const LOST_MAX: usize = 1_000;
