@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_full_device_costs_time_and_nothing_else,
     a_checkpoint_without_space_harms_nothing_and_works_later,
     a_checkpoint_that_cannot_be_read_at_the_moment_is_not_given_up,
+    a_manifest_that_may_have_landed_keeps_its_number,
     a_second_opener_is_busy_and_the_first_goes_on,
 ];
 
@@ -174,6 +175,36 @@ fn a_checkpoint_without_space_harms_nothing_and_works_later() {
             }
         }
         assert!(landed > 0 && refused > 0, "{landed} checkpoints landed, {refused} were refused");
+    });
+}
+
+/// The sync of a manifest's name fails: it may have landed, and the next one takes another number. With the same it would meet the
+/// first, and its writer would take itself for overtaken.
+fn a_manifest_that_may_have_landed_keeps_its_number() {
+    let mut plan = FaultPlan::none().with(FaultClass::DirSyncError, 0.3);
+    plan.focus = Some(Path::new(DIRECTORY).join("m"));
+    story(plan, async |mut rig| {
+        let (mut acknowledged, mut landed, mut unknown) = (Epoch(0), 0, 0);
+        for life in 0..40_u32 {
+            let Some(mut opened) = rig.open_or_fail(options(1)).await else {
+                rig.cut_power();
+                continue;
+            };
+            assert!(opened.report.epoch >= acknowledged, "{} of {acknowledged}", opened.report);
+            for round in 0..6_u32 {
+                put(&mut opened, 0, round, &life.to_le_bytes()).expect("room");
+                acknowledged = commit(&mut opened).await.expect("logs do not fail");
+                match opened.engine.checkpoint_async().await {
+                    Ok(_) => landed += 1,
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Failed, "{error}");
+                        unknown += 1;
+                    }
+                }
+            }
+            if life % 2 == 0 { rig.kill() } else { rig.cut_power() }
+        }
+        assert!(landed > 20 && unknown > 20, "{landed} manifests landed, of {unknown} nobody knows");
     });
 }
 

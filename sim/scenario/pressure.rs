@@ -16,6 +16,8 @@ use crate::world::World;
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![
     a_full_device_is_left_with_what_was_held_back,
+    what_an_open_could_fall_back_to_goes_first,
+    a_checkpoint_that_finds_no_space_gives_up_what_was_held_back,
     a_device_that_stays_full_is_read_and_nothing_is_lost,
     a_full_device_is_opened,
     without_a_reserve_a_full_device_is_waited_for,
@@ -46,7 +48,7 @@ async fn fill(rig: &Rig) {
     while let Ok(count) = file.write_at(offset, Bytes::from_static(&[0xBB; 4096])).await {
         offset += count as u64;
     }
-    assert!(rig.disk.disk().free_bytes() < 4096, "{} bytes are free", rig.disk.disk().free_bytes());
+    assert!(rig.disk.free_bytes() < 4096, "{} bytes are free", rig.disk.free_bytes());
 }
 
 async fn empty(rig: &Rig) {
@@ -93,14 +95,18 @@ async fn until(rig: &Rig, opened: &Opened<World>, health: Health) {
 /// ever. When there is room, some is held back again.
 fn a_full_device_is_left_with_what_was_held_back() {
     for cores in [1, 3] {
-        left_with_what_was_held_back(cores);
+        left_with_what_was_held_back(move || frugal().cores(cores));
     }
 }
 
-fn left_with_what_was_held_back(cores: u16) {
+/// The same where an open could fall back behind the newest checkpoint: that holds all of the log back, and is not worth a standstill.
+fn what_an_open_could_fall_back_to_goes_first() {
+    left_with_what_was_held_back(|| frugal().fallback_bytes_max(1 << 30));
+}
+
+fn left_with_what_was_held_back(options: impl Fn() -> Options + 'static) {
     story(async move |mut rig| {
-        let frugal = || frugal().cores(cores);
-        let mut opened = rig.recover(frugal()).await;
+        let mut opened = rig.recover(options()).await;
         rig.host.sleep(Duration::from_secs(1)).await;
         assert!(is_held(&rig) && opened.engine.health() == Health::Healthy);
         for number in 0..30 {
@@ -123,8 +129,27 @@ fn left_with_what_was_held_back(cores: u16) {
         assert!(is_held(&rig));
         rig.cut_power();
         drop(opened);
-        let opened = rig.recover(frugal()).await;
+        let opened = rig.recover(options()).await;
         assert_eq!(opened.report.epoch.0, 400);
+    });
+}
+
+/// The log has room in the file that it has begun, a checkpoint has none: the next one has.
+fn a_checkpoint_that_finds_no_space_gives_up_what_was_held_back() {
+    story(async |rig| {
+        let mut opened = rig.recover(frugal()).await;
+        rig.host.sleep(Duration::from_secs(1)).await;
+        assert!(is_held(&rig));
+        assert!(round(&mut opened, 0).await, "there is space");
+        fill(&rig).await;
+        let refused = opened.engine.checkpoint_async().await.expect_err("there is no space");
+        assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
+        until(&rig, &opened, Health::Throttled).await;
+        let taken = opened.engine.checkpoint_async().await.expect("what was held back is enough for that");
+        assert_eq!(taken.epoch.0, 1);
+        empty(&rig).await;
+        until(&rig, &opened, Health::Healthy).await;
+        assert!(is_held(&rig));
     });
 }
 

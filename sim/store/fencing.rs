@@ -68,6 +68,7 @@ fn a_writer_that_wakes_behind_the_boundary_lands_nothing() {
         let mut last = 0;
         while rig.names("b/").len() < 3 || rig.names(&next).len() == 1 {
             last += 1;
+            assert!(last < 200, "no number is freed, with the marks {:?}", rig.names("b/"));
             let epoch = round(&mut new, last, 20).await.unwrap();
             new.engine.remote_durable(epoch).await.unwrap();
             rig.sim.sleep(SECOND).await;

@@ -30,6 +30,8 @@ pub(crate) enum Killer {
     Damage,
     /// Scenarios of disks that fail, and of full ones.
     Failures,
+    /// Scenarios of epochs that are held on to.
+    Pins,
     /// A state of many keys.
     State,
     /// Scenarios around an object store.
@@ -62,6 +64,7 @@ impl Killer {
             Self::Flips
             | Self::Damage
             | Self::Failures
+            | Self::Pins
             | Self::State
             | Self::Store
             | Self::Cores
@@ -74,6 +77,7 @@ impl Killer {
             Self::Flips => flips::TESTS.to_vec(),
             Self::Damage => scenario::damage::TESTS.to_vec(),
             Self::Failures => [scenario::failures::TESTS, scenario::pressure::TESTS].concat(),
+            Self::Pins => scenario::pins::TESTS.to_vec(),
             Self::State => many::TESTS.to_vec(),
             Self::Store => store::SUITES.concat(),
             Self::Cores => scenario::rescale::TESTS.to_vec(),
