@@ -2,14 +2,17 @@
 //!
 //! What was done is kept in a file, so that a second call goes on with the next seeds. It is written after every round,
 //! whole, and replaced by a rename: a campaign that is killed repeats one round at most. The first failure ends it; it is
-//! shrunk and recorded in seeds/, and its seed is the next one until it passes.
+//! shrunk and recorded in seeds/, and its seed is the next one until it passes. What another build of the harness has done counts,
+//! and is told apart: only this one's says something about this engine.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::progress::Progress;
 use super::{Exit, broken, seed, shrink};
@@ -53,6 +56,9 @@ pub(crate) struct Args {
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
+    /// The digest of the harness that ran last, engine and all.
+    #[serde(default)]
+    build: String,
     /// By profile, and for stories the scheduler.
     done: BTreeMap<String, Done>,
 }
@@ -69,6 +75,9 @@ struct Done {
     states: u64,
     /// Seconds of one core.
     core_seconds: u64,
+    /// Seeds and crash states of the build that ran last.
+    #[serde(default)]
+    by_build: [u64; 2],
     /// The engine's events, and how often each was seen.
     #[serde(default)]
     marks: BTreeMap<String, u64>,
@@ -83,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Exit {
         println!("a campaign needs an end: --hours, --seeds or --states");
         return Exit::Usage;
     }
-    let mut state = match State::read(&args.state) {
+    let mut state = match State::read(&args.state).and_then(State::of_this_build) {
         Ok(state) => state,
         Err(why) => return broken(why),
     };
@@ -180,6 +189,19 @@ impl State {
         toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
+    /// With nothing done by this build yet, if another one ran last.
+    #[expect(clippy::disallowed_methods, reason = "this program's own file")]
+    fn of_this_build(mut self) -> Result<Self, String> {
+        let program = env::current_exe().and_then(fs::read);
+        let program = program.map_err(|error| format!("the harness: {error}"))?;
+        let build = format!("{:016x}", xxh3_64(&program));
+        if build != self.build {
+            self.build = build;
+            self.done.values_mut().for_each(|done| done.by_build = [0; 2]);
+        }
+        Ok(self)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "the file of a campaign is not the engine's")]
     fn write(&self, path: &Path) -> Result<(), String> {
         let text = toml::to_string(self).map_err(|error| error.to_string())?;
@@ -194,9 +216,15 @@ impl State {
     /// Tells what all calls together have done.
     fn told(&self, args: &Args) -> Exit {
         println!("campaign of {}:", args.state.display());
-        for (name, Done { next, seeds, states, core_seconds, .. }) in &self.done {
+        for (name, Done { next, seeds, states, core_seconds, by_build, .. }) in &self.done {
+            let others = [seeds - by_build[0], states - by_build[1]];
+            let told = if others == [0; 2] {
+                String::new()
+            } else {
+                format!(" ({} and {} by other builds)", others[0], others[1])
+            };
             println!(
-                "  {name:<18} {seeds:>9} seeds {states:>11} crash states {core_seconds:>7} core seconds, next {next}"
+                "  {name:<18} {seeds:>9} seeds {states:>11} crash states {core_seconds:>7} core seconds{told}, next {next}"
             );
         }
         let stories = self.done.iter().filter(|(name, _)| name.starts_with("forward"));
@@ -221,6 +249,8 @@ impl Done {
         self.next = format!("{:#x}", base.wrapping_add(total.seeds));
         self.seeds += total.seeds;
         self.states += total.states();
+        self.by_build[0] += total.seeds;
+        self.by_build[1] += total.states();
         self.core_seconds += total.busy.as_secs();
         for (mark, count) in total.marks.counts() {
             *self.marks.entry(mark.to_owned()).or_default() += count;
