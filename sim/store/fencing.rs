@@ -13,6 +13,7 @@ pub(super) const TESTS: &[Test] = tests![
     a_deposed_writer_is_told_and_lands_nothing,
     a_writer_that_wakes_behind_the_boundary_lands_nothing,
     a_name_that_its_own_manifest_has_deposes_nobody,
+    what_its_own_dead_have_sent_deposes_nobody,
     of_two_that_take_over_at_once_one_goes_on,
     who_takes_over_does_not_give_way_to_the_owner,
     two_databases_do_not_share_a_store,
@@ -85,6 +86,32 @@ fn a_writer_that_wakes_behind_the_boundary_lands_nothing() {
 
         let third = rig.machine();
         assert_round(&rig.open(&third).await.unwrap(), last, 20);
+    });
+}
+
+/// A process dies while a manifest of it is on its way; that lands under the next one's eyes, in the place of its own.
+fn what_its_own_dead_have_sent_deposes_nobody() {
+    let mut faults = StoreFaults::none().with_latency_ms(1, 5).with(StoreFault::Late, 0.3);
+    faults.late_max = SECOND / 4;
+    story(26, faults, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut last = 0;
+        for life in 0..200 {
+            let mut opened = loop {
+                match rig.open(&machine).await {
+                    Ok(opened) => break opened,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Failed, "life {life}: {error}"),
+                }
+            };
+            last += 1;
+            round(&mut opened, last, 5).await.expect("nobody else is there");
+            opened.engine.checkpoint_async().await.expect("nobody else is there");
+            rig.sim.sleep(SECOND / 100 * (life % 7)).await;
+            machine.crash_process();
+        }
+        assert!(rig.store.injected()[&StoreFault::Late] > 100, "{:?}", rig.store.injected());
+        rig.store.stop_faults();
+        assert_round(&rig.open(&machine).await.unwrap(), last, 5);
     });
 }
 

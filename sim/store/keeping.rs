@@ -1,8 +1,11 @@
 //! What is kept in a store, what goes, and that nothing which went is ever named again.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use highwater::env::Tick;
-use highwater::sim::{Executor, StoreFault, StoreFaults};
-use highwater::{Engine, Epoch, Opened, Options, RetainedEpoch};
+use highwater::sim::{Executor, StoreFault, StoreFaults, StoreImage};
+use highwater::{Engine, Epoch, ErrorKind, Opened, Options, RetainedEpoch};
 
 use super::rig::{Rig, SECOND, World, round, story};
 use crate::Test;
@@ -14,6 +17,7 @@ pub(super) const TESTS: &[Test] = tests![
     pins_come_back_with_a_restore,
     a_pin_that_was_set_later_gets_there,
     what_is_undone_while_it_is_on_its_way_is_undone_there,
+    whatever_the_head_names_is_there_at_any_time,
     a_file_that_the_directory_names_is_not_removed,
     orphans_of_attempts_that_are_over_go,
     manifests_below_the_boundary_go_later,
@@ -36,7 +40,7 @@ fn held(opened: &Opened<World>, name: &str) -> Option<RetainedEpoch> {
 async fn stored_round(opened: &mut Opened<World>, number: u64) -> Epoch {
     let epoch = round(opened, number, 40).await.unwrap();
     while let Err(error) = opened.engine.remote_durable(epoch).await {
-        assert_eq!(error.kind(), highwater::ErrorKind::Busy, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     }
     epoch
 }
@@ -118,9 +122,50 @@ fn a_pin_that_was_set_later_gets_there() {
 
 /// The files that the store's head names are there.
 fn assert_every_name_is_there(rig: &Rig) {
-    let image = rig.store.image();
-    let stored = Stored::read(&image).unwrap_or_else(|why| panic!("{why}")).expect("a database");
-    stored.check(&image, &mut Sums::default()).unwrap_or_else(|why| panic!("{why}"));
+    assert_sound(&rig.store.image(), &mut Sums::default());
+}
+
+fn assert_sound(image: &StoreImage, sums: &mut Sums) {
+    let Some(stored) = Stored::read(image).unwrap_or_else(|why| panic!("{why}")) else { return };
+    stored.check(image, sums).unwrap_or_else(|why| panic!("{why}"));
+}
+
+/// Looked at behind every request that changes something: bases come and go, uploads are lost, replies are lost or late.
+fn whatever_the_head_names_is_there_at_any_time() {
+    let faults = StoreFaults::none()
+        .with_latency_ms(1, 5)
+        .with(StoreFault::UploadLost, 0.1)
+        .with(StoreFault::ReplyLost, 0.05)
+        .with(StoreFault::Late, 0.05)
+        .with(StoreFault::TriedTwice, 0.05);
+    story(85, faults, async |mut rig| {
+        let (mut sums, effects) = (Sums::default(), Arc::new(AtomicU64::new(0)));
+        let seen = Arc::clone(&effects);
+        rig.store.on_effect(Box::new(move |image, _| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            assert_sound(&image, &mut sums);
+        }));
+        let mut machine = rig.machine();
+        for life in 0..10 {
+            let mut opened = loop {
+                match Engine::open_in(machine.env(), frugal(rig.options(&machine))).await {
+                    Ok(opened) => break opened,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Failed, "{error}"),
+                }
+            };
+            for number in 1..25 {
+                if number % 3 == 0 {
+                    stored_round(&mut opened, life * 100 + number).await;
+                } else {
+                    round(&mut opened, life * 100 + number, 40).await.unwrap();
+                    opened.engine.checkpoint_async().await.unwrap();
+                }
+            }
+            machine.crash_process();
+        }
+        let (effects, injected) = (effects.load(Ordering::Relaxed), rig.store.injected());
+        assert!(effects > 1_000 && injected[&StoreFault::UploadLost] > 15, "{effects} effects, {injected:?}");
+    });
 }
 
 /// A base that a new one has replaced in the store is still part of an epoch that the directory retains and has not brought up.
