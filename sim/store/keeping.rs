@@ -174,7 +174,7 @@ fn a_file_that_the_directory_names_is_not_removed() {
     let faults = StoreFaults::none().with_latency_ms(1, 5).with(StoreFault::Late, 0.05);
     story(82, faults, async |mut rig| {
         let first = rig.machine();
-        let options = rig.options(&first).retain_checkpoints(6).fallback_bytes_max(0);
+        let options = rig.options(&first).retain_checkpoints(30).fallback_bytes_max(0);
         let mut opened = Engine::open_in(first.env(), options).await.unwrap();
         let (mut seen, mut gone) = (Vec::new(), 0);
         for number in 1..100 {
