@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use highwater::env::Tick;
-use highwater::sim::{Executor, StoreFault, StoreFaults, StoreImage};
+use highwater::sim::{Executor, Machine, StoreFault, StoreFaults, StoreImage};
 use highwater::{Engine, Epoch, ErrorKind, Opened, Options, RetainedEpoch};
 
 use super::rig::{Rig, SECOND, World, round, story};
@@ -28,7 +28,7 @@ fn frugal(options: Options) -> Options {
     options.retain_checkpoints(1).fallback_bytes_max(0)
 }
 
-async fn open(rig: &Rig, machine: &highwater::sim::Machine) -> Opened<World> {
+async fn open(rig: &Rig, machine: &Machine) -> Opened<World> {
     Engine::open_in(machine.env(), frugal(rig.options(machine))).await.unwrap()
 }
 
@@ -169,13 +169,22 @@ fn whatever_the_head_names_is_there_at_any_time() {
 }
 
 /// A base that a new one has replaced in the store is still part of an epoch that the directory retains and has not brought up.
-/// It stays there until the directory has given it up, too: so no removal that comes late can meet a pin that was set since.
+/// It stays there until the directory has given it up, too, whatever life looks through the store: so no removal that comes late can
+/// meet a pin that was set since.
 fn a_file_that_the_directory_names_is_not_removed() {
     let faults = StoreFaults::none().with_latency_ms(1, 5).with(StoreFault::Late, 0.05);
     story(82, faults, async |mut rig| {
-        let first = rig.machine();
-        let options = rig.options(&first).retain_checkpoints(30).fallback_bytes_max(0);
-        let mut opened = Engine::open_in(first.env(), options).await.unwrap();
+        let mut first = rig.machine();
+        let open = async |rig: &Rig, machine: &Machine| {
+            let options = rig.options(machine).retain_checkpoints(9).fallback_bytes_max(0);
+            loop {
+                match Engine::open_in(machine.env(), options.clone()).await {
+                    Ok(opened) => break opened,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::Failed, "{error}"),
+                }
+            }
+        };
+        let mut opened = open(&rig, &first).await;
         let (mut seen, mut gone) = (Vec::new(), 0);
         for number in 1..100 {
             if number % 5 > 0 {
@@ -200,6 +209,11 @@ fn a_file_that_the_directory_names_is_not_removed() {
             settle(&rig, &opened).await;
             assert!(opened.engine.remote_status().unwrap().trouble.is_none());
             opened.engine.unpin_async("oldest").await.unwrap();
+            if number % 10 == 0 {
+                first.crash_process();
+                opened = open(&rig, &first).await;
+                settle(&rig, &opened).await;
+            }
         }
         assert!(gone > 10, "{gone} files have gone");
     });
