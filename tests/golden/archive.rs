@@ -15,7 +15,7 @@ const ROW_BYTES: usize = 32;
 /// What is in a folder, by path below it: no bytes for a folder.
 pub(crate) type Tree = BTreeMap<String, Option<Vec<u8>>>;
 
-/// One database, or one log, as a released format has it.
+/// One database, one log, or what an object store has of a database, as a released format has it.
 pub(crate) struct Golden {
     /// The version whose format it is, and its name: `tests/golden/VERSION/NAME.files`.
     pub(crate) version: &'static str,
@@ -38,11 +38,12 @@ macro_rules! golden {
 }
 
 /// All of them: every later build reads each.
-pub(crate) const ALL: [Golden; 4] = [
+pub(crate) const ALL: [Golden; 5] = [
     golden!("0.1", "one-core"),
     golden!("0.1", "three-cores"),
     golden!("0.1", "rescaled"),
     golden!("0.1", "log-alone"),
+    golden!("0.1", "stored"),
 ];
 
 /// The text of `tree`.

@@ -1,6 +1,6 @@
 //! Formats for ever: what a released version has written, every later build reads.
 //!
-//! `0.1/NAME.files` is a folder as that version has left it (`archive.rs`), `0.1/NAME.held` what is in it. Both were made by
+//! `0.1/NAME.files` is a folder, or an object store, as that version has left it (`archive.rs`), `0.1/NAME.held` what is in it. Both were made by
 //! `stories.rs`. Files of a released version are never changed; what a later build writes differently gets a folder
 //! of its own, made with `HIGHWATER_GOLDEN=write cargo test --features sim --test golden`.
 //! That each structure encodes to the same bytes again is tested in `src/golden.rs`.
@@ -32,6 +32,9 @@ const FOLDER: &str = "data";
 /// The one that is no database.
 const LOG: &str = "log-alone";
 
+/// The one whose files are the objects of a store.
+const STORED: &str = "stored";
+
 /// The one in units that not every device can write: it is opened on a simulated one.
 const SMALL_UNITS: &str = "rescaled";
 
@@ -49,6 +52,7 @@ fn options(name: &str, root: &Path) -> Options {
     match name {
         "one-core" => options.retain_checkpoints(3),
         "three-cores" => options.cores(3).route(Route::Until(b'/')),
+        STORED => options.cores(2).retain_checkpoints(1),
         SMALL_UNITS => options.cores(3).route(Route::Prefix(2)).write_unit_bytes(512),
         _ => panic!("{name} is no database"),
     }
@@ -70,9 +74,9 @@ fn on_any_device() -> impl Iterator<Item = &'static Golden> {
     databases().filter(|golden| golden.name != SMALL_UNITS)
 }
 
-/// The databases.
+/// The directories of databases.
 fn databases() -> impl Iterator<Item = &'static Golden> {
-    ALL.iter().filter(|golden| golden.name != LOG)
+    ALL.iter().filter(|golden| ![LOG, STORED].contains(&golden.name))
 }
 
 /// Lays `golden` out at `root`.
@@ -155,6 +159,14 @@ fn every_golden_directory_opens_with_what_it_held() {
 fn every_golden_directory_opens_on_a_simulated_disk() {
     for golden in databases() {
         assert_eq!(stories::open(golden).to_string(), golden.held, "{}", golden.name);
+    }
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn a_golden_store_is_restored_and_goes_on() {
+    for golden in ALL.iter().filter(|golden| golden.name == STORED) {
+        assert_eq!(stories::restore(golden).to_string(), golden.held);
     }
 }
 

@@ -5,9 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use highwater::remote::{ObjectStore as _, Remote};
 use highwater::sim::{
-    ClockFaults, FaultPlan, Hardware, Latency, Machine, Personality, SimEnv, SimVfs, Simulator, Tape,
+    ClockFaults, Executor as _, FaultPlan, Hardware, Latency, Machine, Personality, SimEnv, SimStore, SimVfs,
+    Simulator, StoreClient, StoreFaults, Streams, Tape, Trace,
 };
 use highwater::wal::{CoreWal, WalOpened, WalRecord};
 use highwater::{Engine, Epoch, EpochMark, Offset, Opened, Options};
@@ -15,7 +19,7 @@ use highwater::{Engine, Epoch, EpochMark, Offset, Opened, Options};
 use crate::archive::{Golden, Tree, parse};
 use crate::held::{Held, of_record};
 use crate::sink::Stand;
-use crate::{FOLDER, at, options, wal_options, with_sinks};
+use crate::{FOLDER, STORED, at, options, wal_options, with_sinks};
 
 /// The root of all dice.
 const SEED: u64 = 1;
@@ -31,6 +35,11 @@ pub(crate) fn make(name: &str) -> Made {
     let simulator = Simulator::with_choices(Tape::default().replay());
     let made = simulator.run(async |sim| {
         let mut machine = Machine::new(&sim, SEED, hardware());
+        if name == STORED {
+            let store = empty_store();
+            let held = Box::pin(stored(&machine, &store)).await.to_string();
+            return Made { tree: objects(&store), held };
+        }
         let held = match name {
             "one-core" => Box::pin(one_core(&mut machine)).await.to_string(),
             "three-cores" => Box::pin(three_cores(&mut machine)).await.to_string(),
@@ -79,6 +88,58 @@ pub(crate) fn open(golden: &Golden) -> Held {
         Held { published: stand.published(), ..Held::of(&opened) }
     });
     held.unwrap()
+}
+
+/// What another machine restores from the objects of `golden`; it works on with them.
+pub(crate) fn restore(golden: &Golden) -> Held {
+    let simulator = Simulator::with_choices(Tape::default().replay());
+    let held = simulator.run(async |sim| {
+        let machine = Machine::new(&sim, SEED + 1, hardware());
+        let store = empty_store();
+        let client = client(&machine, &store);
+        for (name, body) in parse(golden.files) {
+            if let Some(body) = body {
+                client.put(&name, body.into()).await.unwrap();
+            }
+        }
+        let mut opened = Engine::open_in(machine.env(), in_store(&machine, &store)).await.unwrap();
+        assert!(opened.report.restored && opened.report.skipped.is_empty(), "{}", opened.report);
+        let held = Held::of(&opened);
+        let core = opened.engine.core_of(b"k").index();
+        opened.cores[core].put(b"k", b"of another machine").unwrap();
+        for core in &mut opened.cores {
+            core.end_epoch(EpochMark::new()).await.unwrap();
+        }
+        opened.engine.remote_durable(Epoch(held.epoch + 1)).await.unwrap();
+        assert!(objects(&store).len() > parse(golden.files).len());
+        held
+    });
+    held.unwrap()
+}
+
+/// A store that takes no time and does nothing wrong.
+fn empty_store() -> SimStore {
+    SimStore::new(&Streams::new(SEED), StoreFaults::none(), Trace::new())
+}
+
+fn client(machine: &Machine, store: &SimStore) -> StoreClient {
+    store.client("a machine", Arc::new(machine.process().clone()))
+}
+
+fn in_store(machine: &Machine, store: &SimStore) -> Options {
+    small(STORED).remote(Remote::new(client(machine, store)).boundary_stride(4))
+}
+
+/// The objects of `store`, with folders for what stands in front of a slash.
+fn objects(store: &SimStore) -> Tree {
+    let mut tree = Tree::new();
+    for (name, body) in store.objects() {
+        if let Some((folder, _)) = name.split_once('/') {
+            tree.insert(folder.to_owned(), None);
+        }
+        tree.insert(name, Some(body.to_vec()));
+    }
+    tree
 }
 
 /// How the database `name` is opened.
@@ -290,6 +351,31 @@ async fn rescaled(machine: &mut Machine) -> Held {
     writer.end(|_| (Vec::new(), None)).await;
     writer.close().await;
     writer.closed
+}
+
+/// Two cores and an object store: bases and deltas, a boundary mark with manifests above it, and a pin.
+/// What the machine had and the store did not is lost with it.
+async fn stored(machine: &Machine, store: &SimStore) -> Held {
+    let mut writer = Writer::open(machine, in_store(machine, store)).await;
+    for epoch in 1..=9_u8 {
+        for number in 0..10_u8 {
+            writer.put(&[b'k', number * 3, number], &[epoch, number]);
+        }
+        writer.delete(&[b'k', epoch * 3, epoch]);
+        let says =
+            |core: u16| (vec![("source", Offset::Number(u64::from(core) + 10))], Some(i64::from(epoch)));
+        writer.end(says).await;
+        writer.opened.engine.remote_durable(Epoch(epoch.into())).await.unwrap();
+        if epoch == 2 {
+            writer.pin("for ever").await;
+        }
+    }
+    // Until what is needless is gone, too.
+    machine.process().sleep(Duration::from_secs(60)).await;
+    let held = writer.closed.clone();
+    writer.put(b"k", b"of an epoch that did not get there");
+    writer.end(|_| (Vec::new(), None)).await;
+    held
 }
 
 /// A log without a database: two lives, a floor above its first segment, records of every kind.
