@@ -91,6 +91,7 @@
 //! | let rows be seen once outside of the database | [`sink`] |
 //! | survive the loss of the machine | [`Options::remote`], [`mod@remote`] |
 //! | prove that a database on disk is what was written | [`verify`](fn@verify) |
+//! | read the stream of changes, as it was logged | [`logs_in`], [`wal::merged`] |
 //! | have the log alone | [`wal`] |
 //! | run it on a disk, a clock and a scheduler of your own | [`mod@env`], [`vfs`], [`Engine::open_in`] |
 //! | test your program under crashes, seed by seed | module `sim`, with the feature of that name |
@@ -151,6 +152,7 @@ pub use error::{Error, ErrorCode, ErrorKind, Result};
 pub use ids::{
     CoreId, DatabaseId, Epoch, FencingToken, KeyGroup, Lsn, ManifestSeq, Nonce, SegmentNo, TimelineId,
 };
+pub use manifest::logs::logs_in;
 pub use offset::Offset;
 pub use offsite::RemoteStatus;
 pub use options::{Backend, DurableWrite, Options};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! inspect, dump, diff      read by the independent decoder       inspect.rs, dump.rs, diff.rs over snapshot.rs
+//! log                      read as a user of the library would   log.rs
 //! verify                   highwater::verify                     verify.rs
 //! gc --dry-run             the engine's own plan, not executed   gc.rs
 //! epochs, pin, unpin       what is retained, and holding on      pin.rs
@@ -24,6 +25,7 @@ mod dump;
 mod fetch;
 mod gc;
 mod inspect;
+mod log;
 mod pin;
 mod place;
 mod probe;
@@ -124,6 +126,7 @@ enum Command {
     Verify(verify::Args),
     Dump(dump::Args),
     Diff(diff::Args),
+    Log(log::Args),
     Gc(gc::Args),
     Epochs(pin::EpochsArgs),
     Pin(pin::PinArgs),
@@ -171,6 +174,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         Command::Verify(args) => verify::run(args, &mut console),
         Command::Dump(args) => dump::run(args, &mut console),
         Command::Diff(args) => diff::run(args, &mut console),
+        Command::Log(args) => log::run(args, &mut console),
         Command::Gc(args) => gc::run(args, &mut console),
         Command::Epochs(args) => pin::epochs(args, &mut console),
         Command::Pin(args) => pin::pin(args, &mut console),

@@ -22,6 +22,7 @@ pub(crate) mod first_life;
 pub(crate) mod gc;
 pub(crate) mod ident;
 pub(crate) mod kept;
+pub(crate) mod logs;
 pub(crate) mod opening;
 pub(crate) mod store;
 mod wire;
@@ -39,6 +40,7 @@ use std::fmt;
 use crate::forecast::Rates;
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo, TimelineId};
 use crate::offset::Offset;
+use crate::wal;
 
 /// Why a manifest was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +119,14 @@ pub(crate) struct CoreLife {
     pub(crate) carried_through: Lsn,
     /// The last record of the life that counts; `None` while the life is the current one.
     pub(crate) ceiling: Option<Lsn>,
+}
+
+impl CoreLife {
+    /// The life as a reader of the log wants it, up to `ceiling`.
+    pub(crate) fn as_read(&self, token: FencingToken, ceiling: Option<Lsn>) -> wal::Life {
+        let Self { first_segment, identity, first_lsn, .. } = *self;
+        wal::Life { token, first_segment, identity, first_lsn, ceiling }
+    }
 }
 
 /// The state as of one closed epoch: files, the cuts at which the logs go on, and what the epoch's end recorded.

@@ -212,7 +212,6 @@ pub(crate) async fn head_among<V: Vfs>(
 }
 
 /// [`head_among`] the names that are there now.
-#[cfg(any(test, feature = "cli"))]
 pub(crate) async fn head<V: Vfs>(vfs: &V, root: &Path, database: DatabaseId) -> Result<Option<Head>> {
     let entries = list(vfs, &folder(root)).await?;
     head_among(vfs, root, database, &entries).await

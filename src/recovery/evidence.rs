@@ -70,7 +70,7 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
     };
     let cut = question.cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn });
     let base = cut.map_or(life.carried_through, |cut| cut.lsn.max(life.carried_through));
-    let lives = vec![reader_life(token, &life, None)];
+    let lives = vec![life.as_read(token, None)];
     let fronts = Arc::clone(&catalog);
     let mut reader = WalReader::of_fronts((vfs, dir), log, lives, cut, READ_AHEAD_BYTES, fronts);
     while reader.advance().await? {}
@@ -145,17 +145,6 @@ async fn check_beyond<V: Vfs>(vfs: &V, dir: &Path, question: &Question, catalog:
         }
     }
     Ok(())
-}
-
-/// A life as the log's reader wants it.
-pub(super) fn reader_life(token: FencingToken, life: &CoreLife, ceiling: Option<Lsn>) -> wal::Life {
-    wal::Life {
-        token,
-        first_segment: life.first_segment,
-        identity: life.identity,
-        first_lsn: life.first_lsn,
-        ceiling,
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ use crate::parallel;
 use crate::state::CoreState;
 use crate::wal::{self, Front, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegments, Predecessor};
 
-use evidence::{Findings, Question, look, reader_life};
+use evidence::{Findings, Question, look};
 use plan::{Plan, plan};
 use replay::{Order, Rebuilt, rebuild};
 
@@ -322,7 +322,7 @@ impl<E: Env> Recovery<'_, E> {
         let lives = self.old.lives.iter().filter(|life| cut.is_none_or(|cut| life.token >= cut.token));
         let lives = lives.map(|life| {
             let of_core = &life.cores[index];
-            reader_life(life.token, of_core, Some(of_core.ceiling.unwrap_or(planned.cut)))
+            of_core.as_read(life.token, Some(of_core.ceiling.unwrap_or(planned.cut)))
         });
         let offsets = base.into_iter().flat_map(|checkpoint| &checkpoint.offsets);
         Order {

@@ -41,7 +41,9 @@ pub struct MergedRecord<'a> {
     pub record: WalRecord<'a>,
 }
 
-/// Begins to merge `logs`. Reads are of `read_ahead_bytes` at once.
+/// Begins to merge `logs`, up to where they end now. Reads are of `read_ahead_bytes` at once.
+///
+/// The logs of a database are found by [`logs_in`](crate::logs_in).
 ///
 /// # Errors
 ///
@@ -55,9 +57,9 @@ pub async fn merged<V: Vfs>(
     for log in logs {
         let mut pilot = open(vfs, &log, read_ahead_bytes).await?;
         while pilot.advance().await? {}
-        let ends = pilot.scan().epoch_ends.clone();
+        let (ends, last) = (pilot.scan().epoch_ends.clone(), pilot.scan().prefix_end);
         let reader = open(vfs, &log, read_ahead_bytes).await?;
-        let mut stream = Stream { core: log.log.core, reader, ends, passed: 0, rest: None };
+        let mut stream = Stream { core: log.log.core, reader, ends, last, passed: 0, rest: None };
         stream.settle().await?;
         streams.push(stream);
     }
@@ -80,6 +82,8 @@ struct Stream<V: Vfs> {
     core: CoreId,
     reader: WalReader<V>,
     ends: Vec<EpochEndAt>,
+    /// Where the log ended when its epoch ends were read: of what a writer appends later the epoch is not known.
+    last: Lsn,
     /// How many of `ends` lie before the next record.
     passed: usize,
     rest: Option<Rest>,
@@ -100,6 +104,9 @@ impl<V: Vfs> Stream<V> {
             }
             let frame = self.reader.frame();
             let (lsn, bytes) = frame.position();
+            if lsn > self.last {
+                return Ok(());
+            }
             self.rest = Some(Rest { token: frame.token(), lsn, bytes });
         }
     }
