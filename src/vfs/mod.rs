@@ -240,7 +240,8 @@ pub trait File: 'static {
     /// The smallest unit, in bytes, that the device overwrites without touching its neighbours: 512 or 4,096.
     fn write_unit(&self) -> u32;
 
-    /// Whether an `Ok` of [`File::write_at_and_sync`] for the whole of its data counts whatever else fails, because no
-    /// cache is between it and the device. A [`File::sync_data`] never has that (promise 5 of the module).
+    /// Whether an `Ok` of [`File::write_at_and_sync`] for the whole of its data counts whatever else fails: because no
+    /// cache is between it and the device, or because this backend never runs two syncs of the file at a time, so that none
+    /// is told of a failure in another's place. A [`File::sync_data`] never has that (promise 5 of the module).
     fn failures_are_own(&self) -> bool;
 }
