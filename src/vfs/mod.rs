@@ -49,8 +49,8 @@ pub use self::system::{SystemFile, SystemVfs};
 pub(crate) use aligned::aligned_zeroes;
 pub(crate) use renew::renew_dir;
 pub(crate) use transfer::{
-    read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync, write_all_at,
-    write_all_durably,
+    allocate, hold_space, read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync,
+    write_all_at, write_all_durably, write_zeroes,
 };
 
 // This module has a child called `std`, so the library's paths start with `::`.
@@ -220,11 +220,12 @@ pub trait File: 'static {
     fn sync_data(&self) -> impl Future<Output = io::Result<()>>;
 
     /// Reserves space for the first `bytes` of the file, so that writing them later should not find the device
-    /// full. Extends the length; new bytes read as zero. A file system without the means does nothing.
+    /// full. Extends the length; new bytes read as zero.
     ///
     /// # Errors
     ///
-    /// `StorageFull` or `QuotaExceeded` when there is no space.
+    /// `StorageFull` or `QuotaExceeded` when there is no space. `Unsupported` where the file system has no means to
+    /// reserve any: nothing was done then, and writing the bytes is the only way to have their space.
     fn allocate(&self, bytes: u64) -> impl Future<Output = io::Result<()>>;
 
     /// Cuts or extends the file to `bytes`; new bytes read as zero. Durable after the next sync.

@@ -197,11 +197,8 @@ impl File for StdFile {
             Err(Errno::OPNOTSUPP) => {}
             result => return Ok(result?),
         }
-        // Without the means, at least the length is there.
-        if self.0.metadata()?.len() < bytes {
-            self.0.set_len(bytes)?;
-        }
-        Ok(())
+        // A length without space behind it would pass for a reservation.
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the file system reserves no space"))
     }
 
     async fn set_len(&self, bytes: u64) -> io::Result<()> {
@@ -219,10 +216,10 @@ impl File for StdFile {
     }
 
     /// The page cache is between, but a call ends before the next begins: no two syncs run at a time.
-}
     fn failures_are_own(&self) -> bool {
         true
     }
+}
 
 /// Renames the directory `from`, by `exclusively` if the file system has that, and replaces nothing.
 fn rename_dir(

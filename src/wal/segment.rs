@@ -25,7 +25,8 @@ use crate::limits::{
     WRITE_UNIT_BYTES_MAX,
 };
 use crate::vfs::{
-    File, OpenMode, Vfs, aligned_zeroes, read_full_at, retry, write_all_and_sync, write_all_at,
+    File, OpenMode, Vfs, aligned_zeroes, allocate, read_full_at, retry, write_all_and_sync, write_all_at,
+    write_zeroes,
 };
 use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, SEGMENT_START_PAYLOAD_BYTES};
 use crate::wal::scan::LogId;
@@ -47,9 +48,6 @@ static ZEROES: [u8; FRAMES_START_INDEX] = [0; FRAMES_START_INDEX];
 
 /// Digits of a number in a name: those of the greatest u64.
 const NAME_DIGITS: usize = 20;
-
-/// A new segment is written in pieces of so many zeroes: enough that each is worth going past the page cache.
-const ZEROES_BYTES: u64 = 1 << 20;
 
 /// What stays the same over all segments that one life of one core writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,18 +394,10 @@ async fn write_new<V: Vfs>(vfs: &V, temp: &Path, header: &SegmentHeader) -> Resu
     let failed = |e| Error::io("preparing a segment", temp, e);
     let file = retry(|| vfs.create_new(temp)).await.map_err(failed)?;
     check_unit(&file, &header.log, temp)?;
-    retry(|| file.allocate(header.log.segment_bytes)).await.map_err(failed)?;
+    // Where the file system has no means to, the zeroes take the space.
+    allocate(&file, header.log.segment_bytes).await.map_err(failed)?;
     write_all_at(&file, 0, header.page()).await.map_err(failed)?;
-    let zeroes =
-        aligned_zeroes(usize::try_from(header.log.segment_bytes.min(ZEROES_BYTES)).expect("one MiB"))
-            .freeze();
-    let mut offset = FRAMES_START;
-    while offset < header.log.segment_bytes {
-        let count = (header.log.segment_bytes - offset).min(zeroes.len() as u64);
-        let count = usize::try_from(count).expect("at most one chunk of zeroes");
-        write_all_at(&file, offset, zeroes.slice(..count)).await.map_err(failed)?;
-        offset += count as u64;
-    }
+    write_zeroes(&file, FRAMES_START..header.log.segment_bytes).await.map_err(failed)?;
     retry(|| file.sync_data()).await.map_err(failed)?;
     Ok(file)
 }
