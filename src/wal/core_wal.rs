@@ -158,8 +158,9 @@ impl<E: Env> CoreWal<E> {
     ///
     /// `Busy` while somebody has it open. `Corrupt` when proven records are missing or bytes contradict each other:
     /// nothing was changed. `Full` without space for a first segment. `Failed` when the device fails. `Invalid` for
-    /// options outside their limits.
+    /// options outside their limits ([`WalOptions`]): nothing was touched.
     pub async fn open(env: E, dir: &Path, options: WalOptions) -> Result<WalOpened<E>> {
+        options.check()?;
         let vfs = env
             .inline_vfs()
             .map_err(|e| Error::io("opening the disk", dir, e).coded(ErrorCode::DiskNotOpened))?;
