@@ -72,7 +72,8 @@ impl Space {
         self.0.store(OFF, Ordering::Release);
     }
 
-    fn is_asked(&self) -> bool {
+    /// Whether what is held back is about to be given up.
+    pub(crate) fn is_asked(&self) -> bool {
         self.state() == ASKED
     }
 
