@@ -210,3 +210,24 @@ fn a_floor_that_a_killed_process_left_unsynced_is_made_durable_before_it_is_used
     }
     assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), left);
 }
+
+/// A segment that cannot be used again, for lack of space or whatever reason, is removed: that is what a trim is for.
+#[test]
+fn a_trim_removes_what_it_cannot_recycle() {
+    for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::Other] {
+        // The floor is stated, then the first segment gets another name, which is synced, and so on.
+        for at in 1..=5 {
+            let (disk, mut wal) = fresh();
+            append(&mut wal, 0, 150);
+            let before = segment_files(&disk);
+            disk.fail_at(disk.changes() + at, kind);
+            let trimmed = wal.trim_blocking(Lsn(110)).unwrap();
+            let after = segment_files(&disk);
+            assert!(trimmed > 2 && before[..trimmed].iter().all(|path| !after.contains(path)), "{after:?}");
+            assert_eq!(disk.files(), after, "nothing else is left behind");
+            let left = numbers(&wal).unwrap();
+            drop(wal);
+            assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), left);
+        }
+    }
+}
