@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use highwater::sim::FaultPlan;
+use highwater::sim::{FaultClass, FaultPlan};
 use highwater::{Opened, Options, SegmentNo, Tail};
 
 use super::{Rig, commit, options, put, story};
@@ -15,6 +15,7 @@ use crate::world::World;
 pub(crate) const TESTS: &[Test] = tests![
     every_file_of_a_log_holds_some_of_it_or_is_a_spare_one,
     a_process_that_dies_in_every_open_fills_no_disk,
+    a_directory_that_cannot_be_synced_fills_no_disk,
     what_was_written_and_not_proven_is_written_once_more,
     a_torn_tail_is_told_with_its_place,
 ];
@@ -104,6 +105,33 @@ fn a_process_that_dies_in_every_open_fills_no_disk() {
         }
         assert_eq!(files(&rig, "m"), manifests);
         assert!((1..=2).contains(&most), "{most} files that were not there: {:?}", segments(&rig));
+    });
+}
+
+/// The sync of a log's directory fails, nearly each time. Segments ahead of need are tried again, every one with a new number:
+/// what has no durable name does not stay.
+fn a_directory_that_cannot_be_synced_fills_no_disk() {
+    let mut plan = FaultPlan::none().with(FaultClass::DirSyncError, 0.97);
+    plan.site_chance = 1.0;
+    plan.focus = Some(PathBuf::from(DIRECTORY).join("wal/00000"));
+    story(plan, async |mut rig| {
+        let (mut tries, mut most) = (0, 0);
+        for _ in 0..5 {
+            let opened = loop {
+                if let Some(opened) = rig.open_or_fail(frugal()).await {
+                    break opened;
+                }
+            };
+            for _ in 0..30 {
+                most = most.max(segments(&rig).len());
+                rig.host.sleep(Duration::from_millis(100)).await;
+            }
+            rig.kill();
+            drop(opened);
+            tries = rig.disk.ledger().count(FaultClass::DirSyncError);
+        }
+        assert!(tries > 50, "{tries} syncs failed");
+        assert!(most <= 4, "{most} files after {tries} syncs that failed");
     });
 }
 

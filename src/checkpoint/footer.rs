@@ -118,6 +118,10 @@ impl Footer {
         let wire = rkyv::access::<ArchivedWireFooter, rancor::Error>(&aligned)
             .map_err(|error| bad(format!("the footer is not laid out as one: {error}")))?;
         let footer = Self::from_wire(wire);
+        let zero = wire.zero == [0; 4] && wire.groups.iter().all(|group| group.zero == [0; 6]);
+        if !zero {
+            return Err(bad("bytes of the footer that must be zero are not".into()));
+        }
         if !footer.is_consistent() || wire.clears.to_native() > 1 {
             return Err(bad("the footer's counts contradict each other".into()));
         }

@@ -99,7 +99,7 @@ impl HashRange {
     }
 }
 
-/// Order-free digest of a set of entries: the sum modulo 2^128 of a keyed 128-bit hash (XXH3-128) of each.
+/// Order-free digest of a set of entries: the sum modulo 2^128 of a 128-bit hash of each, XXH3-128 without a seed.
 /// A sum and not an xor, because an entry that stands twice must not vanish.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digest(pub(crate) u128);

@@ -347,7 +347,8 @@ impl<E: Env> Work<'_, E> {
 
     /// Whether a checkpoint should be taken unasked.
     fn due(&self) -> bool {
-        if self.shared.closed() == self.checkpointer.newest_epoch() {
+        // While what is held back is being given up, there is no space yet; whoever does that wakes this.
+        if self.shared.closed() == self.checkpointer.newest_epoch() || self.shared.space.is_asked() {
             return false;
         }
         let since = self.clock.now().since(self.last);
@@ -370,11 +371,15 @@ impl<E: Env> Work<'_, E> {
         let begun = self.clock.now();
         let span = tracing::debug_span!(target: "highwater::engine", "checkpoint", epoch = epoch.0);
         self.checkpointer.spare(self.shared.space.is_short());
+        let last_resort = self.shared.space.is_gone();
         let taken = self.checkpointer.take(epoch, sinks).instrument(span).await;
         self.last = self.clock.now();
         let took = self.last.since(begun);
         self.shared.meters.checkpoint.record(took);
-        self.failures = if taken.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        // Where there was something to give up, the next one is taken as soon as that is done: else the cores fill it first.
+        let full = matches!(&taken, Err(error) if error.kind() == ErrorKind::Full);
+        let counts = taken.is_err() && (!full || last_resort);
+        self.failures = if counts { self.failures.saturating_add(1) } else { 0 };
         let (answer, taken) = match taken {
             Ok(taken) => {
                 let log_bytes = if taken.is_some() { log_bytes } else { 0 };
@@ -386,7 +391,7 @@ impl<E: Env> Work<'_, E> {
                 (Ok(info), taken)
             }
             Err(error) => {
-                if error.kind() == ErrorKind::Full && self.shared.space.ask() {
+                if full && self.shared.space.ask() {
                     self.supply.wake();
                 }
                 tracing::warn!(target: "highwater::engine", %error, "checkpoint failed");

@@ -14,6 +14,9 @@
 //! 2. It is made again only where as much again stays free: what comes back in small pieces is for the logs.
 //! 3. It is given up before a core is told that there is no space ([`Space::is_gone`]). Who asked for a checkpoint is told at once.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -21,7 +24,7 @@ use crate::ids::Nonce;
 use crate::manifest::opening::RESERVE_NAME;
 use crate::options::Options;
 use crate::sync::atomic::{AtomicU8, Ordering};
-use crate::vfs::{File, Vfs, retry};
+use crate::vfs::{File, Vfs, hold_space, retry};
 
 /// For manifests.
 const MANIFESTS_BYTES: u64 = 256 << 10;
@@ -69,7 +72,8 @@ impl Space {
         self.0.store(OFF, Ordering::Release);
     }
 
-    fn is_asked(&self) -> bool {
+    /// Whether what is held back is about to be given up.
+    pub(crate) fn is_asked(&self) -> bool {
         self.state() == ASKED
     }
 
@@ -167,7 +171,7 @@ impl Keeper {
     async fn make_as<V: Vfs>(&self, vfs: &V, temp: &Path) -> Result<()> {
         let failed = |error| Error::io("making the reserve", temp, error);
         let file = retry(|| vfs.create_new(temp)).await.map_err(failed)?;
-        retry(|| file.allocate(self.bytes)).await.map_err(failed)?;
+        hold_space(&file, self.bytes).await.map_err(failed)?;
         retry(|| file.sync_data()).await.map_err(failed)?;
         drop(file);
         let path = self.root.join(RESERVE_NAME);

@@ -19,13 +19,12 @@ use super::maintenance::Requests;
 use super::reserve::{Change, Keeper};
 use super::shared::{Shared, lock};
 use crate::env::{Clock, Entropy, Env};
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::ids::{CoreId, Nonce, SegmentNo};
 use crate::race::race;
 use crate::sync::Mutex;
 use crate::turns::{Turn, Turns};
-use crate::vfs::{Vfs, retry};
-use crate::wal::{LifeStart, LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, segment_path};
+use crate::wal::{LifeStart, LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, remove_segment};
 
 /// Segments that wait for the writer, per core.
 const PREPARED_MIN: usize = 1;
@@ -99,6 +98,11 @@ impl Supply {
 
     fn pop_retired(&self, core: CoreId) -> Option<SegmentNo> {
         lock(&self.cores[core.index()]).retired.pop_front()
+    }
+
+    /// For one that could not be recycled and may be there still. Wakes nobody: it is tried again with whatever comes next.
+    fn put_back(&self, core: CoreId, segment: SegmentNo) {
+        lock(&self.cores[core.index()]).retired.push_back(segment);
     }
 
     fn pop_surplus(&self, core: CoreId) -> Option<SegmentNo> {
@@ -237,37 +241,44 @@ impl<E: Env> Preparer<E> {
         self.shared.notify();
     }
 
-    /// Brings the stock of one core to its level.
+    /// Brings the stock of one core to its level, from above and from below.
     async fn fill(&self, vfs: &E::Vfs, dir: &Path, spec: &LogSpec) -> Result<()> {
+        let _turn = self.supply.turns(spec.core).take().await;
+        let filled = self.prepare_some(vfs, dir, spec).await;
+        // Also when that failed: perhaps for lack of the space that these take.
+        let removed = self.remove_surplus(vfs, dir, spec.core).await;
+        filled.and(removed)
+    }
+
+    async fn prepare_some(&self, vfs: &E::Vfs, dir: &Path, spec: &LogSpec) -> Result<()> {
         let core = spec.core;
-        let _turn = self.supply.turns(core).take().await;
         while self.supply.lacks(core) && !self.shared.stopping() && !self.shared.failed() {
             let number = self.supply.number(core);
             let header = SegmentHeader { log: *spec, number, identity: self.env.entropy().nonce() };
             let prepared = match self.supply.pop_retired(core) {
-                Some(retired) => recycle(vfs, dir, retired, &header).await?,
+                Some(retired) => match recycle(vfs, dir, retired, &header).await {
+                    Ok(recycled) => recycled,
+                    Err(error) => {
+                        self.supply.put_back(core, retired);
+                        return Err(error);
+                    }
+                },
                 None => Some(prepare(vfs, dir, &header).await?),
             };
             if let Some(prepared) = prepared {
                 lock(&self.supply.cores[core.index()]).prepared.push_back(prepared);
             }
         }
-        while let Some(surplus) = self.supply.pop_surplus(core) {
-            remove_segment(vfs, dir, surplus).await?;
-        }
         Ok(())
     }
-}
 
-/// Removes a segment that nobody needs; that it is gone already is as good.
-pub(crate) async fn remove_segment<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<()> {
-    let path = segment_path(dir, number);
-    match retry(|| vfs.remove(&path)).await {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => {
-            Err(crate::error::Error::io("removing a log file that is no longer needed", &path, error)
-                .with_kind(ErrorKind::Failed))
+    async fn remove_surplus(&self, vfs: &E::Vfs, dir: &Path, core: CoreId) -> Result<()> {
+        while let Some(surplus) = self.supply.pop_surplus(core) {
+            if let Err(error) = remove_segment(vfs, dir, surplus).await {
+                self.supply.put_back(core, surplus);
+                return Err(error);
+            }
         }
+        Ok(())
     }
 }

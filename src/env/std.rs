@@ -184,9 +184,9 @@ impl Spawn for StdSpawn {
         thread::Builder::new().name(name.to_owned()).spawn(move || block_on::block_on(make())).map(drop)
     }
 
-    #[cfg(target_os = "linux")]
     fn give_way(&self) {
         // Linux counts a priority by thread, and none means the caller's.
+        #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::setpriority_process(None, NICE) {
             tracing::debug!(target: "highwater::env", %error, "a thread does not give way");
         }

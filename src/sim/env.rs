@@ -109,6 +109,9 @@ impl Spawn for SimSpawn {
         self.0.spawn(name, Box::new(move || Box::pin(make())));
         Ok(())
     }
+
+    /// Tasks have no priorities: their order is the scheduler's.
+    fn give_way(&self) {}
 }
 
 /// Entropy from a stream. Clones share it: no two draws are the same.

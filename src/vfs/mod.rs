@@ -49,8 +49,8 @@ pub use self::system::{SystemFile, SystemVfs};
 pub(crate) use aligned::aligned_zeroes;
 pub(crate) use renew::renew_dir;
 pub(crate) use transfer::{
-    read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync, write_all_at,
-    write_all_durably,
+    allocate, hold_space, read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync,
+    write_all_at, write_all_durably, write_zeroes,
 };
 
 // This module has a child called `std`, so the library's paths start with `::`.
@@ -220,11 +220,12 @@ pub trait File: 'static {
     fn sync_data(&self) -> impl Future<Output = io::Result<()>>;
 
     /// Reserves space for the first `bytes` of the file, so that writing them later should not find the device
-    /// full. Extends the length; new bytes read as zero. A file system without the means does nothing.
+    /// full. Extends the length; new bytes read as zero.
     ///
     /// # Errors
     ///
-    /// `StorageFull` or `QuotaExceeded` when there is no space.
+    /// `StorageFull` or `QuotaExceeded` when there is no space. `Unsupported` where the file system has no means to
+    /// reserve any: nothing was done then, and writing the bytes is the only way to have their space.
     fn allocate(&self, bytes: u64) -> impl Future<Output = io::Result<()>>;
 
     /// Cuts or extends the file to `bytes`; new bytes read as zero. Durable after the next sync.
@@ -240,7 +241,8 @@ pub trait File: 'static {
     /// The smallest unit, in bytes, that the device overwrites without touching its neighbours: 512 or 4,096.
     fn write_unit(&self) -> u32;
 
-    /// Whether an `Ok` of [`File::write_at_and_sync`] for the whole of its data counts whatever else fails, because no
-    /// cache is between it and the device. A [`File::sync_data`] never has that (promise 5 of the module).
+    /// Whether an `Ok` of [`File::write_at_and_sync`] for the whole of its data counts whatever else fails: because no
+    /// cache is between it and the device, or because this backend never runs two syncs of the file at a time, so that none
+    /// is told of a failure in another's place. A [`File::sync_data`] never has that (promise 5 of the module).
     fn failures_are_own(&self) -> bool;
 }

@@ -1,4 +1,4 @@
-//! Files by plain system calls, on any Unix.
+//! Files by plain system calls, on Linux and macOS.
 //!
 //! U1. A symbolic link, pipe, device or directory under a file's name is refused, and opening it never blocks.
 //! U2. Files are made with mode 0600, directories with 0700, whatever the umask allows beyond that.
@@ -70,9 +70,10 @@ impl Vfs for StdVfs {
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         if std::fs::symlink_metadata(from)?.is_dir() {
-            // A plain rename would replace an empty directory.
-            let (flags, here) = (rustix::fs::RenameFlags::NOREPLACE, rustix::fs::CWD);
-            return Ok(rustix::fs::renameat_with(here, from, here, to, flags)?);
+            return rename_dir(from, to, |from, to| {
+                let (flags, here) = (rustix::fs::RenameFlags::NOREPLACE, rustix::fs::CWD);
+                rustix::fs::renameat_with(here, from, here, to, flags)
+            });
         }
         Ok(rustix::fs::rename(from, to)?)
     }
@@ -196,11 +197,8 @@ impl File for StdFile {
             Err(Errno::OPNOTSUPP) => {}
             result => return Ok(result?),
         }
-        // Without the means, at least the length is there.
-        if self.0.metadata()?.len() < bytes {
-            self.0.set_len(bytes)?;
-        }
-        Ok(())
+        // A length without space behind it would pass for a reservation.
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the file system reserves no space"))
     }
 
     async fn set_len(&self, bytes: u64) -> io::Result<()> {
@@ -213,13 +211,32 @@ impl File for StdFile {
 
     /// The page cache writes whole blocks back, whatever the sectors of the device below: a write of 512 bytes
     /// takes its neighbours in the block along.
-    /// A call ends before the next begins: no two syncs run at a time.
+    fn write_unit(&self) -> u32 {
+        WRITE_UNIT_BYTES_MAX
+    }
+
+    /// The page cache is between, but a call ends before the next begins: no two syncs run at a time.
     fn failures_are_own(&self) -> bool {
         true
     }
+}
 
-    fn write_unit(&self) -> u32 {
-        WRITE_UNIT_BYTES_MAX
+/// Renames the directory `from`, by `exclusively` if the file system has that, and replaces nothing.
+fn rename_dir(
+    from: &Path,
+    to: &Path,
+    exclusively: impl FnOnce(&Path, &Path) -> rustix::io::Result<()>,
+) -> io::Result<()> {
+    match exclusively(from, to) {
+        // NFS, 9p and many of FUSE know no flag, old kernels not the call, and macOS says it in a third way. A plain
+        // rename replaces an empty directory: nobody else makes one of this name, for the engine holds a lock.
+        Err(errno) if [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP].contains(&errno) => {}
+        result => return Ok(result?),
+    }
+    match std::fs::symlink_metadata(to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(rustix::fs::rename(from, to)?),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
     }
 }
 

@@ -3,16 +3,20 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::File;
+use super::{File, aligned_zeroes};
 
 /// How often an operation that did nothing is repeated before its error is believed.
 const RETRY_MAX: u32 = 64;
 
 /// How often a failed read is repeated: a device may need a second try, and a read can do no harm.
 const READ_TRIES_MAX: u32 = 3;
+
+/// Zeroes are written in pieces of so many: enough that each is worth going past the page cache.
+const ZEROES_BYTES: u64 = 1 << 20;
 
 /// Repeats `operation` while it reports that nothing was done (promise 4 of [`crate::vfs`]).
 pub(crate) async fn retry<T, F: Future<Output = io::Result<T>>>(
@@ -127,6 +131,34 @@ pub(crate) async fn write_all_and_sync<F: File>(file: &F, offset: u64, data: Byt
         return Ok(());
     }
     retry(|| file.sync_data()).await
+}
+
+/// [`File::allocate`], where the file system has the means; whether it has.
+pub(crate) async fn allocate<F: File>(file: &F, bytes: u64) -> io::Result<bool> {
+    match retry(|| file.allocate(bytes)).await {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// Takes the space of the first `bytes` bytes of an empty file, which read as zero then; durable after its next sync.
+/// On a file system that neither reserves space nor stores zeroes as they are, it is as long and holds none.
+pub(crate) async fn hold_space<F: File>(file: &F, bytes: u64) -> io::Result<()> {
+    if allocate(file, bytes).await? { Ok(()) } else { write_zeroes(file, 0..bytes).await }
+}
+
+/// Writes zeroes over `stretch`; durable after the file's next sync.
+pub(crate) async fn write_zeroes<F: File>(file: &F, stretch: Range<u64>) -> io::Result<()> {
+    let piece = stretch.end.saturating_sub(stretch.start).min(ZEROES_BYTES);
+    let zeroes = aligned_zeroes(usize::try_from(piece).expect("one MiB")).freeze();
+    let mut offset = stretch.start;
+    while offset < stretch.end {
+        let count = (stretch.end - offset).min(piece);
+        let count = usize::try_from(count).expect("at most one piece");
+        write_all_at(file, offset, zeroes.slice(..count)).await?;
+        offset += count as u64;
+    }
+    Ok(())
 }
 
 fn nothing_done(error: &io::Error) -> bool {

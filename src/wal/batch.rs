@@ -169,10 +169,12 @@ impl Batch {
         true
     }
 
-    /// Whether there is room for a record of `bytes` bytes.
+    /// Whether [`Batch::append`] would take `record`.
     #[inline]
-    pub(crate) fn takes(&self, bytes: usize) -> bool {
-        bytes <= self.room_bytes - self.used_bytes
+    pub(crate) fn takes(&self, record: &Record<'_>) -> bool {
+        let room = self.room.as_ref().expect("a live batch has its room");
+        record.encoded_bytes() <= self.room_bytes - self.used_bytes
+            && (record.kind != RecordKind::EpochEnd || room.epochs.len() < EPOCHS_MAX)
     }
 
     /// The encoded records.

@@ -158,8 +158,9 @@ impl<E: Env> CoreWal<E> {
     ///
     /// `Busy` while somebody has it open. `Corrupt` when proven records are missing or bytes contradict each other:
     /// nothing was changed. `Full` without space for a first segment. `Failed` when the device fails. `Invalid` for
-    /// options outside their limits.
+    /// options outside their limits ([`WalOptions`]): nothing was touched.
     pub async fn open(env: E, dir: &Path, options: WalOptions) -> Result<WalOpened<E>> {
+        options.check()?;
         let vfs = env
             .inline_vfs()
             .map_err(|e| Error::io("opening the disk", dir, e).coded(ErrorCode::DiskNotOpened))?;
@@ -189,7 +190,7 @@ impl<E: Env> CoreWal<E> {
         segment::remove_temps(&vfs, dir, &temps).await?;
         let leftovers = trim::leftovers(&lives, &fronts);
         for leftover in &leftovers {
-            trim::remove(&vfs, dir, *leftover).await?;
+            segment::remove(&vfs, dir, *leftover).await?;
         }
         let kept = fronts.iter().filter(|front| !leftovers.contains(&front.header.number));
         let fronts = kept.copied().chain([front]).collect();
@@ -390,15 +391,23 @@ impl<E: Env> CoreWal<E> {
         log.raise_floor(floor, self.queue.closed_through(), numbers).await?;
         self.lives = lives;
         self.given_up.extend(&retired);
-        while let Some(one) = self.given_up.pop_front() {
+        // Each is known until it is gone, also when this is dropped half-way.
+        while let Some(one) = self.given_up.front().copied() {
             assert!(one.number < floor, "segment {} was given up, the log begins with {floor}", one.number);
-            if numbers.spare.len() >= self.options.spare_segments {
-                trim::remove(&self.vfs, &self.dir, one.number).await?;
-                continue;
-            }
-            let (number, identity) = numbers.fresh();
-            let header = SegmentHeader { log: self.limits.spec, number, identity };
-            numbers.spare.extend(trim::reuse(&self.vfs, &self.dir, one, &header).await?);
+            let gone = if numbers.spare.len() >= self.options.spare_segments {
+                segment::remove(&self.vfs, &self.dir, one.number).await.map(|()| None)
+            } else {
+                let (number, identity) = numbers.fresh();
+                let header = SegmentHeader { log: self.limits.spec, number, identity };
+                trim::reuse(&self.vfs, &self.dir, one, &header).await
+            };
+            let Ok(spare) = gone else {
+                // The next trim begins with another one.
+                self.given_up.rotate_left(1);
+                return gone.map(|_| 0);
+            };
+            self.given_up.pop_front();
+            numbers.spare.extend(spare);
         }
         Ok(retired.len())
     }

@@ -123,7 +123,7 @@ pub(super) struct Desk {
     pub(super) marks: Marks,
     /// A batch that was taken from the feed and has no frame yet: it did not fit, or the device was full.
     pub(super) held: Option<Batch>,
-    /// No segment below is needed; what the next seal or `SegmentStart` says.
+    /// No segment below is needed, as a durable frame says; what the next seal or `SegmentStart` repeats.
     floor: SegmentNo,
     /// While a life begins nothing of it counts, so its frames claim nothing (see `life`).
     pub(super) claims: bool,
@@ -241,22 +241,32 @@ impl<V: Vfs> CoreLog<V> {
         closed_through: Epoch,
         segments: &mut impl Segments,
     ) -> Result<()> {
+        // First, because a drive that was dropped may have been the one that raised it.
+        self.enter()?;
+        let stated = self.state_floor(floor, closed_through, segments).await;
+        self.leave(stated)
+    }
+
+    async fn state_floor(
+        &mut self,
+        floor: SegmentNo,
+        closed_through: Epoch,
+        segments: &mut impl Segments,
+    ) -> Result<()> {
+        assert!(self.desk.claims, "a life that does not count yet raises no floor");
         assert!(floor >= self.desk.floor, "the floor falls from {} to {floor}", self.desk.floor);
         assert!(floor <= self.desk.cursor.segment, "floor {floor} above {}", self.desk.cursor.segment);
         if floor == self.desk.floor {
             return Ok(());
         }
-        self.enter()?;
-        let before = std::mem::replace(&mut self.desk.floor, floor);
-        let stated = if self.desk.seal_fits() {
-            self.write_control(FrameKind::Seal, &floor.0.to_le_bytes(), closed_through).await
+        if self.desk.seal_fits() {
+            self.write_control(FrameKind::Seal, &floor.0.to_le_bytes(), closed_through).await?;
         } else {
-            self.roll(closed_through, segments).await
-        };
-        if stated.is_err() {
-            self.desk.floor = before;
+            self.roll_stating(floor, closed_through, segments).await?;
         }
-        self.leave(stated)
+        // Not before a frame on disk says so: what lies below goes by this.
+        self.desk.floor = floor;
+        Ok(())
     }
 
     pub(super) fn enter(&mut self) -> Result<()> {
@@ -342,6 +352,16 @@ impl<V: Vfs> CoreLog<V> {
 
     /// Leaves the current segment for the next. Nothing may be in flight.
     pub(super) async fn roll(&mut self, closed: Epoch, segments: &mut impl Segments) -> Result<()> {
+        self.roll_stating(self.desk.floor(), closed, segments).await
+    }
+
+    /// As [`CoreLog::roll`], into a segment whose `SegmentStart` states this `floor`.
+    async fn roll_stating(
+        &mut self,
+        floor: SegmentNo,
+        closed: Epoch,
+        segments: &mut impl Segments,
+    ) -> Result<()> {
         assert!(!self.desk.marks.in_flight(), "a roll before the segment's last frame is durable");
         // First, because a full device must leave everything as it is.
         let next = match segments.prepared() {
@@ -364,7 +384,7 @@ impl<V: Vfs> CoreLog<V> {
         self.desk.tally.hold([next.number]);
         let core = self.desk.spec.core.0;
         tracing::debug!(target: "highwater::wal", core, from = from.0, to = next.number.0, "roll");
-        self.write_control(FrameKind::SegmentStart, &predecessor.encode(self.desk.floor()), closed).await
+        self.write_control(FrameKind::SegmentStart, &predecessor.encode(floor), closed).await
     }
 
     async fn prepare_here(&self, segments: &mut impl Segments) -> Result<Prepared> {

@@ -71,6 +71,6 @@ pub(crate) use locate::segment_of;
 pub(crate) use log::{CoreLog, Feed, Segments};
 pub(crate) use segment::{
     Front, LogSpec, Prepared, SegmentHeader, catalog, list as segment_numbers, prepare, read_first_frame,
-    recycle, segment_path,
+    recycle, remove as remove_segment, segment_path,
 };
 pub(crate) use tally::Tally;

@@ -128,7 +128,7 @@ impl<E: Env> Pipeline<E> {
         loop {
             match self.try_append(record)? {
                 Ok(lsn) => return Ok(lsn),
-                Err(bytes) => self.make_room(bytes).await?,
+                Err(bytes) => self.make_room(record, bytes).await?,
             }
         }
     }
@@ -227,7 +227,13 @@ impl<E: Env> Pipeline<E> {
     pub async fn trim(&mut self, through: Lsn) -> Result<usize> {
         self.rest().await?;
         let trimmed = self.wal.trim(through).await;
-        (self.tray, self.drive) = start(&mut self.wal, self.background)?;
+        match start(&mut self.wal, self.background) {
+            Ok(started) => (self.tray, self.drive) = started,
+            Err(error) => {
+                self.tray.fail(error.duplicate());
+                return trimmed.and(Err(error));
+            }
+        }
         trimmed
     }
 
@@ -246,7 +252,7 @@ impl<E: Env> Pipeline<E> {
         self.sync().await?;
         self.tray.end();
         self.until(Awaited::End).await?;
-        let (writer, queue) = self.tray.take().expect("a drive that ended well gives the log back");
+        let (writer, queue) = self.tray.take()?;
         self.wal.take_back(writer, queue, self.next_lsn);
         Ok(())
     }
@@ -274,13 +280,13 @@ impl<E: Env> Pipeline<E> {
         Ok(Ok(lsn))
     }
 
-    /// Makes sure that the open batch takes a record of `bytes` bytes.
-    async fn make_room(&mut self, bytes: usize) -> Result<()> {
+    /// Makes sure that the open batch takes `record`, of `bytes` bytes.
+    async fn make_room(&mut self, record: &WalRecord<'_>, bytes: usize) -> Result<()> {
         self.turn().await;
         self.tray.check()?;
         if let Some(open) = &self.open {
             let idle = self.tray.is_idle() && open.frame_bytes() >= LOOK_BYTES / 2;
-            if !idle && open.takes(bytes) {
+            if !idle && record.encoded(self.limits.spec.token, |record| open.takes(record)) {
                 self.look_at += LOOK_BYTES.max(bytes);
                 return Ok(());
             }

@@ -13,19 +13,21 @@
 //! 4. A file with a second name is never recycled: somebody else relies on its bytes.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::{Reader, crc};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, DatabaseId, FencingToken, Nonce, SegmentNo};
 use crate::limits::{
     FORMAT_VERSION, FRAME_HEADER_BYTES, SECTOR_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     WRITE_UNIT_BYTES_MAX,
 };
 use crate::vfs::{
-    File, OpenMode, Vfs, aligned_zeroes, read_full_at, retry, write_all_and_sync, write_all_at,
+    File, OpenMode, Vfs, aligned_zeroes, allocate, read_full_at, retry, write_all_and_sync, write_all_at,
+    write_zeroes,
 };
 use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, SEGMENT_START_PAYLOAD_BYTES};
 use crate::wal::scan::LogId;
@@ -47,9 +49,6 @@ static ZEROES: [u8; FRAMES_START_INDEX] = [0; FRAMES_START_INDEX];
 
 /// Digits of a number in a name: those of the greatest u64.
 const NAME_DIGITS: usize = 20;
-
-/// A new segment is written in pieces of so many zeroes: enough that each is worth going past the page cache.
-const ZEROES_BYTES: u64 = 1 << 20;
 
 /// What stays the same over all segments that one life of one core writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,8 +360,8 @@ async fn read_front<F: File>(
 ///
 /// # Errors
 ///
-/// `Full` when the device has no space: nothing is left behind and the call may be repeated with another identity.
-/// `Failed` for every other trouble.
+/// `Full` when the device has no space: the call may be repeated with another identity. `Failed` for every other
+/// trouble. Nothing is left behind, if the device lets it be removed.
 pub(crate) async fn prepare<V: Vfs>(vfs: &V, dir: &Path, header: &SegmentHeader) -> Result<Prepared> {
     prepare_open(vfs, dir, header).await.map(|(prepared, _)| prepared)
 }
@@ -379,35 +378,29 @@ pub(crate) async fn prepare_open<V: Vfs>(
 ) -> Result<(Prepared, V::File)> {
     header.log.check()?;
     let temp = temp_path(dir, header.number, header.identity);
-    let file = match write_new(vfs, &temp, header).await {
-        Ok(file) => file,
-        Err(error) => {
-            // Best effort: a temporary name that stays is removed at the next open.
-            let _ = retry(|| vfs.remove(&temp)).await;
-            return Err(error);
-        }
-    };
+    let made = async {
+        let file = write_new(vfs, &temp, header).await?;
+        Ok((publish(vfs, dir, &temp, header).await?, file))
+    }
+    .await;
     let core = header.log.core.0;
-    tracing::debug!(target: "highwater::wal", core, segment = header.number.0, "segment prepared");
-    Ok((publish(vfs, dir, &temp, header).await?, file))
+    match &made {
+        Ok(_) => {
+            tracing::debug!(target: "highwater::wal", core, segment = header.number.0, "segment prepared");
+        }
+        Err(_) => discard(vfs, &temp).await,
+    }
+    made
 }
 
 async fn write_new<V: Vfs>(vfs: &V, temp: &Path, header: &SegmentHeader) -> Result<V::File> {
     let failed = |e| Error::io("preparing a segment", temp, e);
     let file = retry(|| vfs.create_new(temp)).await.map_err(failed)?;
     check_unit(&file, &header.log, temp)?;
-    retry(|| file.allocate(header.log.segment_bytes)).await.map_err(failed)?;
+    // Where the file system has no means to, the zeroes take the space.
+    allocate(&file, header.log.segment_bytes).await.map_err(failed)?;
     write_all_at(&file, 0, header.page()).await.map_err(failed)?;
-    let zeroes =
-        aligned_zeroes(usize::try_from(header.log.segment_bytes.min(ZEROES_BYTES)).expect("one MiB"))
-            .freeze();
-    let mut offset = FRAMES_START;
-    while offset < header.log.segment_bytes {
-        let count = (header.log.segment_bytes - offset).min(zeroes.len() as u64);
-        let count = usize::try_from(count).expect("at most one chunk of zeroes");
-        write_all_at(&file, offset, zeroes.slice(..count)).await.map_err(failed)?;
-        offset += count as u64;
-    }
+    write_zeroes(&file, FRAMES_START..header.log.segment_bytes).await.map_err(failed)?;
     retry(|| file.sync_data()).await.map_err(failed)?;
     Ok(file)
 }
@@ -423,16 +416,43 @@ async fn publish<V: Vfs>(vfs: &V, dir: &Path, temp: &Path, header: &SegmentHeade
         .at(&path));
     }
     retry(|| vfs.rename(temp, &path)).await.map_err(|e| Error::io("naming a segment", &path, e))?;
-    retry(|| vfs.sync_dir(dir)).await.map_err(|e| Error::io("naming a segment", dir, e))?;
+    if let Err(error) = retry(|| vfs.sync_dir(dir)).await {
+        discard(vfs, &path).await;
+        return Err(Error::io("naming a segment", dir, error));
+    }
     Ok(Prepared { number: header.number, identity: header.identity, salt: header.salt() })
 }
 
-/// Makes a new segment out of the retired one, without writing its zeroes again. `None` when the file cannot be
-/// used again (its size differs, or it has a second name): it is removed then.
+/// Removes a segment that was not finished, of which nobody knows: a caller that tries again takes another number, and
+/// space with it. Best effort: one that stays is removed at the next open.
+async fn discard<V: Vfs>(vfs: &V, path: &Path) {
+    let _ = retry(|| vfs.remove(path)).await;
+}
+
+/// Removes a segment that no log needs any more; that it is gone already is as good. A crash may undo it
+/// (`trim`, invariant 1).
 ///
 /// # Errors
 ///
-/// As [`prepare`].
+/// `Failed` when the device fails: whether the segment is there is unknown then.
+pub(crate) async fn remove<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<()> {
+    let path = segment_path(dir, number);
+    match retry(|| vfs.remove(&path)).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io("removing a segment that is no longer needed", &path, error)
+                .with_kind(ErrorKind::Failed))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a new segment out of the retired one, without writing its zeroes again. `None` when that cannot be done: the
+/// file's size differs, or it has a second name, or the device fails. The retired one is removed then.
+///
+/// # Errors
+///
+/// `Full` when there is no space for a name, `Failed` when the retired segment cannot even be removed. It may be there
+/// still: recycle or remove it later.
 pub(crate) async fn recycle<V: Vfs>(
     vfs: &V,
     dir: &Path,
@@ -441,6 +461,26 @@ pub(crate) async fn recycle<V: Vfs>(
 ) -> Result<Option<Prepared>> {
     header.log.check()?;
     assert!(retired < header.number, "segment {} recycled as {}", retired, header.number);
+    match recycle_file(vfs, dir, retired, header).await {
+        Ok(Some(prepared)) => return Ok(Some(prepared)),
+        Ok(None) => {}
+        Err(error) if error.kind() == ErrorKind::Full => return Err(error),
+        Err(error) => {
+            let (core, from) = (header.log.core.0, retired.0);
+            tracing::debug!(target: "highwater::wal", core, from, %error, "segment not recycled");
+        }
+    }
+    remove(vfs, dir, retired).await?;
+    Ok(None)
+}
+
+/// [`recycle`], as far as it goes: leaves the retired segment as it is, or nothing at all, when it cannot be done.
+async fn recycle_file<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    retired: SegmentNo,
+    header: &SegmentHeader,
+) -> Result<Option<Prepared>> {
     let old = segment_path(dir, retired);
     let temp = temp_path(dir, header.number, header.identity);
     let failed = |e| Error::io("recycling a segment", &old, e);
@@ -448,16 +488,22 @@ pub(crate) async fn recycle<V: Vfs>(
     let bytes = retry(|| file.len()).await.map_err(failed)?;
     let names = retry(|| file.link_count()).await.map_err(failed)?;
     if bytes != header.log.segment_bytes || names != 1 {
-        retry(|| vfs.remove(&old)).await.map_err(failed)?;
         return Ok(None);
     }
     // The old name must be gone for good before the first byte changes.
     retry(|| vfs.rename(&old, &temp)).await.map_err(failed)?;
-    retry(|| vfs.sync_dir(dir)).await.map_err(failed)?;
-    write_all_and_sync(&file, 0, header.page()).await.map_err(failed)?;
+    let made = async {
+        retry(|| vfs.sync_dir(dir)).await.map_err(failed)?;
+        write_all_and_sync(&file, 0, header.page()).await.map_err(failed)?;
+        publish(vfs, dir, &temp, header).await
+    }
+    .await;
     let (core, from, to) = (header.log.core.0, retired.0, header.number.0);
-    tracing::debug!(target: "highwater::wal", core, from, to, "segment recycled");
-    publish(vfs, dir, &temp, header).await.map(Some)
+    match &made {
+        Ok(_) => tracing::debug!(target: "highwater::wal", core, from, to, "segment recycled"),
+        Err(_) => discard(vfs, &temp).await,
+    }
+    made.map(Some)
 }
 
 /// # Errors

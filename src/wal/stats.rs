@@ -18,7 +18,7 @@ const READ_AHEAD_BYTES: usize = 256 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SegmentState {
-    /// It has no frame yet.
+    /// It has no valid `SegmentStart`, so that no frame of it counts: ready for use, or of a life that never began.
     Prepared,
     /// It is the last of its token.
     Last,

@@ -164,12 +164,18 @@ impl<E: Env> Tray<E> {
 
     /// # Errors
     ///
-    /// The failure of the drive, if it has ended with one.
+    /// The failure of the drive, if it has ended with one; `Failed` if it has ended at all.
     pub(super) fn check(&self) -> Result<()> {
         match &self.state().outcome {
+            None => Ok(()),
             Some(Err(error)) => Err(error.duplicate()),
-            _ => Ok(()),
+            Some(Ok(())) => Err(given_up()),
         }
+    }
+
+    /// Nothing more is written: whoever asks is told `error`. For a log that was taken back and goes on no further.
+    pub(super) fn fail(&self, error: Error) {
+        self.as_drive(|state| state.outcome = Some(Err(error)));
     }
 
     /// Whether the disk has nothing to do.
@@ -196,12 +202,18 @@ impl<E: Env> Tray<E> {
         Poll::Pending
     }
 
-    /// What is left when the drive has ended: the log, and batches that it did not take.
-    pub(super) fn take(&self) -> Option<(Box<Writer<E>>, Queue)> {
+    /// What is left when the drive has ended: the log, and batches that it did not take. From then on nothing more is
+    /// written by this tray, and whoever asks is told so.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` when the log was taken before.
+    pub(super) fn take(&self) -> Result<(Box<Writer<E>>, Queue)> {
         let mut state = self.state();
-        let writer = state.writer.take()?;
+        let writer = state.writer.take().ok_or_else(given_up)?;
+        state.outcome = Some(Err(given_up()));
         let batches = std::mem::take(&mut state.batches);
-        Some((writer, Queue::of(batches, state.closed_through, state.durable)))
+        Ok((writer, Queue::of(batches, state.closed_through, state.durable)))
     }
 }
 

@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{ErrorKind, Result};
 use crate::ids::{Lsn, SegmentNo};
-use crate::vfs::{Vfs, retry};
+use crate::vfs::Vfs;
 use crate::wal::frame::FrameHeader;
 use crate::wal::scan::Life;
-use crate::wal::segment::{self, Front, Prepared, SegmentHeader, segment_path};
+use crate::wal::segment::{self, Front, Prepared, SegmentHeader};
 
 /// A segment that nothing needs below a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,21 +94,11 @@ pub(crate) fn leftovers(lives: &[Life], fronts: &[Front]) -> Vec<SegmentNo> {
     fronts.iter().map(|front| front.header.number).filter(|number| !reached.contains(number)).collect()
 }
 
-/// Removes a segment that no log needs any more. A crash may undo it (invariant 1).
-///
-/// # Errors
-///
-/// `Failed` when the device fails: whether the segment is there is unknown then.
-pub(crate) async fn remove<V: Vfs>(vfs: &V, dir: &Path, number: SegmentNo) -> Result<()> {
-    let path = segment_path(dir, number);
-    retry(|| vfs.remove(&path)).await.map_err(|e| Error::io("removing a segment", &path, e))
-}
-
 /// Turns a retired segment into one that is ready for use, or removes it when it cannot be.
 ///
 /// # Errors
 ///
-/// As [`segment::recycle`].
+/// As [`segment::remove`]: the segment may be there still.
 pub(crate) async fn reuse<V: Vfs>(
     vfs: &V,
     dir: &Path,
@@ -116,8 +106,14 @@ pub(crate) async fn reuse<V: Vfs>(
     header: &SegmentHeader,
 ) -> Result<Option<Prepared>> {
     if retired.segment_bytes != header.log.segment_bytes {
-        remove(vfs, dir, retired.number).await?;
+        segment::remove(vfs, dir, retired.number).await?;
         return Ok(None);
     }
-    segment::recycle(vfs, dir, retired.number, header).await
+    match segment::recycle(vfs, dir, retired.number, header).await {
+        Err(error) if error.kind() == ErrorKind::Full => {
+            segment::remove(vfs, dir, retired.number).await?;
+            Ok(None)
+        }
+        recycled => recycled,
+    }
 }

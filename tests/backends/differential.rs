@@ -308,7 +308,14 @@ impl<V: Vfs> Player<'_, V> {
             }
             Op::Together { fill, .. } => outcome(together(file, *fill).await, done),
             Op::SetLen { bytes, .. } => outcome(file.set_len(*bytes).await, done),
-            Op::Allocate { bytes, .. } => outcome(file.allocate(*bytes).await, done),
+            Op::Allocate { bytes, .. } => match file.allocate(*bytes).await {
+                // A file system without the means, and one backend of several: their lengths are to stay the same.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => match file.len().await {
+                    Ok(length) => outcome(file.set_len(length.max(*bytes)).await, done),
+                    error => outcome(error, Outcome::Number),
+                },
+                allocated => outcome(allocated, done),
+            },
             Op::Describe { .. } => match file.len().await {
                 Ok(bytes) => outcome(file.link_count().await, |links| Outcome::Number(bytes << 8 | links)),
                 error => outcome(error, Outcome::Number),

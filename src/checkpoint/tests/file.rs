@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
+use crate::checkpoint::footer::{Footer, GroupDigest};
 use crate::checkpoint::reader::verify;
+use crate::codec::{Digest, crc};
 use crate::error::ErrorKind;
+use crate::ids::KeyGroup;
 
 /// Records of a base that take several blocks and more than one read.
 fn many() -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -276,4 +279,26 @@ fn the_delta_on_the_format_page_is_real() {
     let vfs = disk();
     let file = write(&vfs, header(FileKind::Delta, 2, 5, 7), &[put(b"a", b"100"), delete(b"b")]);
     crate::manifest::tests::format_page::assert_on_page(&vfs.bytes(&file_path(root(), &file.name)));
+}
+
+/// What the format calls zeroes is refused otherwise, also under a checksum that matches.
+#[test]
+fn a_footer_with_something_in_its_zeroes_is_refused() {
+    let group = GroupDigest { group: KeyGroup(1), entries: 1, digest: Digest(7) };
+    let footer = Footer {
+        entries: 1,
+        live_bytes: 9,
+        digest: Digest(7),
+        key_groups: 4,
+        groups: vec![group],
+        ..Footer::default()
+    };
+    let bytes = footer.encode().unwrap().to_vec();
+    let read = |bytes: &[u8]| Footer::decode(Path::new("footer"), bytes, crc(5, bytes), 5, 0);
+    assert_eq!((read(&bytes).unwrap(), bytes.len()), (footer, 32 + 56));
+    for at in (26..32).chain(32 + 52..32 + 56) {
+        let mut other = bytes.clone();
+        other[at] = 1;
+        assert_eq!(read(&other).unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+    }
 }

@@ -1,9 +1,11 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use super::{StdFile, StdVfs};
+use rustix::io::Errno;
+
+use super::{StdFile, StdVfs, rename_dir};
 use crate::env::{Blocking, StdEnv};
-use crate::vfs::{Entry, EntryKind, File, OpenMode, Vfs};
+use crate::vfs::{Entry, EntryKind, File, OpenMode, Vfs, hold_space};
 
 impl From<std::fs::File> for StdFile {
     fn from(file: std::fs::File) -> Self {
@@ -109,12 +111,44 @@ fn allocated_space_is_taken_from_the_device() {
     StdEnv.block_on(async {
         let file = StdVfs.create_new(&path).await.unwrap();
         file.allocate(0).await.unwrap();
-        file.allocate(1 << 20).await.unwrap();
+        if let Err(error) = file.allocate(1 << 20).await {
+            assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+            assert_eq!(file.len().await.unwrap(), 0, "and no hole that passes for space");
+            hold_space(&file, 1 << 20).await.unwrap();
+            file.sync_data().await.unwrap();
+        }
         assert_eq!(file.len().await.unwrap(), 1 << 20);
         assert!(file.allocate(u64::MAX).await.is_err());
     });
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!(metadata.len(), 1 << 20);
-    // 512-byte blocks; a file system without the means leaves a hole.
-    assert!(metadata.blocks() == 0 || metadata.blocks() >= 2048);
+    // 512-byte blocks.
+    assert!(metadata.blocks() >= 2048);
+}
+
+/// NFS, 9p and others know no rename that replaces nothing: a log could never be made there.
+#[test]
+fn a_directory_is_renamed_where_the_file_system_knows_no_flag() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["a", "taken"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    std::fs::write(path("file"), b"").unwrap();
+    for refusal in [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP] {
+        let rename = |from: &str, to: &str| rename_dir(&path(from), &path(to), |_, _| Err(refusal));
+        for taken in ["taken", "file"] {
+            let kind = rename("a", taken).unwrap_err().kind();
+            assert_eq!(kind, std::io::ErrorKind::AlreadyExists, "{taken}");
+        }
+        assert!(path("a").is_dir() && path("taken").is_dir());
+        rename("a", "b").unwrap();
+        assert!(!path("a").exists() && path("b").is_dir());
+        assert_eq!(rename("b", "b/inside").unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+        rename("b", "a").unwrap();
+    }
+    // Every other refusal is final.
+    let refused = rename_dir(&path("a"), &path("b"), |_, _| Err(Errno::XDEV)).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::CrossesDevices);
+    assert!(path("a").is_dir());
 }

@@ -154,6 +154,11 @@ impl Disk {
         self.state().hold = true;
     }
 
+    /// From now on no write is held that comes; those that were dropped are not there any more.
+    pub(super) fn stop_holding(&self) {
+        self.state().hold = false;
+    }
+
     /// Held writes, in submission order.
     pub(super) fn held(&self) -> Vec<u64> {
         self.state().held.clone()

@@ -247,3 +247,35 @@ fn foreign_names_are_left_alone() {
     open(&disk).unwrap();
     assert!(disk.files().contains(&notes));
 }
+
+/// They were found out by a panic once the new life was on disk, or by all of the memory.
+#[test]
+fn options_outside_their_limits_are_refused_before_anything_is_touched() {
+    let bad = [
+        WalOptions { depth: 0, ..small() },
+        WalOptions { depth: usize::MAX, ..small() },
+        WalOptions { batches_max: 0, ..small() },
+        WalOptions { batches_max: usize::MAX, ..small() },
+        WalOptions { batch_bytes: 0, ..small() },
+        WalOptions { segment_bytes: 0, ..small() },
+        WalOptions { segment_bytes: u64::MAX, ..small() },
+        WalOptions { write_unit: 1024, ..small() },
+    ];
+    for options in bad {
+        let disk = Disk::default();
+        let told = format!("{options:?}");
+        assert_eq!(open_with(&disk, options).err().unwrap().kind(), ErrorKind::Invalid, "{told}");
+        assert_eq!(disk.changes(), 0, "{told}");
+    }
+    let most = usize::MAX;
+    let wide = WalOptions { batch_bytes: most, read_ahead_bytes: most, spare_segments: most, ..small() };
+    let narrow = WalOptions { depth: 1, batches_max: 1, batch_bytes: 1, read_ahead_bytes: 0, ..small() };
+    for options in [wide, narrow] {
+        let disk = Disk::default();
+        let mut wal = open_with(&disk, options.clone()).unwrap().wal;
+        put(&mut wal, 0);
+        wal.sync_blocking().unwrap();
+        drop(wal);
+        assert_eq!(numbers(&open_with(&disk, options).unwrap().wal).unwrap(), [0]);
+    }
+}

@@ -7,5 +7,6 @@ mod group_commit;
 mod logs;
 mod pipeline;
 mod rig;
+mod segments;
 mod table;
 mod trims;

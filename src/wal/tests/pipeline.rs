@@ -5,8 +5,8 @@ use std::task::{Context, Poll, Waker};
 
 use super::disk::{Disk, Unsynced};
 use super::rig::{TestEnv, block_on, fresh, numbers, open, open_with, recover, small, value};
-use crate::error::ErrorKind;
-use crate::ids::Lsn;
+use crate::error::{Error, ErrorKind};
+use crate::ids::{Epoch, Lsn};
 use crate::wal::{Pipeline, WalOptions, WalRecord};
 
 fn put(pipeline: &mut Pipeline<TestEnv>, n: u64) -> Lsn {
@@ -208,4 +208,76 @@ fn an_lsn_that_was_not_given_out_is_not_waited_for() {
     put(&mut pipeline, 0);
     assert_eq!(block_on(pipeline.wait(Lsn(2))).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(block_on(pipeline.wait_written(Lsn(2))).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// A batch takes 64 epoch ends, however small they are. The 65th, when all were committed one by one, was tried again for
+/// ever: the batch had bytes left.
+#[test]
+fn more_epochs_end_than_one_batch_takes() {
+    let (disk, mut pipeline) =
+        piped(WalOptions { batch_bytes: 64 << 10, segment_bytes: 256 << 10, ..small() });
+    for epoch in 1..=200 {
+        let lsn = pipeline.append_blocking(&WalRecord::EpochEnd { epoch: Epoch(epoch) }).unwrap();
+        assert_eq!(pipeline.commit().unwrap(), lsn);
+        assert_eq!(lsn, Lsn(epoch));
+    }
+    pipeline.wait_blocking(Lsn(200)).unwrap();
+    drop(pipeline);
+    let wal = open(&disk.crash(Unsynced::Lost)).unwrap().wal;
+    let mut epochs = Vec::new();
+    wal.read_blocking(None, |_, _, record| {
+        if let WalRecord::EpochEnd { epoch } = record {
+            epochs.push(epoch.0);
+        }
+    })
+    .unwrap();
+    assert_eq!(epochs, (1..=200).collect::<Vec<_>>());
+}
+
+/// What every call says from now on: `Failed`, and nothing panics.
+fn has_failed(mut pipeline: Pipeline<TestEnv>) {
+    let failed = |error: Error| assert_eq!(error.kind(), ErrorKind::Failed, "{error}");
+    failed(pipeline.commit().unwrap_err());
+    failed(pipeline.submit().unwrap_err());
+    let value = value(1);
+    let appended = pipeline.append_blocking(&WalRecord::Put { key: b"key", value: &value });
+    let next = pipeline.next_lsn();
+    let last = appended.unwrap_or(Lsn(next.0 - 1));
+    if last > pipeline.high_water() {
+        failed(pipeline.wait_blocking(last).unwrap_err());
+    }
+    failed(pipeline.commit().unwrap_err());
+    failed(pipeline.trim_blocking(Lsn(110)).unwrap_err());
+    failed(pipeline.finish_blocking().err().unwrap());
+}
+
+/// The trim of a pipeline failed, and with it the log. Afterwards a commit said that all was well, and the end of the
+/// pipeline panicked.
+#[test]
+fn a_pipeline_whose_trim_failed_says_so_for_good() {
+    let (disk, mut pipeline) = piped(small());
+    for n in 0..150 {
+        put(&mut pipeline, n);
+        pipeline.sync_blocking().unwrap();
+    }
+    disk.fail_at(disk.changes(), std::io::ErrorKind::Other);
+    assert_eq!(pipeline.trim_blocking(Lsn(110)).unwrap_err().kind(), ErrorKind::Failed);
+    assert_eq!(pipeline.high_water(), Lsn(150));
+    has_failed(pipeline);
+    assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), first(150));
+}
+
+#[test]
+fn a_pipeline_whose_trim_was_dropped_says_so_for_good() {
+    let (disk, mut pipeline) = piped(small());
+    for n in 0..150 {
+        put(&mut pipeline, n);
+        pipeline.sync_blocking().unwrap();
+    }
+    disk.hold_writes();
+    let polled = pin!(pipeline.trim(Lsn(110))).poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    disk.stop_holding();
+    has_failed(pipeline);
+    assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), first(150));
 }

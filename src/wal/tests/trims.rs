@@ -1,6 +1,9 @@
 //! Trims that fail, that a crash undoes, and that no crash may undo in part.
 
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::task::{Context, Waker};
 
 use super::disk::{Disk, Unsynced};
 use super::rig::{Wal, block_on, dir, fresh, numbers, open, open_with, put, recover, segment_files, small};
@@ -209,4 +212,45 @@ fn a_floor_that_a_killed_process_left_unsynced_is_made_durable_before_it_is_used
         }
     }
     assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), left);
+}
+
+/// A trim was dropped while it wrote the floor. The next one took the floor for stated, and removed what lies below, durably.
+/// Then the power went, the floor was on no disk, and the log was refused: its first segments were missing.
+#[test]
+fn a_trim_after_one_that_was_dropped_gives_nothing_up() {
+    for records in 140..150 {
+        // Some of them leave no room for the floor: it is to be stated by the next segment.
+        let (disk, mut wal) = fresh();
+        append(&mut wal, 0, records);
+        let before = segment_files(&disk);
+        disk.hold_writes();
+        let polled = pin!(wal.trim(Lsn(110))).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending(), "it writes the floor");
+        disk.stop_holding();
+        assert_eq!(wal.trim_blocking(Lsn(110)).unwrap_err().kind(), ErrorKind::Failed);
+        assert!(before.iter().all(|path| segment_files(&disk).contains(path)));
+        drop(wal);
+        assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), (0..records).collect::<Vec<_>>());
+    }
+}
+
+/// A segment that cannot be used again, for lack of space or whatever reason, is removed: that is what a trim is for.
+#[test]
+fn a_trim_removes_what_it_cannot_recycle() {
+    for kind in [std::io::ErrorKind::StorageFull, std::io::ErrorKind::Other] {
+        // The floor is stated, then the first segment gets another name, which is synced, and so on.
+        for at in 1..=5 {
+            let (disk, mut wal) = fresh();
+            append(&mut wal, 0, 150);
+            let before = segment_files(&disk);
+            disk.fail_at(disk.changes() + at, kind);
+            let trimmed = wal.trim_blocking(Lsn(110)).unwrap();
+            let after = segment_files(&disk);
+            assert!(trimmed > 2 && before[..trimmed].iter().all(|path| !after.contains(path)), "{after:?}");
+            assert_eq!(disk.files(), after, "nothing else is left behind");
+            let left = numbers(&wal).unwrap();
+            drop(wal);
+            assert_eq!(recover(&disk.crash(Unsynced::Lost)).unwrap(), left);
+        }
+    }
 }
