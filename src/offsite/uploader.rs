@@ -42,6 +42,9 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// Objects that are removed behind a manifest that landed, beside as many as it brought files.
 const REMOVALS_MIN: usize = 8;
 
+/// How long that may take if the upload itself took less: a store that wants removals to be slow does not hold up what comes next.
+const REMOVALS_TIME_MIN: Duration = Duration::from_millis(200);
+
 /// What an uploader begins with.
 pub(crate) struct Uploader<E: Env> {
     pub(crate) env: E,
@@ -144,10 +147,12 @@ impl<E: Env> Work<E> {
             };
             self.begun = Some(self.up.time.start());
             let span = tracing::debug_span!(target: "highwater::offsite", "upload", manifest = local.seq.0);
+            let begun = clock.now();
             match self.bring(&local).instrument(span).await {
                 Ok(()) => {
                     failures = 0;
-                    self.remove_some().await;
+                    let took = clock.now().since(begun);
+                    self.remove_some(clock, took.max(REMOVALS_TIME_MIN)).await;
                 }
                 Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
                 Err(error) => {
@@ -314,9 +319,14 @@ impl<E: Env> Work<E> {
         tracing::debug!(target: "highwater::offsite", found, "orphans looked for");
     }
 
-    /// Removes the share of the manifest that has landed, unless the store is in trouble: uploads come first then.
-    async fn remove_some(&mut self) {
+    /// Removes the share of the manifest that has landed, unless that takes longer than `limit` or the store is in trouble: uploads
+    /// come first then.
+    async fn remove_some(&mut self, clock: &E::Clock, limit: Duration) {
+        let begun = clock.now();
         for _ in 0..std::mem::take(&mut self.share) {
+            if clock.now().since(begun) >= limit {
+                return;
+            }
             let Some(name) = self.doomed.pop_front() else { return };
             if !self.remove(&name).await {
                 return;
