@@ -18,7 +18,7 @@
 //! F4. From the giving of a name that counts, or its removal, to the sync of the folder nobody else gives one: a sync that
 //!     fails loses the names of all, and tells only one of them. Bytes are written side by side.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -456,7 +456,7 @@ fn escaped(name: &str) -> String {
         if is_plain(byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     text
