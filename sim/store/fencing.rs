@@ -14,6 +14,7 @@ pub(super) const TESTS: &[Test] = tests![
     a_writer_that_wakes_behind_the_boundary_lands_nothing,
     a_name_that_its_own_manifest_has_deposes_nobody,
     what_its_own_dead_have_sent_deposes_nobody,
+    what_lands_under_the_eyes_of_an_older_copy_is_not_given_up,
     of_two_that_take_over_at_once_one_goes_on,
     who_takes_over_does_not_give_way_to_the_owner,
     two_databases_do_not_share_a_store,
@@ -113,6 +114,46 @@ fn what_its_own_dead_have_sent_deposes_nobody() {
         rig.store.stop_faults();
         assert_round(&rig.open(&machine).await.unwrap(), last, 5);
     });
+}
+
+/// The directory is an older copy, and the checkpoint that it lacks lands between the look at the store and the manifest of the open:
+/// as a look that had found it, that refuses the copy. Every moment at which it can land is tried.
+fn what_lands_under_the_eyes_of_an_older_copy_is_not_given_up() {
+    for ms in 0..100 {
+        let faults = StoreFaults::none().with_latency_ms(1, 3);
+        story(3_000 + ms, faults, async move |mut rig| {
+            let mut machine = rig.machine();
+            let mut opened = rig.open(&machine).await.unwrap();
+            let epoch = round(&mut opened, 1, 20).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+            machine.crash_process();
+            let older = machine.disk().disk();
+            let mut opened = rig.open(&machine).await.unwrap();
+            let epoch = round(&mut opened, 2, 20).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+            machine.crash_process();
+            machine.disk().with_disk(|disk| *disk = older);
+            let name = rig.names("m/").pop().unwrap();
+            let body = rig.store.objects()[&name].clone();
+            rig.store.tamper(&name, None);
+            let late = async {
+                rig.sim.sleep(SECOND / 1_000 * u32::try_from(ms).unwrap()).await;
+                let lands = !rig.names("m/").contains(&name);
+                if lands {
+                    rig.store.tamper(&name, Some(body));
+                }
+                lands
+            };
+            let (opened, landed) = pair(Box::pin(rig.open(&machine)), Box::pin(late)).await;
+            if landed {
+                let refused = opened.expect_err("epoch 2 is in the store");
+                assert_eq!(refused.kind(), ErrorKind::Corrupt, "after {ms} ms: {refused}");
+            }
+            let last = rig.machine();
+            let opened = rig.open(&last).await.unwrap();
+            assert_round(&opened, if landed { 2 } else { 1 }, 20);
+        });
+    }
 }
 
 /// A create is done, tried again on the way and told that the name is taken; then the store is not reached, so that nobody can read

@@ -146,7 +146,7 @@ fn whatever_the_head_names_is_there_at_any_time() {
             assert_sound(&image, &mut sums);
         }));
         let mut machine = rig.machine();
-        for life in 0..10 {
+        for life in 0..20 {
             let mut opened = loop {
                 match Engine::open_in(machine.env(), frugal(rig.options(&machine))).await {
                     Ok(opened) => break opened,

@@ -12,6 +12,7 @@ pub(super) const TESTS: &[Test] = tests![
     a_store_that_creates_a_name_twice_is_refused,
     nothing_goes_up_twice,
     what_nobody_needs_is_removed,
+    what_nobody_needs_is_removed_also_while_uploads_are_behind,
     an_unplugged_store_is_caught_up_with,
     an_open_without_the_store_changes_nothing_and_says_so,
     a_close_does_not_wait_for_the_store,
@@ -73,6 +74,25 @@ fn what_nobody_needs_is_removed() {
         assert!(!rig.names("f/").contains(&orphan.to_owned()));
         let second = rig.machine();
         assert_round(&rig.open(&second).await.unwrap(), 39, 40);
+    });
+}
+
+/// There is always a newer checkpoint to bring: the store grows no further for that.
+fn what_nobody_needs_is_removed_also_while_uploads_are_behind() {
+    story(47, StoreFaults::none().with_latency_ms(2, 5), async |mut rig| {
+        let machine = rig.machine();
+        let mut opened = rig.open(&machine).await.unwrap();
+        for number in 0..1_500 {
+            round(&mut opened, number, 20).await.unwrap();
+            opened.engine.checkpoint_async().await.unwrap();
+            rig.sim.sleep(SECOND / 100).await;
+        }
+        let landed = opened.engine.remote_status().unwrap().manifest.0;
+        assert!(landed > 40, "{landed} manifests");
+        let busy = rig.names("");
+        rig.sim.sleep(SECOND * 100).await;
+        let idle = rig.names("");
+        assert!(busy.len() <= idle.len() + 30, "{} objects, {} of them needed", busy.len(), idle.len());
     });
 }
 

@@ -1,6 +1,9 @@
 //! From the store to an empty directory.
 
-use highwater::sim::{StoreFault, StoreFaults};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use highwater::sim::{Executor, StoreFault, StoreFaults};
 use highwater::{Engine, Epoch, ErrorKind, Options, VerifyOptions, verify_in};
 
 use super::rig::{SECOND, assert_round, assert_state, round, story};
@@ -12,7 +15,10 @@ pub(super) const TESTS: &[Test] = tests![
     a_restored_database_goes_on,
     a_database_without_a_checkpoint_is_restored_empty,
     a_restore_that_is_interrupted_anywhere_is_begun_anew,
+    an_interrupted_restore_that_was_overtaken_says_so,
     a_rotten_object_is_named,
+    a_takeover_that_fails_gives_no_checkpoint_up,
+    a_number_that_nobody_has_come_to_is_named,
     a_database_gets_a_store_later,
     an_older_copy_of_the_directory_is_refused,
     an_option_that_is_fixed_takes_no_token,
@@ -115,6 +121,100 @@ fn a_restore_that_is_interrupted_anywhere_is_begun_anew() {
             }
         });
     }
+}
+
+/// A restore is interrupted, and another directory takes over meanwhile. What is left of the first is no database that has lost its
+/// manifests.
+fn an_interrupted_restore_that_was_overtaken_says_so() {
+    let refused = Arc::new(AtomicU64::new(0));
+    for calls in (1..150).step_by(11) {
+        let refused = Arc::clone(&refused);
+        story(10, StoreFaults::none(), async move |mut rig| {
+            let first = rig.machine();
+            let mut opened = rig.open(&first).await.unwrap();
+            let epoch = round(&mut opened, 7, 30).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+            let mut second = rig.machine();
+            let options = rig.options(&second);
+            second.spawn("open", move |env| async move {
+                let _opened = Engine::open_in(env, options).await;
+                std::future::pending::<()>().await;
+            });
+            let stopped = second.run_until_call(calls, SECOND * 100).await;
+            second.crash_process();
+            let third = rig.machine();
+            let opened = rig.open(&third).await.unwrap();
+            assert_round(&opened, 7, 30);
+            drop(opened);
+            match rig.open(&second).await {
+                // It had not come as far as to hold anything.
+                Ok(opened) => assert_round(&opened, 7, 30),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Fenced, "stopped at {stopped:?}: {error}");
+                    if error.to_string().contains("empty it") {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+    }
+    assert!(refused.load(Ordering::Relaxed) > 0, "no restore was stopped on its way");
+}
+
+/// The newest checkpoint is rotten: whoever tries to take over is told what else there is, and it is there for the next one.
+fn a_takeover_that_fails_gives_no_checkpoint_up() {
+    story(11, StoreFaults::none(), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = rig.open(&first).await.unwrap();
+        let (mut before, mut last) = (Vec::new(), Epoch(0));
+        for number in 1..=3 {
+            before = rig.names("f/");
+            last = round(&mut opened, number, 50).await.unwrap();
+            opened.engine.remote_durable(last).await.unwrap();
+        }
+        opened.engine.close_async(&mut opened.cores[..]).await.unwrap();
+        let newest = rig.names("f/").into_iter().find(|name| !before.contains(name)).unwrap();
+        let whole = rig.store.objects()[&newest].clone();
+        rig.store.tamper(&newest, None);
+        for _ in 0..3 {
+            let machine = rig.machine();
+            let error = rig.open(&machine).await.expect_err("it is rotten");
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(error.to_string().contains(&format!("--to-epoch {}`", last.0 - 1)), "{error}");
+        }
+        rig.store.tamper(&newest, Some(whole));
+        let machine = rig.machine();
+        let mut opened = rig.open(&machine).await.unwrap();
+        assert_round(&opened, 3, 50);
+        // With a checkpoint of its own the older ones go.
+        for number in 4..=24 {
+            let epoch = round(&mut opened, number, 50).await.unwrap();
+            opened.engine.remote_durable(epoch).await.unwrap();
+        }
+        rig.sim.sleep(SECOND * 100).await;
+        assert!(!rig.names("f/").iter().any(|name| before.contains(name)), "{:?}", rig.names("f/"));
+    });
+}
+
+/// Who put it there is not known, only that no count leads to it.
+fn a_number_that_nobody_has_come_to_is_named() {
+    story(12, StoreFaults::none(), async |mut rig| {
+        let first = rig.machine();
+        let mut opened = rig.open(&first).await.unwrap();
+        let epoch = round(&mut opened, 1, 20).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        for prefix in ["b/", "m/"] {
+            let name = format!("{prefix}{}", u64::MAX);
+            rig.store.tamper(&name, Some(vec![1].into()));
+            let second = rig.machine();
+            let error = rig.open(&second).await.expect_err("it is nobody's");
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert_eq!(error.path().unwrap().to_str().unwrap(), name, "{error}");
+            rig.store.tamper(&name, None);
+        }
+        let last = rig.machine();
+        assert_round(&rig.open(&last).await.unwrap(), 1, 20);
+    });
 }
 
 /// What is not as the head says is named, and nothing is opened.

@@ -50,6 +50,8 @@ enum Relation {
     Owner,
     /// Another directory has taken the database over.
     Deposed,
+    /// Another directory has, and this one holds data that no manifest names: a restore that was interrupted leaves that.
+    Leftover,
     /// It is another database.
     Stranger,
     /// It is nothing that an open takes, whatever the store holds.
@@ -64,6 +66,7 @@ fn relation(survey: &Survey, found: &Found) -> Relation {
         (Some(ident), _, Contents::Data) => match wrote(ident) {
             // No log is written before the first manifest, which a restore makes last.
             Some(head) if head.manifest.author == Author::Restore => Relation::Empty,
+            None if found.head.is_some() => Relation::Leftover,
             _ => Relation::Unfit,
         },
         (Some(ident), _, Contents::Manifests) if found.head.is_none() || wrote(ident).is_some() => {
@@ -106,11 +109,16 @@ impl<E: Env> Attached<E> {
                 let ident = survey.ident.unwrap_or(found.id.ident);
                 return Err(other_database(&ident, &found.id));
             }
-            Relation::Deposed => {
+            relation @ (Relation::Deposed | Relation::Leftover) => {
+                let what = if relation == Relation::Leftover {
+                    "this one holds data and no manifest, as a restore does that was interrupted: empty it, or open another \
+                     empty directory, to take over again"
+                } else {
+                    "what this one holds beyond that is lost to it; open an empty directory to take over again"
+                };
                 let token = found.head.as_ref().map_or(FencingToken(0), |head| head.manifest.token);
                 let what = format!(
-                    "another directory has taken this database over from its object store, with token {token}: what this \
-                     one holds beyond that is lost to it; open an empty directory to take over again"
+                    "another directory has taken this database over from its object store, with token {token}: {what}"
                 );
                 return Err(Error::new(ErrorCode::DirectoryDeposed, what).at(&options.path));
             }
@@ -128,7 +136,9 @@ impl<E: Env> Attached<E> {
         lay_out(env, vfs, (&options.path, cores), (action, &survey.listing), &ident).await?;
         let head = fence(env, &self.site, options.cores, (&ident, found)).await?;
         let lanes = options.remote.as_ref().map_or(1, |remote| remote.parallel);
-        restore(env, (vfs, &options.path), &self.site, (&ident, &head.manifest), lanes).await?;
+        let from = (&ident, &head.manifest);
+        let restored = restore(env, (vfs, &options.path), &self.site, from, (lanes, &|_| {})).await;
+        restored.map_err(|error| with_way_back(error, &head.manifest))?;
         found.head = Some(head);
         self.restored = true;
         Ok(())
@@ -149,8 +159,8 @@ impl<E: Env> Attached<E> {
     ///
     /// # Errors
     ///
-    /// `Fenced` when another took it first, `Invalid` when the store is another database's, `Failed` when it does not
-    /// answer: open again.
+    /// `Fenced` when another took it first, `Invalid` when the store is another database's, `Corrupt` when it has come to hold
+    /// more than was recovered, `Failed` when it does not answer: open again.
     pub(super) async fn own(&self, env: &E, ident: &Ident, local: &Manifest) -> Result<Owned> {
         let writer = Writer {
             database: ident.database,
@@ -163,10 +173,7 @@ impl<E: Env> Attached<E> {
             None => (self.site.settle(ident, env.entropy().nonce()).await?, None, 0),
         };
         for _ in 0..REBASES_MAX {
-            let content = head.as_ref().map_or_else(Content::default, |head| Content {
-                checkpoints: head.manifest.checkpoints.clone(),
-                kept: head.manifest.kept.clone(),
-            });
+            let content = head.as_ref().map_or_else(Content::default, Content::of);
             let manifest = stored(head.as_ref(), writer, (Author::Open, 0), content, &env.entropy());
             match self.site.land(&id, &manifest).await? {
                 Landing::Landed(head) => {
@@ -183,7 +190,10 @@ impl<E: Env> Attached<E> {
                 Some(other) if !is_own_past(&other.manifest, writer) => {
                     return Err(fenced(writer.token, manifest.seq, Some(&other.manifest)));
                 }
-                _ => (head, marks) = (found.head, found.marks),
+                _ => {
+                    check_reached(found.head.as_ref(), local)?;
+                    (head, marks) = (found.head, found.marks);
+                }
             }
         }
         let what = "earlier processes of this directory still write to the object store: open again";
@@ -202,11 +212,49 @@ fn newest_epoch(head: Option<&Head>) -> Epoch {
     head.and_then(|head| head.manifest.newest_checkpoint()).map_or(Epoch(0), |newest| newest.epoch)
 }
 
+/// A head that was not there when the local open looked: an epoch of it that was not recovered would be given up with the next
+/// manifest.
+///
+/// # Errors
+///
+/// `Corrupt`: the directory is older than the store.
+fn check_reached(head: Option<&Head>, local: &Manifest) -> Result<()> {
+    let (stored, recovered) = (newest_epoch(head), local.recovered_epoch);
+    if stored <= recovered {
+        return Ok(());
+    }
+    let what = format!(
+        "the directory reaches epoch {recovered}, its object store has come to epoch {stored} meanwhile, by an earlier process: this \
+         is an older copy; open an empty directory to restore what the store holds"
+    );
+    Err(Error::new(ErrorCode::OlderCopy, what))
+}
+
+/// `error` of a restore from `head`; when that is no good, with what else the store holds.
+fn with_way_back(error: Error, head: &Manifest) -> Error {
+    let is_rotten = matches!(
+        error.code(),
+        ErrorCode::ObjectMissing | ErrorCode::ObjectDamaged | ErrorCode::CheckpointDamaged
+    );
+    let newest = head.newest_checkpoint().map(|newest| newest.epoch);
+    let others = head.retained_epochs().into_iter().filter(|epoch| Some(*epoch) != newest);
+    let others: Vec<String> = others.map(|epoch| epoch.to_string()).collect();
+    let Some(last) = others.last().filter(|_| is_rotten) else { return error };
+    error.adding(&format!(
+        "; nothing in the store was given up, and it holds earlier epochs ({}): `highwater fetch URL TARGET --to-epoch {last}` \
+         brings one down, as a new timeline that needs a store of its own",
+        others.join(", ")
+    ))
+}
+
 /// Takes the next token in the store for the directory of `ident`: whoever had it lands nothing any more. A token that the
 /// same directory took for a restore that was interrupted is good still.
 ///
 /// Until then the owner may go on to land manifests, and what dead processes sent may still arrive, also of another takeover:
 /// the number that is taken is the one behind those. Of two takeovers the later one wins.
+///
+/// Every checkpoint that the head names stays named: whether the newest can be restored is known only later, and what is
+/// older goes with the first upload of this directory.
 async fn fence<E: Env>(
     env: &E,
     site: &Site<E>,
@@ -221,9 +269,7 @@ async fn fence<E: Env>(
         let before = found.head.as_ref();
         let token = FencingToken(before.map_or(0, |head| head.manifest.token.0) + 1);
         let writer = Writer { database: ident.database, timeline: ident.timeline, token, cores };
-        let newest = before.and_then(|head| head.manifest.newest_checkpoint()).cloned();
-        let kept = before.map_or_else(Vec::new, |head| head.manifest.kept.clone());
-        let content = Content { checkpoints: newest.into_iter().collect(), kept };
+        let content = before.map_or_else(Content::default, Content::of);
         let author = (Author::Restore, 0);
         let manifest = stored(before, writer, author, content, &env.entropy());
         match site.land(&found.id, &manifest).await? {

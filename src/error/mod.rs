@@ -148,6 +148,13 @@ impl Error {
         self
     }
 
+    /// The same story with `more` behind what happened.
+    #[must_use]
+    pub(crate) fn adding(mut self, more: &str) -> Self {
+        self.0.message.push_str(more);
+        self
+    }
+
     /// A copy for a second listener; the source becomes text, because `io::Error` cannot be cloned.
     pub(crate) fn duplicate(&self) -> Self {
         let mut message = self.0.message.clone();

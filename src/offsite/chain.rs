@@ -125,12 +125,13 @@ impl<E: Env> Site<E> {
     async fn head(&self, id: &StoreId) -> Result<(Option<Head>, u64)> {
         let stride = u64::from(id.stride);
         for _ in 0..LOOKS_MAX {
-            let mut marks = self.greatest("b/").await?;
+            // A mark's last number, and the number behind a manifest's, are numbers.
+            let mut marks = self.greatest("b/", u64::MAX / stride - 2).await?;
             while self.has_mark(marks + 1).await? {
                 marks += 1;
             }
             let dead = marks * stride;
-            let mut at = self.greatest("m/").await?.max(dead);
+            let mut at = self.greatest("m/", u64::MAX - 1).await?.max(dead);
             let mut head = if at > dead { self.manifest(id, at).await? } else { None };
             if head.is_none() {
                 at = dead;
@@ -150,13 +151,19 @@ impl<E: Env> Site<E> {
         Err(Error::new(ErrorCode::StoreChanging, what))
     }
 
-    /// The greatest number under `prefix`, as far as a listing tells.
-    async fn greatest(&self, prefix: &str) -> Result<u64> {
+    /// The greatest number under `prefix`, as far as a listing tells. None is over `max` that a writer has ever come to.
+    async fn greatest(&self, prefix: &str, max: u64) -> Result<u64> {
         let listed = self.client.list(Class::Manifest, prefix).await;
         let listed = listed.map_err(|error| error.of("listing", prefix))?;
         let numbers =
             listed.iter().filter_map(|object| crate::manifest::decimal(&object.name[prefix.len()..]));
-        Ok(numbers.max().unwrap_or(0))
+        let greatest = numbers.max().unwrap_or(0);
+        if greatest > max {
+            let name = format!("{prefix}{greatest:020}");
+            let what = "no writer has come to this number: the object was put there by somebody else; look at it, and remove it";
+            return Err(Error::corrupt(ErrorCode::ManifestForeign, Path::new(&name), what));
+        }
+        Ok(greatest)
     }
 
     /// Every name in the store, in order.

@@ -50,7 +50,7 @@ pub(crate) use stored::{Content, Writer, stored};
 pub(crate) use uploader::{Uploader, fenced};
 
 /// The object of a checkpoint file.
-fn file_name(name: &crate::manifest::FileName) -> String {
+pub(crate) fn file_name(name: &crate::manifest::FileName) -> String {
     format!("f/{name}")
 }
 

@@ -19,7 +19,8 @@ use crate::manifest::{Author, Checkpoint, KeptEpoch, Manifest};
 use crate::parallel::beside;
 use crate::vfs::{Vfs, retry};
 
-/// Brings the newest checkpoint of `head` down into the directory `root`, which is locked and holds no manifest.
+/// Brings the newest checkpoint of `head` down into the directory `root`, which is locked and holds no manifest; `parallel` files
+/// at once. `progress` is told of bytes as they come.
 ///
 /// # Errors
 ///
@@ -29,7 +30,7 @@ pub(crate) async fn restore<E: Env>(
     (vfs, root): (&E::Vfs, &Path),
     site: &Site<E>,
     (ident, head): (&Ident, &Manifest),
-    parallel: usize,
+    (parallel, progress): (usize, &dyn Fn(u64)),
 ) -> Result<()> {
     // What an interrupted restore has left. Files are replaced as they come.
     for core in (0..head.cores).map(CoreId) {
@@ -39,9 +40,11 @@ pub(crate) async fn restore<E: Env>(
     let Some(newest) = head.newest_checkpoint() else {
         return land(vfs, root, &Manifest::create(ident.database, ident.timeline, nonce)).await;
     };
-    let lanes = (0..parallel.max(1)).map(|lane| async move {
-        for file in newest.files.iter().skip(lane).step_by(parallel.max(1)) {
-            fetch(&site.client, (vfs, root), file).await?;
+    // Not more lanes than files, whatever was asked for.
+    let parallel = parallel.clamp(1, newest.files.len().max(1));
+    let lanes = (0..parallel).map(|lane| async move {
+        for file in newest.files.iter().skip(lane).step_by(parallel) {
+            fetch(&site.client, (vfs, root), file, progress).await?;
         }
         Ok(())
     });

@@ -30,6 +30,13 @@ pub(crate) struct Content {
     pub(crate) kept: Vec<KeptEpoch>,
 }
 
+impl Content {
+    /// What `head` holds.
+    pub(crate) fn of(head: &Head) -> Self {
+        Self { checkpoints: head.manifest.checkpoints.clone(), kept: head.manifest.kept.clone() }
+    }
+}
+
 /// The manifest of `writer` that follows `before` and names what is in `content`.
 pub(crate) fn stored(
     before: Option<&Head>,

@@ -112,7 +112,8 @@ fn check_crc(path: &Path, file: &CheckpointFile, sum: u32) -> Result<()> {
     Err(Error::corrupt(ErrorCode::CheckpointDamaged, path, what))
 }
 
-/// Brings `file` down into the database at `root`, and makes its bytes durable. The caller syncs the folder.
+/// Brings `file` down into the database at `root`, and makes its bytes durable. The caller syncs the folder. `progress` is told
+/// of bytes as they come.
 ///
 /// # Errors
 ///
@@ -122,6 +123,7 @@ pub(super) async fn fetch<V: Vfs, C: Clock, N: Entropy>(
     client: &Client<C, N>,
     (vfs, root): (&V, &Path),
     file: &CheckpointFile,
+    progress: &dyn Fn(u64),
 ) -> Result<()> {
     let (name, path) = (file_name(&file.name), local_path(root, file));
     let object = Path::new(&name);
@@ -153,6 +155,7 @@ pub(super) async fn fetch<V: Vfs, C: Clock, N: Entropy>(
         sum = crc(sum, &part);
         let count = part.len() as u64;
         write_all_at(&target, at, part).await.map_err(failed)?;
+        progress(count);
         at += count;
     }
     check_crc(object, file, sum)?;

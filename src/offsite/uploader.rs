@@ -1,12 +1,13 @@
 //! The background part that keeps the store up to date.
 //!
 //! ```text
-//! take the newest local manifest ─► files ─► the store's manifest ─► marks ─► nothing newer? one removal after the other
+//! take the newest local manifest ─► files ─► the store's manifest ─► marks ─► some removals ─► nothing newer? one after the other
 //!     ▲                               │ trouble: wait, take again          └─ fenced: stop, touch nothing more
 //!     └───────────────────────────────┘
 //! ```
 //!
-//! A manifest goes before files, files before removals: while one of them is due, the later wait. What was on its way when the
+//! A manifest goes before files, files before removals: while one of them is due, the later wait. But behind each manifest
+//! that lands some removals are made, more than it brought names: where uploads never catch up, the store does not grow. What was on its way when the
 //! engine stopped is found in the store by the next open, and not sent again.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -37,6 +38,12 @@ use crate::remote::{Class, Remote};
 const PATIENCE_MIN: Duration = Duration::from_millis(200);
 /// The longest of these waits.
 const PATIENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Objects that are removed behind a manifest that landed, beside as many as it brought files.
+const REMOVALS_MIN: usize = 8;
+
+/// How long that may take if the upload itself took less: a store that wants removals to be slow does not hold up what comes next.
+const REMOVALS_TIME_MIN: Duration = Duration::from_millis(200);
 
 /// What an uploader begins with.
 pub(crate) struct Uploader<E: Env> {
@@ -89,6 +96,7 @@ impl<E: Env> Uploader<E> {
             held: BTreeSet::new(),
             sweeps: true,
             doomed: VecDeque::new(),
+            share: 0,
         };
         match race(work.run(&clock), mirror.stopped()).await {
             First::A(ended) => ended,
@@ -113,6 +121,8 @@ struct Work<E: Env> {
     sweeps: bool,
     /// Objects that nobody needs, to be removed in this order.
     doomed: VecDeque<String>,
+    /// How many of them go before anything else is taken: none, unless a manifest has landed.
+    share: usize,
 }
 
 impl<E: Env> Work<E> {
@@ -124,7 +134,9 @@ impl<E: Env> Work<E> {
             let wanted = mirror.wanted();
             let Some(local) = mirror.take() else {
                 match self.doomed.pop_front() {
-                    Some(name) => self.remove(&name).await,
+                    Some(name) => {
+                        self.remove(&name).await;
+                    }
                     None if self.sweeps => {
                         let span = tracing::debug_span!(target: "highwater::offsite", "collect");
                         self.sweep().instrument(span).await;
@@ -135,8 +147,13 @@ impl<E: Env> Work<E> {
             };
             self.begun = Some(self.up.time.start());
             let span = tracing::debug_span!(target: "highwater::offsite", "upload", manifest = local.seq.0);
+            let begun = clock.now();
             match self.bring(&local).instrument(span).await {
-                Ok(()) => failures = 0,
+                Ok(()) => {
+                    failures = 0;
+                    let took = clock.now().since(begun);
+                    self.remove_some(clock, took.max(REMOVALS_TIME_MIN)).await;
+                }
                 Err(error) if error.kind() == ErrorKind::Fenced => return Err(error),
                 Err(error) => {
                     tracing::warn!(target: "highwater::offsite", %error, "upload failed");
@@ -197,10 +214,11 @@ impl<E: Env> Work<E> {
     async fn send_all(&self, checkpoint: &Checkpoint, there: &BTreeSet<FileName>) -> Result<()> {
         let Uploader { site, remote, root, .. } = &self.up;
         let files: Vec<_> = checkpoint.files.iter().filter(|file| !there.contains(&file.name)).collect();
-        let files = &files;
-        let lanes = (0..remote.parallel).map(|lane| async move {
+        // Not more lanes than files, whatever was asked for.
+        let (files, parallel) = (&files, remote.parallel.clamp(1, files.len().max(1)));
+        let lanes = (0..parallel).map(|lane| async move {
             let (mut sent, mut bytes) = (0_u64, 0);
-            for file in files.iter().skip(lane).step_by(remote.parallel) {
+            for file in files.iter().skip(lane).step_by(parallel) {
                 if send(&site.client, (&self.vfs, root), file, remote.part_bytes).await? == Sent::Now {
                     (sent, bytes) = (sent + 1, bytes + file.bytes);
                 }
@@ -228,6 +246,12 @@ impl<E: Env> Work<E> {
                     epoch = newest.0,
                     "manifest landed in the store"
                 );
+                let brought = head
+                    .manifest
+                    .referenced_files()
+                    .difference(&self.up.head.manifest.referenced_files())
+                    .count();
+                self.share = brought + REMOVALS_MIN;
                 (self.up.head, self.unresolved) = (*head, None);
                 self.pins.clone_from(&self.next_pins);
                 if let Some(begun) = self.begun.take() {
@@ -295,11 +319,33 @@ impl<E: Env> Work<E> {
         tracing::debug!(target: "highwater::offsite", found, "orphans looked for");
     }
 
-    async fn remove(&mut self, name: &str) {
+    /// Removes the share of the manifest that has landed, unless that takes longer than `limit` or the store is in trouble: uploads
+    /// come first then.
+    async fn remove_some(&mut self, clock: &E::Clock, limit: Duration) {
+        let begun = clock.now();
+        for _ in 0..std::mem::take(&mut self.share) {
+            if clock.now().since(begun) >= limit {
+                return;
+            }
+            let Some(name) = self.doomed.pop_front() else { return };
+            if !self.remove(&name).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether `name` is removed now.
+    async fn remove(&mut self, name: &str) -> bool {
         match self.up.site.client.delete(name).await {
-            Ok(()) => tracing::debug!(target: "highwater::offsite", name, "removed from the store"),
+            Ok(()) => {
+                tracing::debug!(target: "highwater::offsite", name, "removed from the store");
+                true
+            }
             // The next open finds it among the orphans, or nobody does, and it costs its room.
-            Err(error) => tracing::debug!(target: "highwater::offsite", name, %error, "stays in the store"),
+            Err(error) => {
+                tracing::debug!(target: "highwater::offsite", name, %error, "stays in the store");
+                false
+            }
         }
     }
 }

@@ -246,15 +246,19 @@ impl<C: Clock, N: Entropy> Client<C, N> {
         class: Class,
         mut request: impl FnMut() -> Fut,
     ) -> Result<T, StoreError> {
-        let mut attempt = 0;
-        loop {
+        let mut first: Option<StoreError> = None;
+        for attempt in 0.. {
             self.pace(class).await;
-            match self.note(class, request().await) {
+            let error = match self.note(class, request().await) {
                 Ok(reply) => return Ok(reply),
-                Err(error) if self.again(class, attempt, &error).await => attempt += 1,
-                Err(error) => return Err(error),
+                Err(error) => error,
+            };
+            if !self.again(class, attempt, &error).await {
+                return Err(error.after(first.as_ref()));
             }
+            first.get_or_insert(error);
         }
+        unreachable!("the tries are counted")
     }
 
     async fn pace(&self, class: Class) {
@@ -283,6 +287,7 @@ impl<C: Clock, N: Entropy> Client<C, N> {
             tracing::debug!(target: "highwater::remote", ?class, attempt, %error, "request given up");
             return false;
         }
+        tracing::debug!(target: "highwater::remote", ?class, attempt, %error, "request failed, and is tried again");
         self.clock.sleep(self.backoff(attempt)).await;
         self.traffic.retry();
         true

@@ -276,6 +276,15 @@ impl StoreError {
         self.kind
     }
 
+    /// The same error of a request whose first try came to `first`: what a later try is told may be but a consequence, as an upload
+    /// that is gone because a part of it failed.
+    pub(crate) fn after(mut self, first: Option<&Self>) -> Self {
+        if let Some(first) = first.filter(|first| first.message != self.message) {
+            self.message = format!("{}; the first of several tries: {}", self.message, first.message);
+        }
+        self
+    }
+
     /// The same as an error of this crate: `Invalid` for what is refused, else `Failed`.
     pub(crate) fn of(&self, doing: &str, name: &str) -> Error {
         let code = match self.kind {

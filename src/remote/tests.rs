@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::budget::{Budget, Class};
+use super::{StoreError, StoreErrorKind};
 use crate::env::Tick;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -51,4 +52,17 @@ fn manifests_are_never_kept_waiting() {
     let budget = Budget::new(Class::Manifest, 1);
     budget.throttled();
     assert!((0..1_000).all(|_| budget.take(Tick(0)).is_zero()));
+}
+
+/// A part fails for want of space, and its upload is gone by the second try: both are told.
+#[test]
+fn what_the_first_try_was_told_is_not_lost_behind_the_last() {
+    let first = StoreError::new(StoreErrorKind::Unknown, "no space left on device");
+    let last = StoreError::new(StoreErrorKind::Refused, "there is no such upload any more");
+    let told = last.clone().after(Some(&first));
+    assert_eq!(told.kind(), StoreErrorKind::Refused, "what can be done about it, the last one says");
+    assert!(told.to_string().starts_with("there is no such upload any more; "), "{told}");
+    assert!(told.to_string().ends_with("no space left on device"), "{told}");
+    assert_eq!(last.clone().after(Some(&last)), last, "once is enough");
+    assert_eq!(last.clone().after(None), last);
 }

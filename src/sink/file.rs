@@ -1,14 +1,14 @@
 //! A sink of files: what a core writes in an epoch becomes one file, which appears whole when the epoch is published.
 //!
 //! ```text
-//! dir/{database:032x}-{timeline:032x}/
+//! dir/{database:032x}-{timeline:032x}-{name}/    the sink's name, with %XX for a byte that is no letter, digit, _ - or .
 //!     {epoch:020}-{core:05}-{token:020}.staged   pre-committed: its bytes and its name are durable
 //!     {epoch:020}-{core:05}-{token:020}.rows     published
 //!     {epoch:020}-{core:05}-{token:020}.tmp      its bytes, before it has either name for good
 //! ```
 //!
 //! A reader takes the files `.rows` in the order of their names: that is by epoch, and by core within it. One file may appear
-//! after a greater one; those of one core appear in order.
+//! after a greater one; those of one core appear in order. Each sink of a database has a folder of its own: two may share `dir`.
 //!
 //! F1. A file is complete and durable before it is called staged, and never changed again.
 //! F2. Publishing is one rename, durable before the commit says so.
@@ -18,7 +18,7 @@
 //! F4. From the giving of a name that counts, or its removal, to the sync of the folder nobody else gives one: a sync that
 //!     fails loses the names of all, and tells only one of them. Bytes are written side by side.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,9 @@ use crate::vfs::{File, OpenMode, Vfs, read_full_at, renew_dir, retry, write_all_
 
 /// Transactions that may be in doubt, unless told otherwise.
 const IN_DOUBT_MAX: u64 = 4_096;
+
+/// Bytes that the sink's name takes in that of its folder: with the rest, a file system takes it.
+const NAME_BYTES_MAX: usize = 180;
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 1 << 20;
@@ -252,6 +255,14 @@ impl<E: Env> FileSink<E> {
 
 impl<E: Env> Sink for FileSink<E> {
     async fn recover(&self, life: &SinkLife) -> SinkResult<Recovered> {
+        let name_bytes = escaped(&life.name).len();
+        if name_bytes > NAME_BYTES_MAX {
+            let what = format!(
+                "`{}` takes {name_bytes} bytes in the name of a folder, over {NAME_BYTES_MAX}: give the sink a shorter name",
+                life.name
+            );
+            return Err(SinkError::new(SinkErrorKind::Refused, what));
+        }
         *self.life() = Some(life.clone());
         self.inner.buffer.clear();
         let folder = self.make_folder(life).await.map_err(|error| failed("making the folder", &error))?;
@@ -423,16 +434,49 @@ impl Name {
     }
 }
 
+/// The folder of a life's files: two sinks of one database name the same parts, and must not have them in one place.
 fn folder_of(life: &SinkLife) -> String {
-    format!("{}-{}", life.database, life.timeline)
+    format!("{}-{}-{}", life.database, life.timeline, escaped(&life.name))
 }
 
-/// Whether `name` is what [`folder_of`] says of some life: 32 hexadecimal digits, twice.
+/// Whether `name` is what [`folder_of`] says of some life: 32 hexadecimal digits, twice, and a name; or nothing behind them, as
+/// in handles that were given when folders had no name in theirs.
 fn is_folder(name: &str) -> bool {
     let number =
         |text: &str| u128::from_str_radix(text, 16).ok().filter(|value| Nonce(*value).to_string() == text);
-    name.split_once('-')
-        .is_some_and(|(database, timeline)| number(database).is_some() && number(timeline).is_some())
+    let mut parts = name.splitn(3, '-');
+    let mut is_number = || parts.next().is_some_and(|part| number(part).is_some());
+    is_number() && is_number() && parts.next().is_none_or(is_escaped)
+}
+
+/// A sink's name as a part of a file's.
+fn escaped(name: &str) -> String {
+    let mut text = String::new();
+    for byte in name.bytes() {
+        if is_plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// Whether `text` is what [`escaped`] says of some name.
+fn is_escaped(text: &str) -> bool {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        let digits = if first == b'%' { behind.get(..2) } else { None };
+        let code = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(first));
+        rest = if code.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8(bytes).is_ok_and(|name| escaped(&name) == text)
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-.".contains(&byte)
 }
 
 async fn remove_if_there<V: Vfs>(vfs: &V, path: &Path) -> io::Result<bool> {

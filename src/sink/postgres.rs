@@ -1,6 +1,7 @@
 //! A sink of PostgreSQL: what a core writes in an epoch is one prepared transaction.
 //!
 //! ```text
+//! recover      the token into highwater_writers · the connections of earlier lives are ended
 //! pre_commit   BEGIN · a row in highwater_published · COPY … FROM STDIN · PREPARE TRANSACTION 'hw/…'
 //! commit       COMMIT PREPARED 'hw/…'       unknown to the server? its row in highwater_published tells whether it was committed
 //! abort        ROLLBACK PREPARED 'hw/…'
@@ -9,8 +10,12 @@
 //! ```
 //!
 //! P1. The row in `highwater_published` is part of the transaction: it is there if and only if the other rows are.
-//! P2. A life begins by ending the server's processes of the lives before (K6): they are known by their application name.
-//! P3. Before a call is repeated whose reply was lost, the server's process that may still be at work on it is ended.
+//! P2. A life begins by raising its sink's token in `highwater_writers`, and only then ends the server's processes of the lives before,
+//!     which are known by their application name (K6). Every transaction looks at the token first. So one that has seen an older
+//!     token is of a process that was there when the others were ended, and no later one gets so far. Nothing locks the row: a
+//!     prepared transaction would hold the lock, and the life that is to commit it could not begin.
+//! P3. Before a call is repeated whose reply was lost, the server's process that may still be at work on it is ended: the very one, for
+//!     numbers of processes come again.
 //! P4. A connection on which anything failed is not used again, for the replies that it still has are of unknown statements: a
 //!     refused COPY leaves one (<https://github.com/rust-postgres/rust-postgres/issues/789>).
 
@@ -21,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postgres::error::SqlState;
+use postgres::types::ToSql;
 use postgres::{Client, Config, NoTls};
 
 use super::buffer::{Buffer, Taken};
@@ -32,23 +38,39 @@ use crate::ids::{CoreId, Epoch, FencingToken};
 /// Longest name of a sink, so that the name of a transaction keeps the server's limit of 199 bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// How long the server may take to answer a connection, and a statement (K7).
+/// How long the server may take to answer a connection, and a statement unless told otherwise (K7).
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const STATEMENT_TIMEOUT_MS: u64 = 60_000;
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of rows in one message of a COPY: the protocol ends a message at 1 GiB, and the server holds one in memory.
+const COPY_BYTES: usize = 1 << 20;
 
 /// How often it is looked whether processes of the server that were told to end are gone, 50 ms apart.
 const LOOKS_MAX: u32 = 200;
+
+/// When a process of the server began: as a number, because how a session shows a time is a matter of its settings.
+const SINCE_US: &str = "(extract(epoch FROM backend_start) * 1000000)::bigint";
 
 /// What is said to those who make a table that another has just made.
 const DUPLICATE: [SqlState; 2] = [SqlState::DUPLICATE_TABLE, SqlState::UNIQUE_VIOLATION];
 
 /// Made only where they are not: to make an index waits for every transaction that has written to the table, and those that are
 /// in doubt wait for this life.
-const TABLES: &str = "\
-CREATE TABLE highwater_published (
-    database text NOT NULL, timeline text NOT NULL, sink text NOT NULL,
-    epoch bigint NOT NULL, core integer NOT NULL, token bigint NOT NULL);
-CREATE INDEX ON highwater_published (database, timeline, sink, epoch, core);";
+const TABLES: [(&str, &str); 2] = [
+    (
+        "highwater_published",
+        "CREATE TABLE highwater_published (
+             database text NOT NULL, timeline text NOT NULL, sink text NOT NULL,
+             epoch bigint NOT NULL, core integer NOT NULL, token bigint NOT NULL);
+         CREATE INDEX ON highwater_published (database, timeline, sink, epoch, core);",
+    ),
+    (
+        "highwater_writers",
+        "CREATE TABLE highwater_writers (
+             database text NOT NULL, timeline text NOT NULL, sink text NOT NULL,
+             token bigint NOT NULL, PRIMARY KEY (database, timeline, sink));",
+    ),
+];
 
 /// A sink of a PostgreSQL database, by prepared transactions. Clones are the same sink.
 ///
@@ -56,6 +78,9 @@ CREATE INDEX ON highwater_published (database, timeline, sink, epoch, core);";
 /// follows from it. Calls block their thread, and must not be made on a thread of a tokio runtime: end epochs by
 /// [`CoreHandle::close_epoch`](crate::CoreHandle::close_epoch) on a thread of the core's own. Connections are not
 /// encrypted.
+///
+/// The rows of a core's epoch are held in memory, and copied within [`statement_timeout`](Self::statement_timeout). The server
+/// takes no row, and no field, of 1 GiB or more.
 #[derive(Clone)]
 pub struct PostgresSink {
     inner: Arc<Inner>,
@@ -64,6 +89,7 @@ pub struct PostgresSink {
 struct Inner {
     config: Config,
     copy: String,
+    statement_timeout: Option<Duration>,
     buffer: Buffer,
     life: Mutex<Option<SinkLife>>,
     /// Connections that nobody uses now: one for each core, and one for everything else.
@@ -72,8 +98,15 @@ struct Inner {
 
 /// A connection, or the server's process of one that failed.
 enum Lane {
-    Open(Box<Client>, i32),
-    Broken(i32),
+    Open(Box<Client>, Process),
+    Broken(Process),
+}
+
+/// A process of the server: its number, and when it began, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    since_us: i64,
 }
 
 impl PostgresSink {
@@ -96,7 +129,21 @@ impl PostgresSink {
             return Err(Error::new(ErrorCode::SinkSettings, format!("\"{copy}\" is no COPY … FROM STDIN")));
         }
         let (buffer, life, lanes) = (Buffer::default(), Mutex::default(), Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { config, copy, buffer, life, lanes }) })
+        Ok(Self { inner: Arc::new(Inner { config, copy, statement_timeout: None, buffer, life, lanes }) })
+    }
+
+    /// How long the server may take for one statement: a COPY of an epoch's rows takes the longest. Default: what the URL says
+    /// (`options='-c statement_timeout=…'`), else 60 seconds. A statement that takes longer has failed, and is made again.
+    ///
+    /// # Panics
+    ///
+    /// When it is shorter than a millisecond, or there are clones already.
+    #[must_use]
+    pub fn statement_timeout(mut self, limit: Duration) -> Self {
+        assert!(limit.as_millis() > 0, "a statement takes some time, and {limit:?} is none");
+        let inner = Arc::get_mut(&mut self.inner).expect("set before the sink is cloned");
+        inner.statement_timeout = Some(limit);
+        self
     }
 
     /// Writes rows in the open epoch of `core`, in the format of the COPY statement: as text, a line each, columns apart by
@@ -126,60 +173,81 @@ impl PostgresSink {
         work: impl FnOnce(&mut Client, bool) -> SinkResult<T>,
     ) -> SinkResult<T> {
         let there = self.lanes().remove(&lane);
-        let (mut client, pid, again) = match there {
-            Some(Lane::Open(client, pid)) if !client.is_closed() => (client, pid, false),
+        let (mut client, process, again) = match there {
+            Some(Lane::Open(client, process)) if !client.is_closed() => (client, process, false),
             Some(Lane::Open(_, before) | Lane::Broken(before)) => {
-                let connected = self.connect().and_then(|(mut client, pid)| {
-                    end(&mut client, "pid = $1", &[&before])?;
-                    Ok((client, pid))
+                let connected = self.connect().and_then(|(mut client, process)| {
+                    let Process { pid, since_us } = before;
+                    let those = format!("pid = $1 AND {SINCE_US} = $2 AND application_name = $3");
+                    end(&mut client, &those, &[&pid, &since_us, &application(&self.life()?)])?;
+                    Ok((client, process))
                 });
                 match connected {
-                    Ok((client, pid)) => (Box::new(client), pid, true),
+                    Ok((client, process)) => (Box::new(client), process, true),
                     Err(error) => {
                         self.lanes().insert(lane, Lane::Broken(before));
                         return Err(error);
                     }
                 }
             }
-            None => self.connect().map(|(client, pid)| (Box::new(client), pid, false))?,
+            None => self.connect().map(|(client, process)| (Box::new(client), process, false))?,
         };
         let done = work(&mut client, again);
-        let lane_now = if done.is_ok() { Lane::Open(client, pid) } else { Lane::Broken(pid) };
+        let lane_now = if done.is_ok() { Lane::Open(client, process) } else { Lane::Broken(process) };
         self.lanes().insert(lane, lane_now);
         done
     }
 
-    fn connect(&self) -> SinkResult<(Client, i32)> {
+    fn connect(&self) -> SinkResult<(Client, Process)> {
+        let doing = |error: postgres::Error| failed("connecting", &error);
         let mut config = self.inner.config.clone();
         config.application_name(&application(&self.life()?));
-        let mut client = config.connect(NoTls).map_err(|error| failed("connecting", &error))?;
-        let set =
-            format!("SET statement_timeout = {STATEMENT_TIMEOUT_MS}; SET standard_conforming_strings = on");
-        client.batch_execute(&set).map_err(|error| failed("connecting", &error))?;
-        let row =
-            client.query_one("SELECT pg_backend_pid()", &[]).map_err(|error| failed("connecting", &error))?;
-        Ok((client, row.get(0)))
+        let mut client = config.connect(NoTls).map_err(doing)?;
+        // What only this sink asks for must last, too: the token of a life.
+        let set = "SET standard_conforming_strings = on; \
+                   SELECT set_config('synchronous_commit', 'on', false) \
+                   WHERE current_setting('synchronous_commit') = 'off'";
+        client.batch_execute(set).map_err(doing)?;
+        if let Some(limit) = self.statement_limit() {
+            let limit_ms = limit.as_millis().min(i32::MAX as u128);
+            client.batch_execute(&format!("SET statement_timeout = {limit_ms}")).map_err(doing)?;
+        }
+        let query = format!("SELECT pid, {SINCE_US} FROM pg_stat_activity WHERE pid = pg_backend_pid()");
+        let row = client.query_one(&query, &[]).map_err(doing)?;
+        Ok((client, Process { pid: row.get(0), since_us: row.get(1) }))
     }
 
-    /// Prepares the transaction `gid`.
-    fn prepare(
-        &self,
-        client: &mut Client,
-        name: &Name,
-        gid: &str,
-        rows: &[u8],
-    ) -> Result<(), postgres::Error> {
-        client.batch_execute("BEGIN")?;
+    /// What a connection sets; `None` when its URL does.
+    fn statement_limit(&self) -> Option<Duration> {
+        let of_url = self.inner.config.get_options().unwrap_or_default();
+        match self.inner.statement_timeout {
+            None if of_url.contains("statement_timeout") => None,
+            limit => Some(limit.unwrap_or(STATEMENT_TIMEOUT)),
+        }
+    }
+
+    /// Prepares the transaction `gid`, unless a later life has begun (P2).
+    fn prepare(&self, client: &mut Client, name: &Name, gid: &str, rows: &[u8]) -> SinkResult<()> {
+        let doing = |error: postgres::Error| failed("preparing", &error);
+        client.batch_execute("BEGIN").map_err(doing)?;
         let (epoch, token) = (signed(name.part.epoch.0), signed(name.token.0));
-        client.execute(
-            "INSERT INTO highwater_published VALUES ($1, $2, $3, $4, $5, $6)",
-            &[&name.database, &name.timeline, &name.sink, &epoch, &i32::from(name.part.core.0), &token],
-        )?;
-        let mut writer = client.copy_in(self.inner.copy.as_str())?;
-        // What went wrong is told by the end of the copy.
-        let _ = writer.write_all(rows);
-        writer.finish()?;
-        client.batch_execute(&format!("PREPARE TRANSACTION '{gid}'"))
+        let marker = "INSERT INTO highwater_published \
+                      SELECT $1::text, $2::text, $3::text, $4::bigint, $5::integer, $6::bigint \
+                      WHERE NOT EXISTS (SELECT 1 FROM highwater_writers \
+                          WHERE database = $1 AND timeline = $2 AND sink = $3 AND token > $6)";
+        let core = i32::from(name.part.core.0);
+        let values: [&(dyn ToSql + Sync); 6] =
+            [&name.database, &name.timeline, &name.sink, &epoch, &core, &token];
+        if client.execute(marker, &values).map_err(doing)? == 0 {
+            return Err(over(name.token));
+        }
+        let mut writer = client.copy_in(self.inner.copy.as_str()).map_err(doing)?;
+        for chunk in rows.chunks(COPY_BYTES) {
+            // What went wrong is told by the end of the copy.
+            let _ = writer.write_all(chunk);
+        }
+        writer.finish().map_err(doing)?;
+        client.batch_execute(&format!("PREPARE TRANSACTION '{gid}'")).map_err(doing)
     }
 }
 
@@ -196,15 +264,9 @@ impl Sink for PostgresSink {
         *self.inner.life.lock().unwrap_or_else(PoisonError::into_inner) = Some(life.clone());
         self.on(None, |client, _| {
             let doing = |error: postgres::Error| failed("recovering", &error);
+            make_tables(client)?;
+            raise_token(client, life)?;
             end(client, "application_name = $1", &[&application(life)])?;
-            let table = client.query_one("SELECT to_regclass('highwater_published') IS NULL", &[]).map_err(doing)?;
-            if table.get(0) {
-                match client.batch_execute(TABLES) {
-                    // Another database came first.
-                    Err(error) if DUPLICATE.iter().any(|code| error.code() == Some(code)) => {}
-                    made => made.map_err(doing)?,
-                }
-            }
             let row = client
                 .query_one("SELECT current_setting('max_prepared_transactions')::bigint", &[])
                 .map_err(doing)?;
@@ -235,7 +297,7 @@ impl Sink for PostgresSink {
             if again && is_prepared(client, &gid)? {
                 return Ok(());
             }
-            self.prepare(client, &name, &gid, &rows).map_err(|error| failed("preparing", &error))
+            self.prepare(client, &name, &gid, &rows)
         })?;
         let handle = gid.into_bytes();
         self.inner.buffer.done(part, handle.clone());
@@ -372,8 +434,44 @@ fn is_prepared(client: &mut Client, gid: &str) -> SinkResult<bool> {
     row.map(|row| row.is_some()).map_err(|error| failed("looking for a transaction", &error))
 }
 
+fn make_tables(client: &mut Client) -> SinkResult<()> {
+    let doing = |error: postgres::Error| failed("making the tables", &error);
+    for (name, statements) in TABLES {
+        let is_missing = client.query_one("SELECT to_regclass($1) IS NULL", &[&name]).map_err(doing)?;
+        if is_missing.get(0) {
+            match client.batch_execute(statements) {
+                // Another database came first.
+                Err(error) if DUPLICATE.iter().any(|code| error.code() == Some(code)) => {}
+                made => made.map_err(doing)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From here on no transaction of an earlier life is prepared, but by those that are under way (P2).
+///
+/// # Errors
+///
+/// `Fenced` when a later life has come first.
+fn raise_token(client: &mut Client, life: &SinkLife) -> SinkResult<()> {
+    let raise = "INSERT INTO highwater_writers AS old VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (database, timeline, sink) DO UPDATE SET token = GREATEST(old.token, EXCLUDED.token) \
+                 RETURNING token";
+    let (database, timeline) = (life.database.to_string(), life.timeline.to_string());
+    let own = signed(life.token.0);
+    let raised = client.query_one(raise, &[&database, &timeline, &life.name, &own]);
+    let token: i64 = raised.map_err(|error| failed("taking the token", &error))?.get(0);
+    if token > own { Err(over(life.token)) } else { Ok(()) }
+}
+
+fn over(token: FencingToken) -> SinkError {
+    let what = format!("a later life of the database writes to this sink; that of token {token} is over");
+    SinkError::new(SinkErrorKind::Fenced, what)
+}
+
 /// Ends the server's processes that `which` selects, but for this one, and waits until they are gone.
-fn end(client: &mut Client, which: &str, value: &[&(dyn postgres::types::ToSql + Sync)]) -> SinkResult<()> {
+fn end(client: &mut Client, which: &str, value: &[&(dyn ToSql + Sync)]) -> SinkResult<()> {
     let those = format!("FROM pg_stat_activity WHERE {which} AND pid <> pg_backend_pid()");
     for look in 0..LOOKS_MAX {
         let told = format!("SELECT pg_terminate_backend(pid) {those}");

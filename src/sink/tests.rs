@@ -104,6 +104,35 @@ fn timelines_do_not_see_each_other() {
     });
 }
 
+/// Two sinks of one database name the same parts: in one folder the rows of one would replace those of the other.
+#[test]
+fn two_sinks_in_one_directory_keep_their_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["rows", "rows-2", "with space/and %", "", "äöü"];
+    let sinks = names.map(|_| FileSink::new(dir.path().join("out")));
+    StdEnv.block_on(async {
+        let mut handles = Vec::new();
+        for (name, sink) in names.iter().zip(&sinks) {
+            let life = SinkLife { name: (*name).into(), ..life(1, 0) };
+            assert_eq!(sink.recover(&life).await.unwrap().published, None);
+            sink.write(CoreId(0), name.as_bytes());
+            sink.write(CoreId(0), b"!");
+            handles.push(sink.pre_commit(part(1, 0)).await.unwrap().unwrap());
+        }
+        for (sink, handle) in sinks.iter().zip(&handles) {
+            assert_eq!(sink.in_doubt().await.unwrap().len(), 1);
+            assert_eq!(sink.commit(handle).await.unwrap(), Commit::Done);
+        }
+        for (name, sink) in names.iter().zip(&sinks) {
+            assert_eq!(published(sink), [(part(1, 0), [name.as_bytes(), b"!"].concat())], "{name}");
+        }
+        let long = SinkLife { name: "x".repeat(181), ..life(1, 0) };
+        assert_eq!(sinks[0].recover(&long).await.unwrap_err().kind(), SinkErrorKind::Refused);
+        let longest = SinkLife { name: "x".repeat(180), ..life(1, 0) };
+        sinks[0].recover(&longest).await.unwrap();
+    });
+}
+
 #[test]
 fn a_handle_of_something_else_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,6 +152,11 @@ fn a_handle_of_something_else_is_refused() {
             &format!("{name}/../{stem}"),
             &format!("{name}/{stem}.rows"),
             &format!("{}/{stem}", &name[1..]),
+            &format!("{name}-a b/{stem}"),
+            &format!("{name}-a%2fb/{stem}"),
+            &format!("{name}-%41/{stem}"),
+            &format!("{name}-%/{stem}"),
+            &format!("{name}-%FF/{stem}"),
         ] {
             for kind in [
                 sink.commit(bad.as_bytes()).await.map(|_| ()).unwrap_err().kind(),

@@ -138,10 +138,17 @@ fn main() -> ExitCode {
 fn of_every_store(store: &str, place: &Place) -> Vec<Trial> {
     let mut tests = OF_EVERY_STORE.to_vec();
     #[cfg(feature = "cli")]
-    tests.push((
-        "a_fetched_copy_leaves_the_store_to_its_writer",
-        restore::a_fetched_copy_leaves_the_store_to_its_writer,
-    ));
+    tests.extend::<[Named<fn(&Place)>; 3]>([
+        (
+            "a_fetched_copy_leaves_the_store_to_its_writer",
+            restore::a_fetched_copy_leaves_the_store_to_its_writer,
+        ),
+        (
+            "a_rotten_checkpoint_leaves_the_one_before_it",
+            restore::a_rotten_checkpoint_leaves_the_one_before_it,
+        ),
+        ("a_copy_is_fetched_while_the_writer_goes_on", restore::a_copy_is_fetched_while_the_writer_goes_on),
+    ]);
     let trial = |(name, test): Named<fn(&Place)>| {
         let place = place.clone();
         Trial::test(format!("{store}: {name}"), move || {

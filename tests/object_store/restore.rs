@@ -2,10 +2,14 @@
 
 use std::time::Instant;
 
+#[cfg(feature = "cli")]
+use highwater::remote::ObjectStore;
 use highwater::{Engine, ErrorKind, Options};
 
 use crate::load::{end_epoch, export, model, open, put, state, wait_remote, write_epoch};
 use crate::place::Place;
+#[cfg(feature = "cli")]
+use crate::place::wait;
 
 pub(crate) fn a_lost_machine_loses_nothing_that_was_remote(place: &Place) {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -79,6 +83,81 @@ pub(crate) fn a_large_state_comes_back_byte_for_byte(place: &Place) {
     }
 }
 
+/// What the tool says; it succeeds.
+#[cfg(feature = "cli")]
+fn tool(place: &Place, arguments: &[&str]) -> String {
+    let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_highwater"));
+    tool.args(arguments);
+    tool.args(place.options.iter().map(|(name, value)| format!("--option={name}={value}")));
+    let output = tool.output().unwrap();
+    let told =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    println!("    {}", told.lines().last().unwrap_or_default());
+    told
+}
+
+/// An object of the newest checkpoint is gone. Nobody takes the database over, and no attempt takes the earlier checkpoint away,
+/// which the tool brings down.
+#[cfg(feature = "cli")]
+pub(crate) fn a_rotten_checkpoint_leaves_the_one_before_it(place: &Place) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open(&dir.path().join("data"), 2, place.remote()).unwrap();
+    let earlier = write_epoch(&mut opened);
+    wait_remote(&opened, earlier);
+    let bucket = place.bucket();
+    let before = wait(bucket.list("f/")).unwrap();
+    let newest = write_epoch(&mut opened);
+    wait_remote(&opened, newest);
+    opened.engine.close(opened.cores).unwrap();
+    let after = wait(bucket.list("f/")).unwrap();
+    let rotten = after.into_iter().find(|object| !before.contains(object)).unwrap();
+    wait(bucket.delete(&rotten.name)).unwrap();
+    for attempt in 0..2 {
+        let data = dir.path().join(format!("attempt-{attempt}"));
+        let refused = open(&data, 2, place.remote()).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+        assert!(refused.to_string().contains(&format!("--to-epoch {earlier}`")), "{refused}");
+    }
+    let copy = dir.path().join("copy");
+    let epoch = earlier.to_string();
+    let told = tool(place, &["fetch", &place.url, copy.to_str().unwrap(), "--to-epoch", &epoch, "--json"]);
+    assert!(told.contains(&format!("\"epoch\": {epoch}")), "{told}");
+    let copied = Engine::open(Options::new(&copy).cores(2)).unwrap();
+    assert_eq!(copied.report.epoch, earlier);
+    assert!(state(&copied.cores) == model(earlier), "another state was fetched");
+    copied.engine.close(copied.cores).unwrap();
+}
+
+/// The writer retires what is being fetched: that is no damage, and the tool comes down with what is there then.
+#[cfg(feature = "cli")]
+pub(crate) fn a_copy_is_fetched_while_the_writer_goes_on(place: &Place) {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        Options::new(dir.path().join("data")).cores(2).segment_bytes(4 << 20).remote(place.remote());
+    let options =
+        options.retain_checkpoints(1).checkpoint_interval(Some(std::time::Duration::from_millis(1)));
+    let mut opened = Engine::open(options).unwrap();
+    let stored = write_epoch(&mut opened);
+    wait_remote(&opened, stored);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let epoch = write_epoch(&mut opened);
+                wait_remote(&opened, epoch);
+            }
+        });
+        for number in 0..10 {
+            let copy = dir.path().join(format!("copy-{number}"));
+            tool(place, &["fetch", &place.url, copy.to_str().unwrap()]);
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+    opened.engine.close(opened.cores).unwrap();
+}
+
 /// The tool brings the newest checkpoint down, and takes nothing over.
 #[cfg(feature = "cli")]
 pub(crate) fn a_fetched_copy_leaves_the_store_to_its_writer(place: &Place) {
@@ -92,17 +171,7 @@ pub(crate) fn a_fetched_copy_leaves_the_store_to_its_writer(place: &Place) {
         stored = write_epoch(&mut opened);
         wait_remote(&opened, stored);
     }
-    let tool = |arguments: &[&str]| {
-        let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_highwater"));
-        tool.args(arguments);
-        tool.args(place.options.iter().map(|(name, value)| format!("--option={name}={value}")));
-        let output = tool.output().unwrap();
-        let told =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{told}");
-        println!("    {}", told.lines().last().unwrap_or_default());
-        told
-    };
+    let tool = |arguments: &[&str]| tool(place, arguments);
     let (copy, past) = (dir.path().join("copy"), dir.path().join("past"));
     tool(&["fetch", &place.url, copy.to_str().unwrap()]);
     assert!(tool(&["epochs", &place.url]).contains("audit"));

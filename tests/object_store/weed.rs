@@ -3,16 +3,21 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use highwater::remote::ObjectStore;
+use highwater::remote::{Bucket, Created, ObjectStore};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::place::{Place, wait};
 
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Those who race for a name while it is looked whether a server keeps its promise, and how many rounds in a row it must.
+const RACERS: usize = 9;
+const PROMISES: u32 = 5;
 
 /// Who may do everything.
 const IDENTITIES: &str = r#"{"identities": [{"name": "test", "actions": ["Admin", "Read", "Write", "List"],
@@ -81,6 +86,40 @@ impl Weed {
             std::thread::sleep(Duration::from_millis(100));
         }
         println!("    the server took objects after {:.1} s", began.elapsed().as_secs_f64());
+        self.wait_for_promise(began);
+    }
+
+    /// Waits until it creates a name once. One that has just come back has been seen to tell two of nine racers that they had: what
+    /// its parts know of each other is not complete as soon as it answers. The engine's probe refuses such a store, rightly, and the
+    /// trials are about one that keeps its word.
+    fn wait_for_promise(&self, began: Instant) {
+        let buckets: Vec<Bucket> = (0..3).map(|_| self.place().option("timeout", "5s").bucket()).collect();
+        let (mut kept, mut broken) = (0, 0);
+        for round in 0.. {
+            let name = format!("promise/{}-{round}", std::process::id());
+            let winners = winners(&buckets, &name);
+            let _ = wait(buckets[0].delete(&name));
+            match winners {
+                Some(1) => kept += 1,
+                Some(told) => {
+                    println!("    {name}: {told} of {RACERS} racers were told that they have it");
+                    (kept, broken) = (0, broken + 1);
+                }
+                // Some were told nothing.
+                None => kept = 0,
+            }
+            if kept == PROMISES {
+                break;
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the server does not keep its promise: {broken} rounds broken"
+            );
+        }
+        if broken > 0 {
+            let took = began.elapsed().as_secs_f64();
+            println!("    the server kept its promise after {took:.1} s and {broken} broken rounds");
+        }
     }
 
     /// SIGKILL.
@@ -116,6 +155,24 @@ impl Weed {
             .option("access_key_id", "test")
             .option("secret_access_key", "testtest")
     }
+}
+
+/// How many of some racers the server told that they have created `name`; `None` when one heard nothing.
+fn winners(buckets: &[Bucket], name: &str) -> Option<usize> {
+    let start = Barrier::new(RACERS);
+    let racer = |number: usize| {
+        let body = Bytes::from(format!("{number:016}"));
+        start.wait();
+        wait(buckets[number % buckets.len()].create(name, body))
+    };
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let racer = &racer;
+        let threads: Vec<_> = (0..RACERS).map(|number| scope.spawn(move || racer(number))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let new = told.iter().filter(|told| **told == Ok(Created::New)).count();
+    // Whoever was told nothing may have created it; two who were told that they have is one too many, whatever the others heard.
+    if new < 2 && told.iter().any(Result::is_err) { None } else { Some(new) }
 }
 
 impl Drop for Weed {

@@ -24,6 +24,7 @@ mod watched;
 use std::io::Read;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use highwater::env::{Blocking, StdEnv};
 use highwater::sink::{Commit, Part, PostgresSink, Sink, SinkErrorKind, SinkLife, SinkResult};
@@ -169,6 +170,90 @@ fn connections_that_are_lost_leave_nothing_behind() {
     let numbers = client.query("SELECT number FROM rows ORDER BY number", &[]).unwrap();
     let numbers: Vec<i64> = numbers.iter().map(|row| row.get(0)).collect();
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+}
+
+/// K6, P2: a writer that was deposed and goes on is told so by the server, however often it connects again; and it ends nothing of
+/// the life that came after it.
+#[test]
+fn a_deposed_writer_prepares_nothing() {
+    let Some(server) = Server::start(8) else { return };
+    let mut client = server.client();
+    client.batch_execute("CREATE TABLE rows (number bigint)").unwrap();
+    let sink = || PostgresSink::new(&server.url(), "COPY rows FROM STDIN").unwrap();
+    let (old, new) = (sink(), sink());
+    StdEnv.block_on(async {
+        old.recover(&life(1)).await.unwrap();
+        old.write(CoreId(0), b"1\n");
+        let decided = old.pre_commit(part(1)).await.unwrap().unwrap();
+        new.recover(&life(2)).await.unwrap();
+        new.write(CoreId(0), b"2\n");
+        let handle = new.pre_commit(part(2)).await.unwrap().unwrap();
+        let of_new = connections(&mut client);
+        old.write(CoreId(0), b"3\n");
+        for _ in 0..3 {
+            let fenced = loop {
+                match old.pre_commit(part(2)).await {
+                    Err(error) if error.kind() == SinkErrorKind::Unknown => {}
+                    told => break told.expect_err("it is deposed"),
+                }
+            };
+            assert_eq!(fenced.kind(), SinkErrorKind::Fenced, "{fenced}");
+        }
+        let fenced = sink().recover(&life(1)).await.unwrap_err();
+        assert_eq!(fenced.kind(), SinkErrorKind::Fenced, "{fenced}");
+        assert!(connections(&mut client) >= of_new, "the new life's connections stay");
+        for handle in [decided, handle] {
+            assert_eq!(
+                new.commit(&handle).await.unwrap(),
+                Commit::Done,
+                "what was decided is published by anybody"
+            );
+        }
+        assert_eq!(new.in_doubt().await.unwrap(), []);
+        // In a place of its own nobody is deposed.
+        let mut elsewhere = SinkLife::new("rows", Nonce(0xdb), Nonce(0x72));
+        elsewhere.token = FencingToken(1);
+        sink().recover(&elsewhere).await.unwrap();
+    });
+    let numbers = client.query("SELECT number FROM rows ORDER BY number", &[]).unwrap();
+    let numbers: Vec<i64> = numbers.iter().map(|row| row.get(0)).collect();
+    assert_eq!(numbers, [1, 2]);
+}
+
+/// An epoch's rows in many messages: all of them, or the server's own words about the first one that it does not take.
+#[test]
+fn an_epoch_of_many_messages_is_copied_whole() {
+    let Some(server) = Server::start(8) else { return };
+    let mut client = server.client();
+    client.batch_execute("CREATE TABLE rows (number bigint)").unwrap();
+    let url = format!("{} options='-c statement_timeout=45s'", server.url());
+    let sink = PostgresSink::new(&url, "COPY rows FROM STDIN").unwrap();
+    let rows: String = (1_000_000..1_500_000).map(|number| format!("{number}\n")).collect();
+    StdEnv.block_on(async {
+        sink.recover(&life(1)).await.unwrap();
+        sink.write(CoreId(0), rows.as_bytes());
+        let handle = sink.pre_commit(part(1)).await.unwrap().unwrap();
+        assert_eq!(sink.commit(&handle).await.unwrap(), Commit::Done);
+        sink.write(CoreId(0), b"no number\n");
+        sink.write(CoreId(0), rows.as_bytes());
+        for _ in 0..2 {
+            let refused = sink.pre_commit(part(2)).await.unwrap_err();
+            assert_eq!(refused.kind(), SinkErrorKind::Refused, "{refused}");
+            assert!(refused.to_string().contains("bigint"), "{refused}");
+        }
+        let limited = PostgresSink::new(&url, "COPY rows FROM STDIN").unwrap();
+        let limited = limited.statement_timeout(Duration::from_secs(2));
+        limited.recover(&life(2)).await.unwrap();
+        limited.write(CoreId(0), b"1\n");
+        let mut held_up = server.client();
+        held_up.batch_execute("BEGIN; LOCK TABLE rows").unwrap();
+        let began = Instant::now();
+        let slow = limited.pre_commit(part(2)).await.unwrap_err();
+        assert_eq!(slow.kind(), SinkErrorKind::Unknown, "{slow}");
+        assert!(began.elapsed() < Duration::from_secs(40), "the sink's limit counts more than the URL's");
+    });
+    let count: i64 = client.query_one("SELECT count(*) FROM rows", &[]).unwrap().get(0);
+    assert_eq!(count, 500_000);
 }
 
 /// Makes a call until its reply is not lost.

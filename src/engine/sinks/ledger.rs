@@ -180,7 +180,7 @@ impl Ledger {
             let Some((oldest, entry)) = of_sink.entries.first_key_value() else { continue };
             let what = if entry.first {
                 "was decided before the open, and is not published yet"
-            } else if epoch.0 >= oldest.epoch.0 + sink.epochs_max {
+            } else if epoch.0.saturating_sub(oldest.epoch.0) >= sink.epochs_max {
                 of_sink.starved = true;
                 "is not published yet, and the sink has no room for more in doubt"
             } else {
@@ -223,7 +223,8 @@ impl Ledger {
             let silent = newest.filter(|part| !of_sink.entries.contains_key(part));
             list.extend(silent.map(|part| entry(part, None)));
             let oldest = of_sink.entries.keys().next().map(|part| part.epoch);
-            nothing_through.push(oldest.map_or(epoch, |oldest| Epoch(oldest.0 - 1)));
+            // A core that runs ahead has entries behind `epoch`; what a slower one still ends in between, this list does not know.
+            nothing_through.push(oldest.map_or(epoch, |oldest| epoch.min(Epoch(oldest.0 - 1))));
         }
         let place = |entry: &SinkEntry| (entry.name.clone(), entry.epoch, entry.core);
         list.sort_by_key(place);

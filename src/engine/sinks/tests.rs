@@ -94,6 +94,44 @@ mod ledger {
         assert_eq!(ledger.take_forget(0), None);
     }
 
+    /// One core is two epochs ahead when a checkpoint is taken: the epoch between them is still to end on the other one, and may be
+    /// committed again until a list of its own, or a later one, is decided.
+    #[test]
+    fn a_sink_forgets_no_epoch_that_a_slower_core_has_still_to_end() {
+        let ledger = ledger(Vec::new(), 0);
+        for core in [0, 1] {
+            ledger.enter(part(1, core), &[None, None]);
+        }
+        ledger.enter(part(2, 0), &[None, None]);
+        ledger.enter(part(3, 0), &[Some(handle("ahead")), None]);
+        ledger.list(Epoch(1));
+        ledger.decide(Epoch(1));
+        assert_eq!(ledger.take_forget(0), Some(Epoch(1)));
+        ledger.enter(part(2, 1), &[Some(handle("behind")), None]);
+        ledger.list(Epoch(2));
+        ledger.decide(Epoch(2));
+        assert_eq!(ledger.take_forget(0), None, "a commit of epoch 2 may come again");
+        assert_eq!(ledger.take_forget(1), Some(Epoch(2)), "the other sink has nothing");
+        ledger.published(0, ledger.next(0).unwrap().part);
+        ledger.enter(part(3, 1), &[None, None]);
+        ledger.list(Epoch(3));
+        ledger.decide(Epoch(3));
+        assert_eq!(ledger.take_forget(0), Some(Epoch(2)));
+    }
+
+    /// A sink that has room for everything says so by the greatest number there is.
+    #[test]
+    fn a_sink_without_a_bound_holds_nobody_up() {
+        let sinks = vec![participant("a", u64::MAX)];
+        let pause = Box::new(|| Box::pin(async {}) as _);
+        let ledger = Ledger::new((sinks, 1, LostPolicy::Halt, pause), Vec::new(), (Epoch(0), Epoch(0)));
+        for epoch in 1..=3 {
+            ledger.check_room(Epoch(epoch)).unwrap();
+            ledger.enter(part(epoch, 0), &[Some(handle("a"))]);
+        }
+        ledger.check_room(Epoch(4)).unwrap();
+    }
+
     /// E6, and that the bound can always be left: an epoch that is open somewhere is never too far ahead of itself.
     #[test]
     fn a_core_is_held_up_when_a_sink_is_full_and_a_checkpoint_is_asked_for() {

@@ -4,6 +4,7 @@
 //!                                     the request changes something      it only reads
 //! no connection                       Unavailable                        Unavailable
 //! 429, or 503 that says "slow down"   Throttled                          Throttled
+//! other 503                           Unknown                            Throttled
 //! other 5xx, 408, a lost reply        Unknown                            Unavailable
 //! 409: two requests met               Unavailable                        Unavailable
 //! other 4xx, not found, no right      Refused                            Refused

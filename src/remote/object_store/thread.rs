@@ -4,7 +4,8 @@
 //! and its caller waits for the task, from whatever polls the caller.
 //!
 //! 1. The thread ends when the last handle is gone, whoever drops it and wherever; nobody waits for it.
-//! 2. A caller that is dropped takes its request along: there are never more requests than callers.
+//! 2. A caller that is dropped takes its request along: there are never more requests than callers. Not so with a directory,
+//!    whose calls are made by threads beside this one: one that has begun goes on to its end, and keeps its thread until then.
 //! 3. Every request ends, in the time that it is given: R4.
 
 use std::convert::Infallible;
