@@ -200,7 +200,10 @@ impl<E: Env> Engine<E> {
     }
 
     /// With `Options::inline`: writes what the cores have handed over and makes it durable, on the calling task. Does
-    /// nothing otherwise.
+    /// nothing otherwise, and nothing for a core whose log another task is writing at the moment.
+    ///
+    /// If the future is dropped half-way (by a timeout, say), nobody knows what of its writes is on the disk: whoever drives next
+    /// finds the log poisoned, and the engine `Failed` (HW-604).
     pub async fn drive(&self) {
         self.drive.run(&self.shared).await;
     }
@@ -361,7 +364,7 @@ impl<E: Env> Engine<E> {
             ));
         }
         self.stop();
-        self.drive.finish().await;
+        self.drive.finish(&self.shared).await;
         self.shared.until(|| self.shared.ended().then_some(())).await;
         self.shared.check()?;
         let (ended, closed) = (self.shared.slowest_ended(), self.shared.closed());
