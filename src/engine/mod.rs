@@ -377,12 +377,7 @@ impl<E: Env> Engine<E> {
     }
 
     fn stop(&self) {
-        self.shared.stop();
-        self.requests.wake();
-        self.supply.wake();
-        if let Some(mirror) = &self.mirror {
-            mirror.stop();
-        }
+        start::stop(&self.shared, &self.requests, &self.supply, self.mirror.as_deref());
     }
 
     /// The environment.
