@@ -39,6 +39,8 @@ pub(super) struct Appender {
     batch: Option<Batch>,
     epoch_bytes: u64,
     epoch_records: u64,
+    /// What comes in front of this LSN and is not closed was given up.
+    discarded: Lsn,
     /// The LSN that a record would have got that found no batch: while it is the next one, the last append was that record's.
     refused: Option<(Lsn, Refused)>,
 }
@@ -62,6 +64,7 @@ impl Appender {
             batch: None,
             epoch_bytes: 0,
             epoch_records: 0,
+            discarded: Lsn(0),
             refused: None,
         }
     }
@@ -76,9 +79,15 @@ impl Appender {
         self.epoch_records
     }
 
-    /// Gives up the records of the open epoch: nobody counts on them.
+    /// Gives up the records of the open epoch, and of those that do not close without it: nobody counts on them.
     pub(super) fn discard_open(&mut self) {
         self.epoch_records = 0;
+        self.discarded = self.next_lsn;
+    }
+
+    /// Whether nobody counts on what is not closed: all of it was given up.
+    pub(super) fn is_discarded(&self) -> bool {
+        self.discarded == self.next_lsn
     }
 
     /// The pool that the next record waits for, if it does: none is open, or the last record found no room in the one that is.

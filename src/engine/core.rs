@@ -294,8 +294,9 @@ impl CoreHandle {
         Ready { gate: self.gate(), drive: Arc::clone(&self.drive) }
     }
 
-    /// Gives up the records of the open epoch: `Engine::close` will not refuse because of them. They are gone after
-    /// the next open, as after a crash.
+    /// Gives up the records of the open epoch, and those of epochs that this core has ended and another has not:
+    /// `Engine::close` will not refuse because of them. They are gone after the next open, as after a crash. Records that
+    /// are put behind this call count again.
     pub fn discard_open(&mut self) {
         self.log.discard_open();
     }
@@ -303,6 +304,16 @@ impl CoreHandle {
     /// Records of the open epoch, unless they were given up.
     pub(super) fn open_records(&self) -> u64 {
         self.log.open_records()
+    }
+
+    /// Whether nobody counts on what this core has in epochs that are not closed.
+    pub(super) fn is_discarded(&self) -> bool {
+        self.log.is_discarded()
+    }
+
+    /// Whether this is a core of the engine whose parts share `shared`.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
     }
 
     fn gate(&self) -> Gate {

@@ -5,6 +5,7 @@
 //!          many.rs         many keys in one call
 //!          append.rs       its end of the log
 //!          ending.rs       the end of an epoch
+//!          closing.rs      which handles a database is closed with
 //! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
 //!          segments.rs     prepares log files ahead of need
 //!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
@@ -21,6 +22,7 @@
 //! background to end, and what was not waited for may be lost, as in a crash.
 
 mod append;
+mod closing;
 mod core;
 mod counts;
 mod drive;
@@ -348,21 +350,15 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// `Invalid` while an epoch is open with records in it: close it or call [`CoreHandle::discard_open`]. Then, if
-    /// `cores` was lent and not given, everything goes on as before. `Failed` as ever.
+    /// * `Invalid` while an epoch is open with records in it (HW-820): on a core that has not ended it, or on one that has while
+    ///   another has not. End it on every core, or call [`CoreHandle::discard_open`]. Also when `cores` are not all cores
+    ///   of this engine, each once (HW-837). Then, if `cores` was lent and not given, everything goes on as before.
+    /// * `Full` when the device is full: the last epochs are lost (HW-204), and the engine is closed. Free some, open again, and
+    ///   read the sources again.
+    /// * `Failed`, `Fenced` or `Lost` when the engine has failed, as [`Engine::check`] says; it is closed. Open again after
+    ///   `Failed`; look into the others first.
     pub async fn close_async<C: AsMut<[CoreHandle]>>(&self, mut cores: C) -> Result<()> {
-        let cores = cores.as_mut();
-        if let Some(open) = cores.iter().find(|core| core.open_records() > 0) {
-            return Err(Error::new(
-                ErrorCode::EpochOpen,
-                format!(
-                    "core {} has {} records in the open epoch {}: end the epoch, or call discard_open",
-                    open.id(),
-                    open.open_records(),
-                    open.open_epoch()
-                ),
-            ));
-        }
+        closing::check(&self.shared, cores.as_mut())?;
         self.stop();
         self.drive.finish(&self.shared).await;
         self.shared.until(|| self.shared.ended().then_some(())).await;
