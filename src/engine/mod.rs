@@ -142,14 +142,13 @@ impl Engine {
         let options = options.placed();
         let env = SystemEnv::new(options.backend, options.durable_write)
             .map_err(|error| Error::new(ErrorCode::BackendMissing, error.to_string()))?;
-        let opened = env.block_on(Self::open_in(env.clone(), options))?;
-        opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
-        Ok(opened)
+        Self::open_blocking_in(env, options)
     }
 }
 
 impl<E: Env> Engine<E> {
-    /// [`Engine::open`] over any environment: for async programs and simulations.
+    /// [`Engine::open`] over any environment: for async programs and simulations. Its handles do not block their thread
+    /// (HW-818); those of [`Engine::open_blocking_in`] do.
     ///
     /// # Errors
     ///
@@ -190,7 +189,8 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// `Failed` when it cannot close any more; `Full` when it waits for space on the device: free some and wait again.
+    /// `Full` when it waits for space on the device (HW-203): free some and wait again. `Failed`, `Fenced` or `Lost` when it cannot
+    /// close any more, as [`Engine::check`] says; `Invalid` when the engine was closed before (HW-819).
     pub fn durable(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
@@ -227,7 +227,8 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// That failure.
+    /// That failure: `Failed`, reopen the database; `Fenced` when another directory has taken it over; `Lost` when a sink has
+    /// forgotten what was decided.
     pub fn check(&self) -> Result<()> {
         self.shared.check()
     }
@@ -238,7 +239,7 @@ impl<E: Env> Engine<E> {
     ///
     /// `Full` when there is no space for it: the database goes on without. `Corrupt` when the log or an older
     /// checkpoint cannot be read back as it was written. `Failed` when a write or sync failed; an open database stays
-    /// usable, its logs grow until a checkpoint succeeds.
+    /// usable, its logs grow until a checkpoint succeeds. `Invalid` when the engine was closed before (HW-819).
     pub fn checkpoint_async(&self) -> impl Future<Output = Result<CheckpointInfo>> + Send + 'static {
         Requests::checkpoint(Arc::clone(&self.requests), Arc::clone(&self.shared))
     }
@@ -383,6 +384,18 @@ impl<E: Env> Engine<E> {
 }
 
 impl<E: Blocking> Engine<E> {
+    /// [`Engine::open`] over any environment whose callers may block: [`CoreHandle::commit`], [`Ready::wait`] and, with
+    /// sinks, [`CoreHandle::close_epoch`] work as there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::open`].
+    pub fn open_blocking_in(env: E, options: Options) -> Result<Opened<E>> {
+        let opened = env.block_on(Self::open_in(env.clone(), options))?;
+        opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
+        Ok(opened)
+    }
+
     /// Blocks until `epoch` is closed: durable on every core, recovered after any crash.
     ///
     /// # Errors
