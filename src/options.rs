@@ -174,6 +174,10 @@ impl Options {
 
     /// Whether the waiting caller writes its own log instead of a background thread: the lowest latency for one
     /// commit at a time. Default off.
+    ///
+    /// Then there is one write in flight, whatever [`Options::depth`] says, and no thread that would notice that the log is idle:
+    /// [`Options::idle_seal_after`] has no effect, the marks are written with the next frame, when a segment is full and when the
+    /// database is closed.
     pub fn inline(mut self, inline: bool) -> Self {
         self.inline = inline;
         self
@@ -197,7 +201,8 @@ impl Options {
         self
     }
 
-    /// Durable writes in flight per core, where the backend can do more than one. Default 2.
+    /// Durable writes in flight per core, where the backend can do more than one. Default 2; always one with
+    /// [`Options::inline`].
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth;
         self
@@ -216,7 +221,7 @@ impl Options {
     }
 
     /// How long a core's log may be idle before the marks of what is durable are written once more, so that even
-    /// damage to the very last frame can be told from a torn write. Default 50 ms.
+    /// damage to the very last frame can be told from a torn write. Default 50 ms. No effect with [`Options::inline`].
     pub fn idle_seal_after(mut self, after: Duration) -> Self {
         self.idle_seal_after = after;
         self

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use highwater::sim::FaultPlan;
-use highwater::{Epoch, EpochMark, Opened};
+use highwater::{Epoch, EpochMark, ErrorKind, Opened};
 
 use super::{commit, options, put, story};
 use crate::Test;
@@ -13,7 +13,8 @@ use crate::world::World;
 pub(crate) const TESTS: &[Test] = tests![
     bases_are_rewritten_by_one_core_at_a_time,
     the_cadence_follows_the_budget,
-    a_log_that_is_due_needs_no_more_writes
+    a_log_that_is_due_needs_no_more_writes,
+    who_waits_for_room_gives_way_to_the_log
 ];
 
 const CORES: u16 = 8;
@@ -117,6 +118,27 @@ fn a_log_that_is_due_needs_no_more_writes() {
             assert_eq!(newest(&opened), Some(behind_another));
         });
     }
+}
+
+/// Records of any size, and the loop that everybody writes around `Busy`. It span: the log never got a turn to make room.
+fn who_waits_for_room_gives_way_to_the_log() {
+    story(FaultPlan::none(), async |rig| {
+        let mut opened = rig.recover(options(1)).await;
+        let (mut busy, mut bytes) = (0, 0);
+        for number in 0..200_u32 {
+            let value = vec![b'v'; [100, 900, 10, 1_500][number as usize % 4]];
+            while let Err(error) = put(&mut opened, 0, number, &value) {
+                assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                busy += 1;
+                assert!(busy < 10_000, "ready() returns, and the core is not");
+                opened.cores[0].ready().await.expect("no faults");
+            }
+            bytes += value.len();
+        }
+        assert!(busy > 0, "a queue of 8 KiB took {bytes} bytes at once");
+        commit(&mut opened).await.expect("no faults");
+        opened.engine.close_async(opened.cores).await.expect("no faults");
+    });
 }
 
 /// Ends the epoch and waits for it, whoever writes the log.

@@ -1,10 +1,12 @@
 //! Disks that fail, and disks that are full.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use highwater::sim::{Disk, FaultClass, FaultPlan, Personality};
-use highwater::{Epoch, EpochMark, ErrorKind, Health, Opened};
+use highwater::{Epoch, EpochMark, ErrorCode, ErrorKind, Health, Opened};
 
 use super::{Rig, commit, get, options, put, story, story_on};
 use crate::Test;
@@ -21,6 +23,8 @@ pub(crate) const TESTS: &[Test] = tests![
     a_checkpoint_that_cannot_be_read_at_the_moment_is_not_given_up,
     a_manifest_that_may_have_landed_keeps_its_number,
     a_second_opener_is_busy_and_the_first_goes_on,
+    a_drive_that_is_dropped_half_way_is_heard_of,
+    close_waits_for_whoever_drives,
 ];
 
 /// Opens while nothing fails, commits "kept", then lets `class` fire from now on.
@@ -250,5 +254,55 @@ fn a_second_opener_is_busy_and_the_first_goes_on() {
         rig.kill();
         let third = rig.recover(options(1)).await;
         assert_eq!(get(&third, 0, 2).as_deref(), Some(&b"more"[..]));
+    });
+}
+
+/// A database whose log is inline, and an epoch that has ended and that nobody has written yet.
+async fn unwritten(rig: &Rig) -> (Opened<World>, Epoch) {
+    let mut opened = rig.recover(options(1).inline(true)).await;
+    put(&mut opened, 0, 1, b"value").expect("room");
+    let epoch = opened.cores[0].close_epoch(EpochMark::new()).expect("room");
+    (opened, epoch)
+}
+
+/// The log went with the drive: its epoch never became durable, and `close` never came back.
+fn a_drive_that_is_dropped_half_way_is_heard_of() {
+    story(FaultPlan::none(), async |rig| {
+        let (opened, epoch) = unwritten(&rig).await;
+        let dropped = rig.run_for(opened.engine.drive(), 1).await;
+        assert!(dropped.is_none(), "the drive was not half-way");
+        opened.engine.drive().await;
+        let lost = opened.engine.durable(epoch).await.expect_err("nobody knows what is on the disk");
+        assert_eq!((lost.kind(), lost.code()), (ErrorKind::Failed, ErrorCode::DriveDropped), "{lost}");
+        let closed = opened.engine.close_async(opened.cores).await.expect_err("it has failed");
+        assert_eq!(closed.code(), ErrorCode::DriveDropped, "{closed}");
+    });
+    story(FaultPlan::none(), async |rig| {
+        let (mut opened, epoch) = unwritten(&rig).await;
+        let dropped = rig.run_for(opened.engine.close_async(&mut opened.cores), 1).await;
+        assert!(dropped.is_none(), "the close was not half-way");
+        let closed = opened.engine.close_async(&mut opened.cores).await.expect_err("it was not closed");
+        assert_eq!(closed.code(), ErrorCode::DriveDropped, "{closed}");
+        drop(opened);
+        let opened = rig.recover(options(1).inline(true)).await;
+        assert!(opened.report.epoch <= epoch);
+    });
+}
+
+/// It passed over the log that another task was writing, and waited for its end for ever.
+fn close_waits_for_whoever_drives() {
+    story(FaultPlan::none(), async |rig| {
+        let (mut opened, epoch) = unwritten(&rig).await;
+        let Opened { engine, cores, .. } = &mut opened;
+        {
+            let (mut drive, mut close) = (pin!(engine.drive()), pin!(engine.close_async(cores)));
+            let mut driven = false;
+            let both = poll_fn(|context| {
+                driven = driven || drive.as_mut().poll(context).is_ready();
+                close.as_mut().poll(context)
+            });
+            both.await.expect("no faults");
+        }
+        assert_eq!(engine.durable_epoch(), epoch);
     });
 }

@@ -3,6 +3,7 @@
 //! Invariants
 //! 1. LSNs are dense: the record after `lsn` is `lsn + 1`, and a refused record takes none.
 //! 2. Memory is bounded: batches come from the pool, and at most one record at a time has a batch of its own.
+//! 3. The end of an epoch stays in the open batch until it is announced (invariant 1 of `shared`), however large it is.
 
 use std::sync::Arc;
 
@@ -15,6 +16,15 @@ use crate::wal::{Batch, Pool};
 
 /// Below this many bytes a batch is not handed over early: waking the log writer would cost more than it gains.
 const HUNGRY_BYTES_MIN: usize = 64 << 10;
+
+/// What a record waits for that found no batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// A batch of the pool.
+    Pooled,
+    /// A batch of its own, and for that the durability of the record that had the last one.
+    Large,
+}
 
 /// Where a core's records are appended.
 pub(super) struct Appender {
@@ -29,8 +39,10 @@ pub(super) struct Appender {
     batch: Option<Batch>,
     epoch_bytes: u64,
     epoch_records: u64,
-    /// Whether the record that was refused last is too large for a batch of the pool.
-    refused_large: bool,
+    /// What comes in front of this LSN and is not closed was given up.
+    discarded: Lsn,
+    /// The LSN that a record would have got that found no batch: while it is the next one, the last append was that record's.
+    refused: Option<(Lsn, Refused)>,
 }
 
 impl Appender {
@@ -52,7 +64,8 @@ impl Appender {
             batch: None,
             epoch_bytes: 0,
             epoch_records: 0,
-            refused_large: false,
+            discarded: Lsn(0),
+            refused: None,
         }
     }
 
@@ -66,21 +79,33 @@ impl Appender {
         self.epoch_records
     }
 
-    /// Gives up the records of the open epoch: nobody counts on them.
+    /// Gives up the records of the open epoch, and of those that do not close without it: nobody counts on them.
     pub(super) fn discard_open(&mut self) {
         self.epoch_records = 0;
+        self.discarded = self.next_lsn;
     }
 
-    /// The pool that the next record waits for, if it does: with a batch open it has room, unless it is larger than
-    /// what is left; then it says so.
+    /// Whether nobody counts on what is not closed: all of it was given up.
+    pub(super) fn is_discarded(&self) -> bool {
+        self.discarded == self.next_lsn
+    }
+
+    /// The pool that the next record waits for, if it does: none is open, or the last record found no room in the one that is.
     pub(super) fn awaited_pool(&self) -> Option<Arc<Pool>> {
-        self.batch.is_none().then(|| Arc::clone(&self.pool))
+        let waits = self.batch.is_none() || self.last_refused() == Some(Refused::Pooled);
+        waits.then(|| Arc::clone(&self.pool))
     }
 
     /// The LSN that the next record waits for to be durable, if it does: one that is larger than a batch waits for the one
     /// before.
     pub(super) fn awaited_lsn(&self) -> Option<Lsn> {
-        self.refused_large.then(|| Lsn(self.shared().large_lsn.load(Ordering::Relaxed)))
+        let waits = self.last_refused() == Some(Refused::Large);
+        waits.then(|| Lsn(self.shared().large_lsn.load(Ordering::Relaxed)))
+    }
+
+    /// What the record of the last append waits for, if that was refused for want of a batch.
+    fn last_refused(&self) -> Option<Refused> {
+        self.refused.filter(|(lsn, _)| *lsn == self.next_lsn).map(|(_, refused)| refused)
     }
 
     /// From now on the open epoch takes no change: `Busy`.
@@ -102,17 +127,20 @@ impl Appender {
     ///
     /// # Errors
     ///
-    /// `Busy`, `Full` or `Failed`; then nothing has been appended.
+    /// `Busy`, `Full` or `Failed`, or `Invalid` when the engine was closed; then nothing has been appended.
     #[inline]
     pub(super) fn append(&mut self, record: &Record<'_>) -> Result<Lsn> {
         let bytes = record.encoded_bytes() as u64;
-        if self.shared.failed() {
-            self.shared.check()?;
+        if self.shared.is_over() {
+            self.shared.check_open()?;
         }
         if self.epoch_bytes + bytes > self.bytes_max {
             return Err(self.epoch_too_large());
         }
-        let lsn = self.append_to_batch(record)?;
+        let lsn = match self.append_to_open(record) {
+            Some(lsn) => lsn,
+            None => self.append_change_to_fresh(record)?,
+        };
         self.epoch_bytes += bytes;
         self.epoch_records += 1;
         if self.shared().hungry.load(Ordering::Relaxed)
@@ -130,8 +158,11 @@ impl Appender {
     ///
     /// As [`Appender::append`].
     pub(super) fn append_end(&mut self, value: &[u8]) -> Result<()> {
-        self.shared.check()?;
-        self.append_to_batch(&Record { kind: RecordKind::EpochEnd, key: &[], value })?;
+        self.shared.check_open()?;
+        let end = Record { kind: RecordKind::EpochEnd, key: &[], value };
+        if self.append_to_open(&end).is_none() {
+            self.append_to_fresh(&end)?;
+        }
         self.epoch_bytes = 0;
         self.epoch_records = 0;
         Ok(())
@@ -146,52 +177,67 @@ impl Appender {
         self.shared().writer.wake();
     }
 
-    /// Puts `record` into the open batch, or into a fresh one if it does not fit.
+    /// Puts `record` into the open batch, if it fits.
     #[inline]
-    fn append_to_batch(&mut self, record: &Record<'_>) -> Result<Lsn> {
-        let appended = self.batch.as_mut().and_then(|batch| batch.append(record));
-        let lsn = match appended {
-            Some(lsn) => lsn,
-            None => self.append_to_fresh(record)?,
-        };
+    fn append_to_open(&mut self, record: &Record<'_>) -> Option<Lsn> {
+        let lsn = self.batch.as_mut()?.append(record)?;
+        self.advance(lsn);
+        Some(lsn)
+    }
+
+    #[inline]
+    fn advance(&mut self, lsn: Lsn) {
         assert!(lsn == self.next_lsn, "invariant 1: {lsn} instead of {}", self.next_lsn);
         self.next_lsn = lsn.next();
+    }
+
+    /// Puts a change into a fresh batch. One that has a batch of its own is handed over: the batch is full, and the next such
+    /// record waits until it is durable.
+    #[cold]
+    fn append_change_to_fresh(&mut self, record: &Record<'_>) -> Result<Lsn> {
+        let lsn = self.append_to_fresh(record)?;
+        if record.encoded_bytes() > self.pool.batch_bytes() {
+            self.hand_over();
+        }
         Ok(lsn)
     }
 
+    /// Puts `record` into a fresh batch, which is the open one then.
     #[cold]
     fn append_to_fresh(&mut self, record: &Record<'_>) -> Result<Lsn> {
-        let Some(mut fresh) = self.fresh_batch(record.encoded_bytes()) else {
-            return Err(self.no_batch());
+        let mut fresh = match self.fresh_batch(record.encoded_bytes()) {
+            Ok(fresh) => fresh,
+            Err(refused) => {
+                self.refused = Some((self.next_lsn, refused));
+                return Err(self.no_batch());
+            }
         };
         self.hand_over();
         let Some(lsn) = fresh.append(record) else {
             panic!("a fresh batch takes the record it was made for")
         };
         self.batch = Some(fresh);
-        if record.encoded_bytes() > self.pool.batch_bytes() {
-            // It is full, and the next such record waits until it is durable.
-            self.hand_over();
-        }
+        self.advance(lsn);
         Ok(lsn)
     }
 
     /// A batch from the pool, or one of its own for a record that none of those can hold: invariant 2.
-    fn fresh_batch(&mut self, record_bytes: usize) -> Option<Batch> {
+    fn fresh_batch(&self, record_bytes: usize) -> std::result::Result<Batch, Refused> {
         if record_bytes <= self.pool.batch_bytes() {
-            self.refused_large = false;
-            return self.pool.take(self.next_lsn);
+            return self.pool.take(self.next_lsn).ok_or(Refused::Pooled);
         }
-        self.refused_large = !self.shared().is_large_durable();
-        if self.refused_large {
-            return None;
+        if !self.shared().is_large_durable() {
+            return Err(Refused::Large);
         }
         self.shared().large_lsn.store(self.next_lsn.0, Ordering::Release);
-        Some(Batch::of_its_own(record_bytes, self.next_lsn))
+        Ok(Batch::of_its_own(record_bytes, self.next_lsn))
     }
 
     #[cold]
     fn no_batch(&self) -> Error {
+        if let Err(over) = self.shared.check_open() {
+            return over;
+        }
         if self.shared().full.load(Ordering::Acquire) {
             return no_space(self.core);
         }
@@ -199,7 +245,9 @@ impl Appender {
     }
 
     #[cold]
-    fn epoch_too_large(&self) -> Error {
+    fn epoch_too_large(&mut self) -> Error {
+        // No batch helps this one.
+        self.refused = None;
         let max = self.bytes_max;
         if max == 0 {
             let what =
@@ -222,3 +270,6 @@ pub(super) fn no_space(core: CoreId) -> Error {
     let what = format!("the device is full and so is the queue of core {core}: free space, then go on");
     Error::new(ErrorCode::NoSpaceForLog, what)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

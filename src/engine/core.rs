@@ -74,9 +74,12 @@ pub(crate) struct CoreLimits {
 /// * `Busy` when a bounded queue is full: wait with [`CoreHandle::ready`], or end and await an epoch;
 /// * `Full` when the device has no space and the queue is full: free some and try again; a put also when the state
 ///   has no room for it (64 GiB of records, at most a million of them larger than 16 KiB): delete keys;
-/// * `Failed` when a write or sync has failed: reopen the database.
+/// * `Failed` when a write or sync has failed: reopen the database;
+/// * `Fenced` when another directory has taken the database over, `Lost` when a sink has forgotten what was decided: look into
+///   that before you open again;
+/// * `Invalid` with the code HW-819 when the engine was closed or dropped: open again.
 ///
-/// Then nothing has changed.
+/// Then nothing has changed, but where a method says otherwise: [`CoreHandle::commit`] ends the epoch before it waits.
 pub struct CoreHandle {
     pub(super) core: CoreId,
     pub(super) shared: Arc<Shared>,
@@ -280,14 +283,20 @@ impl CoreHandle {
     /// Waits until this core can accept a change again, or never will: `ready().await` in an async program,
     /// `ready().wait()` to block the thread.
     ///
+    /// It waits for what passes by itself: room in the queue for the change that was refused last, the slowest core, the object
+    /// store, the sinks. What only the end of the epoch cures is the caller's to do, and not waited for: behind a `Busy`
+    /// with the code HW-106 (the epoch holds `epoch_bytes_max`) or HW-107 (its end has begun) it returns at once, so
+    /// that a loop around it would spin. End the epoch instead.
+    ///
     /// With `Options::inline` nothing happens behind the caller's back: `wait` makes room itself, and an async caller
     /// uses `Engine::drive`.
     pub fn ready(&self) -> Ready {
         Ready { gate: self.gate(), drive: Arc::clone(&self.drive) }
     }
 
-    /// Gives up the records of the open epoch: `Engine::close` will not refuse because of them. They are gone after
-    /// the next open, as after a crash.
+    /// Gives up the records of the open epoch, and those of epochs that this core has ended and another has not:
+    /// `Engine::close` will not refuse because of them. They are gone after the next open, as after a crash. Records that
+    /// are put behind this call count again.
     pub fn discard_open(&mut self) {
         self.log.discard_open();
     }
@@ -295,6 +304,16 @@ impl CoreHandle {
     /// Records of the open epoch, unless they were given up.
     pub(super) fn open_records(&self) -> u64 {
         self.log.open_records()
+    }
+
+    /// Whether nobody counts on what this core has in epochs that are not closed.
+    pub(super) fn is_discarded(&self) -> bool {
+        self.log.is_discarded()
+    }
+
+    /// Whether this is a core of the engine whose parts share `shared`.
+    pub(super) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
     }
 
     fn gate(&self) -> Gate {
@@ -403,7 +422,7 @@ struct Gate {
 impl Gate {
     /// `None` while the caller has to wait.
     fn outcome(&self) -> Option<Result<()>> {
-        if let Err(error) = self.shared.check() {
+        if let Err(error) = self.shared.check_open() {
             return Some(Err(error));
         }
         let of_core = self.shared.core(self.core);
@@ -432,8 +451,10 @@ impl Ready {
     ///
     /// # Errors
     ///
-    /// `Failed` when the engine has failed; `Full` when it waits for space on the device; `Invalid` for an engine of
-    /// [`Engine::open_in`](super::Engine::open_in): await it.
+    /// `Full` when it waits for space on the device: free some and wait again. `Failed`, `Fenced` or `Lost` as
+    /// [`CoreHandle`] says. `Invalid` when the engine was closed (HW-819), and for an engine of
+    /// [`Engine::open_in`](super::Engine::open_in) (HW-818): await it, or open by
+    /// [`Engine::open_blocking_in`](super::Engine::open_blocking_in).
     pub fn wait(self) -> Result<()> {
         let blocker = self.drive.blocker()?;
         self.drive.block_until(blocker, &self.gate.shared, |_| self.gate.outcome())

@@ -1,7 +1,14 @@
 //! Who moves the logs along: threads of their own, or the caller who waits for them (inline).
 //!
-//! An inline log sits in a slot. Whoever waits takes it out, writes what is queued, and puts it back; a second waiter
-//! finds the slot empty and waits for the first. No lock is held while the disk works.
+//! ```text
+//! here ──taken──► taken ──written──► here
+//!   ▲               │ │
+//!   │               │ └──finished──► finished: nobody takes it any more
+//!   └───dropped─────┘ half-way: the next who takes the log finds it poisoned, and the engine fails (HW-604)
+//! ```
+//!
+//! Whoever waits takes an inline log out of its slot, writes what is queued, and puts it back; a second waiter finds it
+//! taken and waits for the first. No lock is held while the disk works.
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +19,6 @@ use super::shared::{Shared, lock};
 use crate::env::Blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// A log that its callers drive.
 pub(crate) trait InlineLog: Send {
@@ -45,26 +51,69 @@ pub(crate) struct Drive {
 }
 
 /// Where an inline log lies while nobody drives it.
-struct Slot {
-    log: Mutex<Option<Box<dyn InlineLog>>>,
-    /// Somebody found the slot empty, and waits to be told that it is not.
-    wanted: AtomicBool,
+struct Slot(Mutex<Place>);
+
+/// Where an inline log is.
+enum Place {
+    Here(Box<dyn InlineLog>),
+    /// With somebody; `wanted` when somebody else waits to be told that it is back.
+    Taken {
+        wanted: bool,
+    },
+    Finished,
+}
+
+/// What somebody who wants a log finds.
+enum Found<'a> {
+    Log(Taken<'a>),
+    /// Somebody else has it; there is a notification when it is back.
+    Busy,
+    Finished,
+}
+
+/// A log on its way to the disk. It goes back into its slot whatever becomes of the drive: one that is lost could neither be
+/// finished nor say that it is poisoned.
+struct Taken<'a> {
+    slot: &'a Slot,
+    shared: &'a Shared,
+    log: Option<Box<dyn InlineLog>>,
 }
 
 impl Slot {
-    fn take(&self) -> Option<Box<dyn InlineLog>> {
-        if let Some(log) = lock(&self.log).take() {
-            return Some(log);
+    fn take<'a>(&'a self, shared: &'a Shared) -> Found<'a> {
+        let mut place = lock(&self.0);
+        match std::mem::replace(&mut *place, Place::Taken { wanted: false }) {
+            Place::Here(log) => Found::Log(Taken { slot: self, shared, log: Some(log) }),
+            Place::Taken { .. } => {
+                *place = Place::Taken { wanted: true };
+                Found::Busy
+            }
+            Place::Finished => {
+                *place = Place::Finished;
+                Found::Finished
+            }
         }
-        self.wanted.store(true, Ordering::SeqCst);
-        // The log may have been put back before the store was seen.
-        lock(&self.log).take()
+    }
+}
+
+impl Taken<'_> {
+    fn log(&mut self) -> &mut dyn InlineLog {
+        let Some(log) = &mut self.log else { panic!("a log is given back at the end only") };
+        log.as_mut()
     }
 
-    fn put_back(&self, log: Box<dyn InlineLog>, shared: &Shared) {
-        *lock(&self.log) = Some(log);
-        if self.wanted.swap(false, Ordering::SeqCst) {
-            shared.notify();
+    /// The log has ended, and does not go back.
+    fn finished(mut self) {
+        self.log = None;
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let next = self.log.take().map_or(Place::Finished, Place::Here);
+        let before = std::mem::replace(&mut *lock(&self.slot.0), next);
+        if matches!(before, Place::Taken { wanted: true }) {
+            self.shared.notify();
         }
     }
 }
@@ -77,8 +126,7 @@ impl fmt::Debug for Drive {
 
 impl Drive {
     pub(crate) fn new(inline: Vec<Box<dyn InlineLog>>) -> Self {
-        let slot = |log| Slot { log: Mutex::new(Some(log)), wanted: AtomicBool::new(false) };
-        let inline = inline.into_iter().map(slot).collect();
+        let inline = inline.into_iter().map(|log| Slot(Mutex::new(Place::Here(log)))).collect();
         Self { blocker: OnceLock::new(), inline }
     }
 
@@ -94,7 +142,8 @@ impl Drive {
         self.blocker.get().map(AsRef::as_ref).ok_or_else(|| {
             Error::new(
                 ErrorCode::CannotBlock,
-                "this engine was opened by `open_in`: use the async form instead of blocking the thread",
+                "this engine was opened by `open_in`: use the async form instead of blocking the thread, or open it by \
+                 `open_blocking_in`",
             )
         })
     }
@@ -102,18 +151,23 @@ impl Drive {
     /// Writes what is queued in every inline log that nobody else is writing.
     pub(crate) async fn run(&self, shared: &Shared) {
         for slot in &self.inline {
-            if let Some(mut log) = slot.take() {
-                log.drive().await;
-                slot.put_back(log, shared);
+            if let Found::Log(mut taken) = slot.take(shared) {
+                taken.log().drive().await;
             }
         }
     }
 
-    /// Ends every inline log. Nobody may drive one at the same time.
-    pub(crate) async fn finish(&self) {
+    /// Ends every inline log, behind whoever writes it.
+    pub(crate) async fn finish(&self, shared: &Shared) {
         for slot in &self.inline {
-            if let Some(mut log) = slot.take() {
-                log.finish().await;
+            let found = shared.until(|| match slot.take(shared) {
+                Found::Log(taken) => Some(Some(taken)),
+                Found::Busy => None,
+                Found::Finished => Some(None),
+            });
+            if let Some(mut taken) = found.await {
+                taken.log().finish().await;
+                taken.finished();
             }
         }
     }

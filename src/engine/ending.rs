@@ -31,8 +31,10 @@ impl CoreHandle {
     /// `Invalid` when a name, an offset or their number is over its limit, when they are more than a segment
     /// takes, or when a sink refuses its rows; `Busy` also when this core is
     /// `epoch_skew_max` ahead of the slowest, `epoch_lag_max` of [`Remote`](crate::remote::Remote) ahead of the object store, or
-    /// too far ahead of what its sinks have published, and when a sink does not answer; `Full`, `Failed` as above. Then the epoch is still open; but with sinks it may be [ending](CoreHandle::is_ending).
-    /// `Invalid` also with sinks under an environment that cannot block: use [`CoreHandle::end_epoch`].
+    /// too far ahead of what its sinks have published, and when a sink does not answer; `Full`, `Failed`, `Fenced`, `Lost` and
+    /// HW-819 as [`CoreHandle`] says. Then the epoch is still open; but with sinks it may be [ending](CoreHandle::is_ending).
+    /// `Invalid` also with sinks for an engine of [`Engine::open_in`](crate::Engine::open_in) (HW-818): use
+    /// [`CoreHandle::end_epoch`], or open by [`Engine::open_blocking_in`](crate::Engine::open_blocking_in).
     pub fn close_epoch(&mut self, mark: EpochMark) -> Result<Epoch> {
         if self.sinks.is_none() {
             return self.log_end(mark);
@@ -66,8 +68,15 @@ impl CoreHandle {
     ///
     /// # Errors
     ///
-    /// As [`CoreHandle::close_epoch`], and `Failed` when the epoch cannot become durable any more. `Invalid` with more
-    /// than one core (the others have to end the epoch too), and under an environment that cannot block.
+    /// As [`CoreHandle::close_epoch`]; then the epoch has not ended. `Invalid` also with more than one core (HW-817: the others have
+    /// to end the epoch too), and for an engine of [`Engine::open_in`](crate::Engine::open_in) (HW-818): open by
+    /// [`Engine::open_blocking_in`](crate::Engine::open_blocking_in).
+    ///
+    /// When the wait fails, the epoch *has* ended, and its records stay in the state. `Full` with the code HW-203: the device is
+    /// full, and the epoch becomes durable when it has space again. Free some and wait for it by
+    /// [`Engine::wait_durable`](crate::Engine::wait_durable); it is the one before [`CoreHandle::open_epoch`]. `Failed`, `Fenced` or
+    /// `Lost`: it does not become durable any more; the next open tells how far it got. `Invalid` with HW-819 when the
+    /// engine was closed meanwhile.
     pub fn commit(&mut self) -> Result<Epoch> {
         self.commit_with(EpochMark::new())
     }
@@ -98,14 +107,8 @@ impl CoreHandle {
     /// Has every sink pre-commit the open epoch, those that have not. Nothing begins that could not end.
     async fn pre_commit(&mut self, mark: &EpochMark) -> Result<()> {
         let Some(ledger) = self.sinks.clone() else { return Ok(()) };
-        self.shared.check()?;
-        if self.shared.stopping() {
-            // The sinks may belong to the next life by now.
-            return Err(Error::new(
-                ErrorCode::EngineClosed,
-                "the engine was closed: its epochs do not end any more",
-            ));
-        }
+        // Once it is closed, the sinks may belong to the next life.
+        self.shared.check_open()?;
         if !self.is_ending() {
             self.check_end(mark)?;
             ledger.check_room(self.epoch)?;
@@ -147,6 +150,7 @@ impl CoreHandle {
 
     /// Logs the end of the epoch, with the handles of its sinks (E1 of `sinks`).
     fn log_end(&mut self, mark: EpochMark) -> Result<Epoch> {
+        self.shared.check_open()?;
         let epoch = self.epoch;
         self.state.settle();
         let names = self.check_end(&mark)?;

@@ -138,7 +138,7 @@ impl Requests {
             state.asked
         };
         requests.wake();
-        shared.until(|| requests.answer(ticket)).await
+        shared.until(|| requests.answer(ticket, &shared)).await
     }
 
     /// A log was given `bytes` more.
@@ -171,7 +171,7 @@ impl Requests {
         self.wanted.notify(usize::MAX);
     }
 
-    fn answer(&self, ticket: u64) -> Option<Result<CheckpointInfo>> {
+    fn answer(&self, ticket: u64, shared: &Shared) -> Option<Result<CheckpointInfo>> {
         let state = lock(&self.state);
         if state.answered >= ticket {
             return Some(match &state.answer {
@@ -181,6 +181,7 @@ impl Requests {
             });
         }
         state.ended.then(|| {
+            shared.check()?;
             Err(Error::new(ErrorCode::EngineClosed, "the engine was closed before the checkpoint was taken"))
         })
     }
@@ -200,7 +201,8 @@ impl Requests {
         shared.notify();
     }
 
-    fn end(&self, shared: &Shared) {
+    /// Nobody answers any more.
+    pub(super) fn end(&self, shared: &Shared) {
         lock(&self.state).ended = true;
         self.pins.end();
         shared.notify();
@@ -261,7 +263,6 @@ impl<E: Env> Maintenance<E> {
                 tracing::warn!(target: "highwater::engine", %error, "no disk for checkpoints: the logs will grow");
             }
         }
-        requests.end(&shared);
     }
 }
 

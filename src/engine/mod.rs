@@ -5,6 +5,7 @@
 //!          many.rs         many keys in one call
 //!          append.rs       its end of the log
 //!          ending.rs       the end of an epoch
+//!          closing.rs      which handles a database is closed with
 //! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
 //!          segments.rs     prepares log files ahead of need
 //!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
@@ -21,6 +22,7 @@
 //! background to end, and what was not waited for may be lost, as in a crash.
 
 mod append;
+mod closing;
 mod core;
 mod counts;
 mod drive;
@@ -140,14 +142,13 @@ impl Engine {
         let options = options.placed();
         let env = SystemEnv::new(options.backend, options.durable_write)
             .map_err(|error| Error::new(ErrorCode::BackendMissing, error.to_string()))?;
-        let opened = env.block_on(Self::open_in(env.clone(), options))?;
-        opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
-        Ok(opened)
+        Self::open_blocking_in(env, options)
     }
 }
 
 impl<E: Env> Engine<E> {
-    /// [`Engine::open`] over any environment: for async programs and simulations.
+    /// [`Engine::open`] over any environment: for async programs and simulations. Its handles do not block their thread
+    /// (HW-818); those of [`Engine::open_blocking_in`] do.
     ///
     /// # Errors
     ///
@@ -188,7 +189,8 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// `Failed` when it cannot close any more; `Full` when it waits for space on the device: free some and wait again.
+    /// `Full` when it waits for space on the device (HW-203): free some and wait again. `Failed`, `Fenced` or `Lost` when it cannot
+    /// close any more, as [`Engine::check`] says; `Invalid` when the engine was closed before (HW-819).
     pub fn durable(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
         async move {
@@ -200,7 +202,10 @@ impl<E: Env> Engine<E> {
     }
 
     /// With `Options::inline`: writes what the cores have handed over and makes it durable, on the calling task. Does
-    /// nothing otherwise.
+    /// nothing otherwise, and nothing for a core whose log another task is writing at the moment.
+    ///
+    /// If the future is dropped half-way (by a timeout, say), nobody knows what of its writes is on the disk: whoever drives next
+    /// finds the log poisoned, and the engine `Failed` (HW-604).
     pub async fn drive(&self) {
         self.drive.run(&self.shared).await;
     }
@@ -222,7 +227,8 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// That failure.
+    /// That failure: `Failed`, reopen the database; `Fenced` when another directory has taken it over; `Lost` when a sink has
+    /// forgotten what was decided.
     pub fn check(&self) -> Result<()> {
         self.shared.check()
     }
@@ -233,7 +239,7 @@ impl<E: Env> Engine<E> {
     ///
     /// `Full` when there is no space for it: the database goes on without. `Corrupt` when the log or an older
     /// checkpoint cannot be read back as it was written. `Failed` when a write or sync failed; an open database stays
-    /// usable, its logs grow until a checkpoint succeeds.
+    /// usable, its logs grow until a checkpoint succeeds. `Invalid` when the engine was closed before (HW-819).
     pub fn checkpoint_async(&self) -> impl Future<Output = Result<CheckpointInfo>> + Send + 'static {
         Requests::checkpoint(Arc::clone(&self.requests), Arc::clone(&self.shared))
     }
@@ -345,23 +351,17 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// `Invalid` while an epoch is open with records in it: close it or call [`CoreHandle::discard_open`]. Then, if
-    /// `cores` was lent and not given, everything goes on as before. `Failed` as ever.
+    /// * `Invalid` while an epoch is open with records in it (HW-820): on a core that has not ended it, or on one that has while
+    ///   another has not. End it on every core, or call [`CoreHandle::discard_open`]. Also when `cores` are not all cores
+    ///   of this engine, each once (HW-837). Then, if `cores` was lent and not given, everything goes on as before.
+    /// * `Full` when the device is full: the last epochs are lost (HW-204), and the engine is closed. Free some, open again, and
+    ///   read the sources again.
+    /// * `Failed`, `Fenced` or `Lost` when the engine has failed, as [`Engine::check`] says; it is closed. Open again after
+    ///   `Failed`; look into the others first.
     pub async fn close_async<C: AsMut<[CoreHandle]>>(&self, mut cores: C) -> Result<()> {
-        let cores = cores.as_mut();
-        if let Some(open) = cores.iter().find(|core| core.open_records() > 0) {
-            return Err(Error::new(
-                ErrorCode::EpochOpen,
-                format!(
-                    "core {} has {} records in the open epoch {}: end the epoch, or call discard_open",
-                    open.id(),
-                    open.open_records(),
-                    open.open_epoch()
-                ),
-            ));
-        }
+        closing::check(&self.shared, cores.as_mut())?;
         self.stop();
-        self.drive.finish().await;
+        self.drive.finish(&self.shared).await;
         self.shared.until(|| self.shared.ended().then_some(())).await;
         self.shared.check()?;
         let (ended, closed) = (self.shared.slowest_ended(), self.shared.closed());
@@ -374,12 +374,7 @@ impl<E: Env> Engine<E> {
     }
 
     fn stop(&self) {
-        self.shared.stop();
-        self.requests.wake();
-        self.supply.wake();
-        if let Some(mirror) = &self.mirror {
-            mirror.stop();
-        }
+        start::stop(&self.shared, &self.requests, &self.supply, self.mirror.as_deref());
     }
 
     /// The environment.
@@ -389,6 +384,18 @@ impl<E: Env> Engine<E> {
 }
 
 impl<E: Blocking> Engine<E> {
+    /// [`Engine::open`] over any environment whose callers may block: [`CoreHandle::commit`], [`Ready::wait`] and, with
+    /// sinks, [`CoreHandle::close_epoch`] work as there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::open`].
+    pub fn open_blocking_in(env: E, options: Options) -> Result<Opened<E>> {
+        let opened = env.block_on(Self::open_in(env.clone(), options))?;
+        opened.engine.drive.allow_blocking(Arc::new(EnvBlocker(env)));
+        Ok(opened)
+    }
+
     /// Blocks until `epoch` is closed: durable on every core, recovered after any crash.
     ///
     /// # Errors

@@ -23,11 +23,11 @@ use crate::checkpoint::Tap;
 use crate::codec::{Record, RecordKind};
 use crate::error::{Error, ErrorCode};
 use crate::forecast::Rates;
-use crate::ids::{CoreId, DatabaseId, Epoch, Lsn, Nonce, TimelineId};
+use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, Nonce, TimelineId};
 use crate::manifest::Manifest;
 use crate::meter::Timer;
 use crate::turns::Turns;
-use crate::wal::{Feed, Pool};
+use crate::wal::{Batch, Feed, Pool, epoch_end};
 
 /// Runs `model` in every order that up to `switches` forced switches make, or as many as `LOOM_MAX_PREEMPTIONS` says.
 fn explore(switches: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -195,18 +195,7 @@ fn a_batch_that_is_handed_over_wakes_its_writer() {
 
 fn handed_over(idle: bool) {
     let shared = shared(1);
-    let pool = Pool::new(2, 1 << 10);
-    let (producer, queue) = rtrb::RingBuffer::new(3);
-    let head = Manifest::create(DatabaseId::default(), TimelineId::default(), Nonce::default());
-    let outlook = Outlook { rates: Rates::default(), budget: None };
-    let mut feed = QueueFeed {
-        core: CoreId(0),
-        shared: Arc::clone(&shared),
-        requests: Arc::new(Requests::new(outlook, u64::MAX, 0, &head)),
-        tap: Arc::new(Tap::new(1 << 10)),
-        queue,
-        patience: Idle(idle),
-    };
+    let (producer, pool, mut feed) = queue(&shared, 1 << 10, idle);
     let handle = {
         let shared = Arc::clone(&shared);
         thread::spawn(move || {
@@ -215,13 +204,65 @@ fn handed_over(idle: bool) {
             appender.hand_over();
         })
     };
-    let batch = loop {
+    let batch = next_batch(&mut feed);
+    assert_eq!((batch.first_lsn(), batch.next_lsn()), (Lsn(1), Lsn(2)));
+    handle.join().unwrap();
+}
+
+/// With batches that hold it, and with smaller ones: then it has one of its own.
+#[test]
+fn the_end_of_an_epoch_is_announced_before_the_writer_sees_it() {
+    for batch_bytes in [1 << 10, 16] {
+        explore(3, move || announced(batch_bytes));
+    }
+}
+
+fn announced(batch_bytes: usize) {
+    let shared = shared(1);
+    let (producer, pool, mut feed) = queue(&shared, batch_bytes, false);
+    let handle = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            let mut appender =
+                Appender::new(CoreId(0), Arc::clone(&shared), (producer, pool), Lsn(1), 1 << 10);
+            appender.append_end(&epoch_end::bare(Epoch(1), FencingToken(1))).unwrap();
+            shared.end(CoreId(0), Epoch(1));
+            appender.hand_over();
+        })
+    };
+    drop(next_batch(&mut feed));
+    // Panics when nobody has announced it.
+    shared.durable(CoreId(0), Epoch(1));
+    handle.join().unwrap();
+    assert_eq!(shared.closed(), Epoch(1));
+}
+
+/// Both ends of a queue of one core, whose pool has batches of `batch_bytes`.
+fn queue(
+    shared: &Arc<Shared>,
+    batch_bytes: usize,
+    idle: bool,
+) -> (rtrb::Producer<Batch>, Arc<Pool>, QueueFeed<Idle>) {
+    let (producer, queue) = rtrb::RingBuffer::new(3);
+    let head = Manifest::create(DatabaseId::default(), TimelineId::default(), Nonce::default());
+    let outlook = Outlook { rates: Rates::default(), budget: None };
+    let feed = QueueFeed {
+        core: CoreId(0),
+        shared: Arc::clone(shared),
+        requests: Arc::new(Requests::new(outlook, u64::MAX, 0, &head)),
+        tap: Arc::new(Tap::new(1 << 10)),
+        queue,
+        patience: Idle(idle),
+    };
+    (producer, Pool::new(2, batch_bytes), feed)
+}
+
+fn next_batch(feed: &mut QueueFeed<Idle>) -> Batch {
+    loop {
         match block_on(poll_fn(|context| feed.poll_batch(context))) {
-            Some(batch) => break batch,
+            Some(batch) => return batch,
             // It counts as idle: the writer sleeps until there is something.
             None => block_on(feed.asleep()),
         }
-    };
-    assert_eq!((batch.first_lsn(), batch.next_lsn()), (Lsn(1), Lsn(2)));
-    handle.join().unwrap();
+    }
 }

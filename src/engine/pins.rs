@@ -88,21 +88,21 @@ impl Pins {
         lock(&self.0).retained = RetainedEpoch::all_of(manifest);
     }
 
-    /// Nothing is answered any more; what waits is told so by [`Wish::tell`].
+    /// Nothing is answered any more; the caller notifies those who wait.
     pub(crate) fn end(&self) {
         let mut state = lock(&self.0);
         state.ended = true;
-        for wish in state.wishes.drain(..) {
-            wish.tell(Err(closed()));
-        }
+        state.wishes.clear();
+    }
+
+    fn ended(&self) -> bool {
+        lock(&self.0).ended
     }
 
     fn ask(&self, edit: Edit) -> Arc<Wish> {
         let wish = Arc::new(Wish { edit, answer: Mutex::default() });
         let mut state = lock(&self.0);
-        if state.ended {
-            wish.tell(Err(closed()));
-        } else {
+        if !state.ended {
             state.wishes.push_back(Arc::clone(&wish));
         }
         wish
@@ -124,7 +124,12 @@ fn closed() -> Error {
 async fn ask(requests: Arc<Requests>, shared: Arc<Shared>, edit: Edit) -> Result<Epoch> {
     let wish = requests.pins.ask(edit);
     requests.wake();
-    shared.until(|| lock(&wish.answer).take()).await
+    let answer = || {
+        // What has no answer when the part ends that gives them gets none.
+        let ended = requests.pins.ended();
+        lock(&wish.answer).take().or_else(|| ended.then(|| shared.check().and(Err(closed()))))
+    };
+    shared.until(answer).await
 }
 
 impl<E: Env> Engine<E> {

@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     failed: AtomicBool,
     failure: OnceLock<Error>,
     stopping: AtomicBool,
+    /// Failed or stopping: one mark for what is asked at every put.
+    over: AtomicBool,
     /// Parts that still run.
     running: AtomicUsize,
     /// Notified whenever a mark, the failure, the room in a queue or the end of a part changes.
@@ -110,6 +112,7 @@ impl Shared {
             failed: AtomicBool::new(false),
             failure: OnceLock::new(),
             stopping: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             running: AtomicUsize::new(parts),
             changed: Event::new(),
             publish: Mutex::new(()),
@@ -185,9 +188,15 @@ impl Shared {
         self.changed.notify(usize::MAX);
     }
 
-    /// Whether the engine has failed; cheap enough for every put.
+    /// Whether the engine has failed.
     pub(crate) fn failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether the engine takes no changes any more, because it failed or was closed; cheap enough for every put.
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// Ends all acknowledging, for good. The first failure is the one that is told.
@@ -201,6 +210,7 @@ impl Shared {
         };
         let _ = self.failure.set(error.duplicate().with_kind(kind));
         self.failed.store(true, Ordering::Release);
+        self.over.store(true, Ordering::Release);
         drop(publish);
         for core in &self.cores {
             core.writer.wake();
@@ -219,6 +229,18 @@ impl Shared {
             Some(error) => Err(error.duplicate()),
             None => Err(Error::new(ErrorCode::EngineFailed, "the engine failed; reopen the database")),
         }
+    }
+
+    /// # Errors
+    ///
+    /// The failure, if there is one; `Invalid` when the engine was closed or dropped: nobody writes any more.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.check()?;
+        if self.stopping() {
+            let what = "the engine was closed, and takes neither changes nor the ends of epochs: open again";
+            return Err(Error::new(ErrorCode::EngineClosed, what));
+        }
+        Ok(())
     }
 
     /// What somebody who waits for `epoch` to close is told; `None` while there is hope.
@@ -275,10 +297,16 @@ impl Shared {
     /// Tells every part to finish what it has and end.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.over.store(true, Ordering::Release);
         for core in &self.cores {
             core.writer.wake();
         }
         self.notify();
+    }
+
+    /// How many parts of the background have not ended, begun or not.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
     }
 
     /// A part of the background has ended.
@@ -290,7 +318,7 @@ impl Shared {
 
     /// Whether every part of the background has ended.
     pub(crate) fn ended(&self) -> bool {
-        self.running.load(Ordering::Acquire) == 0
+        self.running() == 0
     }
 
     /// Completes at the next change after this call.

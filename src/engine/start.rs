@@ -26,6 +26,7 @@ use crate::manifest::Manifest;
 use crate::manifest::first_life::log_dir;
 use crate::manifest::ident::Ident;
 use crate::manifest::kept::Spans;
+use crate::manifest::store::Head;
 use crate::offsite::{Lag, Mirror, Site, Uploader};
 use crate::options::Options;
 use crate::recovery::{Recovered, RecoveredCore, RecoveryReport};
@@ -125,17 +126,10 @@ pub(super) async fn start<E: Env>(
     let log_dirs: Vec<_> = ids().map(|core| log_dir(&options.path, core)).collect();
     let logs = log_dirs.iter().cloned().zip(cores.iter().map(|core| core.life.spec)).collect();
     let preparer = preparer(&env, &options, (&shared, &supply, &requests), logs);
-    let maintenance = Maintenance {
-        env: env.clone(),
-        shared: Arc::clone(&shared),
-        supply: Arc::clone(&supply),
-        requests: Arc::clone(&requests),
-        spec: checkpoint_spec(&options, ident, log_dirs.clone(), rates),
-        head,
-        mirror: mirror.clone(),
-        ledger: ledger.clone(),
-        triggers: triggers(&options),
-    };
+    let spec = checkpoint_spec(&options, ident, log_dirs.clone(), rates);
+    let told = (mirror.clone(), ledger.clone());
+    let maintenance =
+        maintenance(&env, (&shared, &supply, &requests), (spec, head), told, triggers(&options));
 
     let mut parts = Vec::with_capacity(cores.len());
     let mut queues = Vec::with_capacity(cores.len());
@@ -159,10 +153,14 @@ pub(super) async fn start<E: Env>(
         });
         parts.push((core, recovered, producer, pool));
     }
-    let mut starter = Starter { env: &env, shared: &shared, lock };
     let committers = committers(&env, (&shared, &requests), ledger.as_ref(), mirror.as_ref());
-    let inline = starter.start(queues, preparer, maintenance, (uploader, committers), options.inline).await?;
-    let drive = Arc::new(Drive::new(inline));
+    let mut starter = Starter { env: &env, shared: &shared, left: shared.running(), lock };
+    let inline = starter.start(queues, preparer, maintenance, (uploader, committers), options.inline).await;
+    if inline.is_err() {
+        stop(&shared, &requests, &supply, mirror.as_deref());
+        starter.ended().await;
+    }
+    let drive = Arc::new(Drive::new(inline?));
     let common = CoreCommon {
         options: &options,
         ident,
@@ -183,6 +181,16 @@ pub(super) async fn start<E: Env>(
     Ok(Opened { engine, cores, report })
 }
 
+/// Tells every part of the background to end, and wakes each.
+pub(super) fn stop(shared: &Shared, requests: &Requests, supply: &Supply, mirror: Option<&Mirror>) {
+    shared.stop();
+    requests.wake();
+    supply.wake();
+    if let Some(mirror) = mirror {
+        mirror.stop();
+    }
+}
+
 /// What the parts of the engine share that recovered what `report` says.
 fn shared<E: Env>(
     env: &E,
@@ -193,6 +201,27 @@ fn shared<E: Env>(
     let meters = Meters::new(&env.clock(), options, report.took);
     let space = Space::new(options.reserve);
     Arc::new(Shared::new(meters, report.epoch, parts(options, ledger), space))
+}
+
+/// Who takes checkpoints, and tells who brings them to a store, and the sinks.
+fn maintenance<E: Env>(
+    env: &E,
+    (shared, supply, requests): (&Arc<Shared>, &Arc<Supply>, &Arc<Requests>),
+    (spec, head): (CheckpointSpec, Head),
+    (mirror, ledger): (Option<Arc<Mirror>>, Participants),
+    triggers: Triggers,
+) -> Maintenance<E> {
+    Maintenance {
+        env: env.clone(),
+        shared: Arc::clone(shared),
+        supply: Arc::clone(supply),
+        requests: Arc::clone(requests),
+        spec,
+        head,
+        mirror,
+        ledger,
+        triggers,
+    }
 }
 
 /// Who keeps log files and the reserve ready.
@@ -300,18 +329,35 @@ fn committers<E: Env>(
     ledger.map(of_ledger).unwrap_or_default()
 }
 
-/// A part of the background while it runs. If it panics, those who wait for it must not wait for ever.
-struct Part {
+/// A part of the background while it runs. However it ends, whoever waits for it hears of that: a panic fails the engine.
+struct Part<L> {
     shared: Arc<Shared>,
     name: String,
+    /// Whose requests nobody answers behind this part.
+    answers: Option<Arc<Requests>>,
+    /// The directory's.
+    lock: Option<Arc<L>>,
+    /// Its work is done.
+    done: bool,
 }
 
-impl Drop for Part {
+impl<L> Drop for Part<L> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let what = format!("{} panicked: this is a bug; reopen the database", self.name);
+        // Given up before the end is announced: whoever waits for it may open again at once.
+        self.lock = None;
+        let panicked = std::thread::panicking();
+        if panicked {
+            let what =
+                format!("{} panicked: this is a bug, of it or of a sink; reopen the database", self.name);
             self.shared.fail(&Error::new(ErrorCode::Panicked, what));
+        } else if !self.done {
+            // It never began, or it ends with its process.
+            return;
         }
+        if let Some(requests) = &self.answers {
+            requests.end(&self.shared);
+        }
+        self.shared.part_ended();
     }
 }
 
@@ -319,6 +365,8 @@ impl Drop for Part {
 struct Starter<'a, E: Env> {
     env: &'a E,
     shared: &'a Arc<Shared>,
+    /// Parts that do not run on a thread, yet or at all.
+    left: usize,
     lock: Arc<<E::Vfs as Vfs>::Lock>,
 }
 
@@ -337,14 +385,15 @@ impl<E: Env> Starter<'_, E> {
                 logs.push(writer::open_inline(parts, Arc::clone(&self.lock)).await?);
             } else {
                 let name = format!("highwater-log-{}", parts.core);
-                self.spawn(&name, move || writer::run(parts))?;
+                self.spawn(&name, None, move || writer::run(parts))?;
             }
         }
-        self.spawn("highwater-segments", move || preparer.run())?;
-        self.spawn("highwater-checkpoint", move || maintenance.run())?;
+        self.spawn("highwater-segments", None, move || preparer.run())?;
+        let answers = Some(Arc::clone(&maintenance.requests));
+        self.spawn("highwater-checkpoint", answers, move || maintenance.run())?;
         if let Some(uploader) = uploader {
             let shared = Arc::clone(self.shared);
-            self.spawn("highwater-remote", move || async move {
+            self.spawn("highwater-remote", None, move || async move {
                 if let Err(fenced) = uploader.run().await {
                     shared.fail(&fenced);
                 }
@@ -352,33 +401,44 @@ impl<E: Env> Starter<'_, E> {
         }
         for committer in committers {
             let name = format!("highwater-sink-{}", committer.index);
-            self.spawn(&name, move || committer.run())?;
+            self.spawn(&name, None, move || committer.run())?;
         }
         Ok(logs)
     }
 
-    /// Starts one part; if that fails, those that run already are told to end.
-    fn spawn<F, Fut>(&mut self, name: &str, make: F) -> Result<()>
+    /// Starts one part, behind which nobody `answers`.
+    fn spawn<F, Fut>(&mut self, name: &str, answers: Option<Arc<Requests>>, make: F) -> Result<()>
     where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
-        let lock = Arc::clone(&self.lock);
-        let shared = Arc::clone(self.shared);
-        let part = Part { shared: Arc::clone(self.shared), name: name.to_owned() };
+        let part = Part {
+            shared: Arc::clone(self.shared),
+            name: name.to_owned(),
+            answers,
+            lock: Some(Arc::clone(&self.lock)),
+            done: false,
+        };
         let started = self.env.spawn().spawn(name, move || async move {
+            // Behind what it works with, when it panics.
+            let mut part = part;
             make().await;
+            part.done = true;
             drop(part);
-            // Given up before the end is announced: whoever waits for it may open again at once.
-            drop(lock);
-            shared.part_ended();
         });
         started.map_err(|error| {
-            self.shared.stop();
             Error::new(
                 ErrorCode::ThreadRefused,
                 format!("starting the thread {name}: {error}; free some and open again"),
             )
-        })
+        })?;
+        self.left -= 1;
+        Ok(())
+    }
+
+    /// Waits until the parts that run have ended: they hold the directory's lock. The others do not begin any more.
+    async fn ended(self) {
+        (0..self.left).for_each(|_| self.shared.part_ended());
+        self.shared.until(|| self.shared.ended().then_some(())).await;
     }
 }

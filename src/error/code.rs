@@ -103,7 +103,7 @@ codes! {
         605 PipelineDropped "A pipeline was given up while writes were under way.",
         606 SegmentExists "A log file has a number that was never to be used again.",
         607 ThreadRefused "The system started no thread.",
-        608 Panicked "A part of the background panicked: a defect of this crate.",
+        608 Panicked "A part of the background panicked: a defect of this crate, or of a sink.",
         609 EngineFailed "The engine has failed; the first failure was told before.",
         610 DiskNotOpened "The disk could not be opened on a thread.",
         611 StoreUnavailable "The object store does not answer, or what it did is not known.",
@@ -137,7 +137,7 @@ codes! {
         816 CheckpointTooLarge "A checkpoint file is too large for one index.",
         817 CommitOfMany "`commit` is for databases of one core.",
         818 CannotBlock "The environment cannot block the thread.",
-        819 EngineClosed "The engine was closed before what was waited for had happened.",
+        819 EngineClosed "The engine was closed: it takes no changes, and what was waited for does not happen.",
         820 EpochOpen "The database is closed while an epoch is open with records.",
         821 PinNameTooLong "A pin's name is empty or over its limit.",
         822 NothingToPin "There is no checkpoint yet.",
@@ -155,6 +155,7 @@ codes! {
         834 SinkHandleTooLong "A sink's handle is over its limit.",
         835 SinkRefused "A sink refused its rows.",
         836 SinkSettings "A sink's URL or statement is none.",
+        837 OtherCores "A database is closed with handles that are not all of its own, each once.",
     }
 }
 

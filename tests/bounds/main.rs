@@ -6,6 +6,7 @@ mod stall;
 mod watched;
 
 use std::path::Path;
+use std::task::{Context, Waker};
 
 use highwater::env::Blocking;
 use highwater::{CoreHandle, Engine, Epoch, EpochMark, ErrorKind, Opened, Options, Result};
@@ -164,9 +165,12 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
     assert_eq!(cores[0].len() as u64, refused);
     assert_eq!(engine.durable_epoch(), Epoch(0));
     engine.check().unwrap();
+    let mut ready = cores[0].ready().into_future();
+    let polled = ready.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending(), "the core is busy, and ready() says {polled:?}");
 
     disk.release();
-    env.block_on(cores[0].ready().into_future()).unwrap();
+    env.block_on(ready).unwrap();
     for number in refused..2 * refused {
         put(engine.env(), &mut cores[0], &key(number), &[b'v'; 100]);
     }
