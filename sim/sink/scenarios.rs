@@ -261,10 +261,9 @@ fn a_transaction_that_nobody_knows_is_left_alone() {
         let mut user = rig.open(&machine).await.unwrap();
         let epoch = user.round(1).await.unwrap();
         user.published(epoch).await.unwrap();
-        let strange = |token: u64, epoch: u64| Prepared {
-            token: FencingToken(token),
-            part: Part { epoch: Epoch(epoch), core: CoreId(1) },
-            handle: format!("strange/{token}/{epoch}").into_bytes(),
+        let strange = |token: u64, epoch: u64| {
+            let part = Part { epoch: Epoch(epoch), core: CoreId(1) };
+            Prepared::new(FencingToken(token), part, format!("strange/{token}/{epoch}").into_bytes())
         };
         rig.outlet.plant(strange(1, 1));
         rig.outlet.plant(strange(1, 2));
