@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{
-    CORES_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, RECORD_HEADER_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    SINK_NAME_BYTES_MAX, SINKS_MAX, WRITE_UNIT_BYTES_MAX,
+    CHECKPOINT_MEMORY_BYTES_MAX, CORES_MAX, DEPTH_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, QUEUE_BYTES_MAX,
+    RECORD_HEADER_BYTES, RETAINED_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SINK_NAME_BYTES_MAX, SINKS_MAX,
+    SPANS_MAX, STATE_CHUNKS_MAX, WRITE_UNIT_BYTES_MAX,
 };
 use crate::remote::Remote;
 use crate::route::Route;
@@ -86,6 +87,8 @@ pub struct Options {
     pub(crate) fallback_bytes_max: u64,
     pub(crate) reserve: bool,
     pub(crate) ordered_index: bool,
+    /// Most chunks of a core's state: fewer in tests.
+    pub(crate) state_chunks_max: u32,
     pub(crate) key_groups: u16,
     pub(crate) route: Route,
     pub(crate) write_unit_bytes: u32,
@@ -143,6 +146,7 @@ impl Options {
             fallback_bytes_max: 1 << 30,
             reserve: true,
             ordered_index: false,
+            state_chunks_max: STATE_CHUNKS_MAX,
             key_groups: 1024,
             route: Route::WholeKey,
             write_unit_bytes: WRITE_UNIT_BYTES_MAX,

@@ -330,6 +330,7 @@ impl<E: Env> Recovery<'_, E> {
             core,
             hash_seed: self.ident.hash_seed,
             ordered: self.options.ordered_index,
+            chunks_max: self.options.state_chunks_max,
             root: self.options.path.clone(),
             log_dir: self.dir(core).to_owned(),
             files: base.into_iter().flat_map(|checkpoint| checkpoint.files_of(core)).copied().collect(),
