@@ -195,13 +195,14 @@ impl Options {
         self
     }
 
-    /// Bytes of all log buffers of one core. When they wait for the disk, `put` is `Busy`. Default 16 MiB.
+    /// Bytes of all log buffers of one core. When they wait for the disk, `put` is `Busy`. Default 16 MiB, at most
+    /// 4 GiB.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// Durable writes in flight per core, where the backend can do more than one. Default 2.
+    /// Durable writes in flight per core, where the backend can do more than one. Default 2, at most 1,024.
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth;
         self
@@ -213,7 +214,8 @@ impl Options {
         self
     }
 
-    /// How many epochs one core may be ahead of the slowest; `close_epoch` is `Busy` beyond. Default 16.
+    /// How many epochs one core may be ahead of the slowest; `close_epoch` is `Busy` beyond. Default 16; `u64::MAX`
+    /// is no bound.
     pub fn epoch_skew_max(mut self, epochs: u64) -> Self {
         self.epoch_skew_max = epochs;
         self
@@ -247,13 +249,14 @@ impl Options {
     }
 
     /// Memory in which the log of one core is compacted for the next checkpoint, while it is written: it may be in use
-    /// between two checkpoints. With little of it a checkpoint reads the log back and writes more files. Default 256 MiB.
+    /// between two checkpoints. With little of it a checkpoint reads the log back and writes more files. Default 256 MiB, at
+    /// most 2.5 GiB.
     pub fn checkpoint_memory_bytes(mut self, bytes: usize) -> Self {
         self.checkpoint_memory_bytes = bytes;
         self
     }
 
-    /// How many checkpoints are kept. Default 2: the newest and one to fall back to.
+    /// How many checkpoints are kept. Default 2: the newest and one to fall back to. At most 1,000.
     pub fn retain_checkpoints(mut self, count: usize) -> Self {
         self.retain_checkpoints = count;
         self
@@ -261,7 +264,7 @@ impl Options {
 
     /// Besides, of every `epochs` epochs in a row the first that has a checkpoint is kept, for the newest `count` such spans: its
     /// files, not the log behind it, so that it can be restored into another directory
-    /// ([`Engine::retained`](crate::Engine::retained)). Default none.
+    /// ([`Engine::retained`](crate::Engine::retained)). Default none, at most 10,000.
     pub fn keep_history(mut self, epochs: u64, count: usize) -> Self {
         self.history = Some((epochs, count));
         self
@@ -392,6 +395,17 @@ impl Options {
         ] {
             if value == 0 {
                 return refuse(format!("{name}(0) must be at least 1"));
+            }
+        }
+        for (name, value, most) in [
+            ("queue_bytes", self.queue_bytes as u64, QUEUE_BYTES_MAX),
+            ("depth", self.depth as u64, DEPTH_MAX),
+            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64, CHECKPOINT_MEMORY_BYTES_MAX),
+            ("retain_checkpoints", self.retain_checkpoints as u64, RETAINED_MAX),
+            ("keep_history: spans", self.history.map_or(1, |(_, count)| count as u64), SPANS_MAX),
+        ] {
+            if value > most {
+                return refuse(format!("{name}({value}) must be at most {most}"));
             }
         }
         if let Some(remote) = &self.remote {

@@ -95,7 +95,7 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Encoded> {
         return Err(Error::new(
             ErrorCode::ManifestTooLarge,
             format!(
-                "manifest {} has {} bytes, more than {MANIFEST_BYTES_MAX}: keep fewer or shorter source offsets",
+                "manifest {} has {} bytes, more than {MANIFEST_BYTES_MAX}: keep fewer checkpoints and epochs, or fewer or shorter source offsets",
                 manifest.seq,
                 body.len()
             ),
