@@ -26,6 +26,7 @@ mod counts;
 mod drive;
 mod ending;
 mod entry;
+mod growth;
 mod maintenance;
 mod many;
 mod mark;
