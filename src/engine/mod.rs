@@ -70,7 +70,7 @@ use crate::codec::{core_of, key_group, key_hash};
 use crate::env::{Blocking, Env, SystemEnv};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
-use crate::offsite::{Mirror, RemoteStatus};
+use crate::offsite::{Lag, Mirror, RemoteStatus};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use drive::{Drive, EnvBlocker};
@@ -87,6 +87,7 @@ pub struct Engine<E: Env = SystemEnv> {
     requests: Arc<Requests>,
     supply: Arc<Supply>,
     mirror: Option<Arc<Mirror>>,
+    lag: Option<Lag>,
     ledger: Option<Arc<Ledger>>,
     identity: Identity,
     recovered: RecoveredAt,
@@ -216,7 +217,12 @@ impl<E: Env> Engine<E> {
 
     /// How the engine is doing.
     pub fn health(&self) -> Health {
-        self.shared.health()
+        let held_up = self.lag.as_ref().filter(|lag| !lag.allows(self.shared.slowest_ended().next()));
+        match (self.shared.health(), held_up) {
+            (Health::Healthy | Health::Throttled, Some(lag)) if lag.is_in_trouble() => Health::ReadOnly,
+            (Health::Healthy, Some(_)) => Health::Throttled,
+            (health, _) => health,
+        }
     }
 
     /// The failure that stopped the engine, if there was one.

@@ -174,6 +174,9 @@ impl<P: Patience> Feed for QueueFeed<P> {
 
     /// Room in the pool is news.
     fn written(&mut self, _: Lsn) {
+        if self.of_core().refused.load(Ordering::Relaxed) {
+            self.of_core().refused.store(false, Ordering::Release);
+        }
         self.shared.notify();
     }
 

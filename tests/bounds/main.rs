@@ -8,7 +8,7 @@ mod watched;
 use std::path::Path;
 
 use highwater::env::Blocking;
-use highwater::{CoreHandle, Engine, Epoch, EpochMark, ErrorKind, Opened, Options, Result};
+use highwater::{CoreHandle, Engine, Epoch, EpochMark, ErrorKind, Health, Opened, Options, Result};
 
 use stall::Stall;
 
@@ -164,9 +164,11 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
     assert_eq!(cores[0].len() as u64, refused);
     assert_eq!(engine.durable_epoch(), Epoch(0));
     engine.check().unwrap();
+    assert_eq!(engine.health(), Health::Throttled);
 
     disk.release();
     env.block_on(cores[0].ready().into_future()).unwrap();
+    assert_eq!(engine.health(), Health::Healthy);
     for number in refused..2 * refused {
         put(engine.env(), &mut cores[0], &key(number), &[b'v'; 100]);
     }
