@@ -56,10 +56,14 @@ fn chunks_of(class: usize, slots: u64) -> u64 {
 }
 
 /// Chunks that so many records of so many encoded bytes take at most: one each, or, where they are small, what they fill. A slot
-/// is an eighth longer than its record at most, or by less than 16 bytes, and seven eighths of a chunk are slots.
+/// is an eighth longer than its record at most, or by less than 16 bytes, and three quarters of a chunk at least are slots.
 pub(super) fn chunks_most(entries: u64, bytes: u64) -> u64 {
     let slots = bytes.saturating_add(bytes / 7).saturating_add(entries.saturating_mul(16));
     let begun = (CLASSES * 16) as u64;
-    let filled = (bytes / SLOT_BYTES_MAX as u64).saturating_add(slots / (CHUNK_BYTES as u64 / 8 * 7));
+    let filled = (bytes / SLOT_BYTES_MAX as u64).saturating_add(slots / (CHUNK_BYTES as u64 / 4 * 3));
     entries.min(filled.saturating_add(begun))
 }
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;
