@@ -385,29 +385,7 @@ impl Options {
                 self.record_bytes_max()
             ));
         }
-        for (name, value) in [
-            ("epoch_skew_max", self.epoch_skew_max),
-            ("epoch_bytes_max", self.epoch_bytes_max),
-            ("keep_history", self.history.map_or(1, |(epochs, count)| epochs.min(count as u64))),
-            ("depth", self.depth as u64),
-            ("retain_checkpoints", self.retain_checkpoints as u64),
-            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64),
-        ] {
-            if value == 0 {
-                return refuse(format!("{name}(0) must be at least 1"));
-            }
-        }
-        for (name, value, most) in [
-            ("queue_bytes", self.queue_bytes as u64, QUEUE_BYTES_MAX),
-            ("depth", self.depth as u64, DEPTH_MAX),
-            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64, CHECKPOINT_MEMORY_BYTES_MAX),
-            ("retain_checkpoints", self.retain_checkpoints as u64, RETAINED_MAX),
-            ("keep_history: spans", self.history.map_or(1, |(_, count)| count as u64), SPANS_MAX),
-        ] {
-            if value > most {
-                return refuse(format!("{name}({value}) must be at most {most}"));
-            }
-        }
+        self.check_counts()?;
         if let Some(remote) = &self.remote {
             remote.check()?;
         }
@@ -425,6 +403,37 @@ impl Options {
             ));
         }
         self.route.check()
+    }
+
+    /// What is counted, and would be none or without end.
+    fn check_counts(&self) -> Result<()> {
+        for (name, value) in [
+            ("epoch_skew_max", self.epoch_skew_max),
+            ("epoch_bytes_max", self.epoch_bytes_max),
+            ("keep_history", self.history.map_or(1, |(epochs, count)| epochs.min(count as u64))),
+            ("depth", self.depth as u64),
+            ("retain_checkpoints", self.retain_checkpoints as u64),
+            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64),
+        ] {
+            if value == 0 {
+                return Err(Error::new(ErrorCode::BadOption, format!("{name}(0) must be at least 1")));
+            }
+        }
+        for (name, value, most) in [
+            ("queue_bytes", self.queue_bytes as u64, QUEUE_BYTES_MAX),
+            ("depth", self.depth as u64, DEPTH_MAX),
+            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64, CHECKPOINT_MEMORY_BYTES_MAX),
+            ("retain_checkpoints", self.retain_checkpoints as u64, RETAINED_MAX),
+            ("keep_history", self.history.map_or(1, |(_, count)| count as u64), SPANS_MAX),
+        ] {
+            if value > most {
+                return Err(Error::new(
+                    ErrorCode::BadOption,
+                    format!("{name}({value}) must be at most {most}"),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
