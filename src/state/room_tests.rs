@@ -22,7 +22,7 @@ fn records_that_are_said_to_fit_fit() {
         let config = StateConfig::new(KeyHasher::new(7)).chunks_max(chunks_max);
         let mut room = Room::new(config);
         let mut state = CoreState::new(config);
-        for number in 0.. {
+        for number in 0_u32.. {
             let key = number.to_be_bytes();
             let value = vec![1; bytes(number)];
             let record = Record { kind: RecordKind::Put, key: &key, value: &value };

@@ -168,12 +168,12 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
 
     disk.release();
     env.block_on(cores[0].ready().into_future()).unwrap();
-    assert_eq!(engine.health(), Health::Healthy);
     for number in refused..2 * refused {
         put(engine.env(), &mut cores[0], &key(number), &[b'v'; 100]);
     }
     let epoch = end_epoch(engine.env(), &mut cores[0]);
     engine.wait_durable(epoch).unwrap();
+    assert_eq!(engine.health(), Health::Healthy);
     engine.close(cores).unwrap();
 
     let Opened { engine, cores, report, .. } = Engine::open(options).unwrap();
