@@ -25,13 +25,14 @@ fn options(dir: &Path, cores: u16) -> Options {
     options
 }
 
-fn key(number: u32) -> [u8; 4] {
-    number.to_be_bytes()
+/// Ascending, as the numbers are.
+fn key(number: u32) -> [u8; 6] {
+    *format!("{number:06}").as_bytes().first_chunk().unwrap()
 }
 
 fn put(opened: &mut Opened, number: u32) -> crate::Result<crate::Lsn> {
     let core = opened.engine.core_of(&key(number)).index();
-    opened.cores[core].put(&key(number), &[7; LARGE_BYTES])
+    opened.cores[core].put(&key(number), &vec![7; LARGE_BYTES])
 }
 
 fn end(opened: &mut Opened) {

@@ -23,7 +23,7 @@ fn records_that_are_said_to_fit_fit() {
         let mut room = Room::new(config);
         let mut state = CoreState::new(config);
         for number in 0_u32.. {
-            let key = number.to_be_bytes();
+            let key = number.to_le_bytes();
             let value = vec![1; bytes(number)];
             let record = Record { kind: RecordKind::Put, key: &key, value: &value };
             room.take(&record);
