@@ -217,9 +217,11 @@ impl<E: Env> Engine<E> {
 
     /// How the engine is doing.
     pub fn health(&self) -> Health {
-        let held_up = self.lag.as_ref().filter(|lag| !lag.allows(self.shared.slowest_ended().next()));
-        match (self.shared.health(), held_up) {
-            (Health::Healthy | Health::Throttled, Some(lag)) if lag.is_in_trouble() => Health::ReadOnly,
+        // A bound that is reached while the store works is reached all the time, if it is a small one.
+        let troubled = self.lag.as_ref().filter(|lag| lag.is_in_trouble());
+        let may_end = |lag: &Lag| lag.allows(self.shared.slowest_ended().next());
+        match (self.shared.health(), troubled) {
+            (Health::Healthy | Health::Throttled, Some(lag)) if !may_end(lag) => Health::ReadOnly,
             (Health::Healthy, Some(_)) => Health::Throttled,
             (health, _) => health,
         }
