@@ -36,6 +36,25 @@ pub(crate) const CORES_MAX: u16 = 256;
 /// Most key groups of one database.
 pub(crate) const KEY_GROUPS_MAX: u16 = 32 * 1024;
 
+/// Bytes of log buffers of one core.
+pub(crate) const QUEUE_BYTES_MAX: u64 = 4 << 30;
+
+/// Durable writes in flight of one core.
+pub(crate) const DEPTH_MAX: u64 = 1_024;
+
+/// Memory of one core for the next checkpoint, in bytes: what is left of it for a delta is within what that can index.
+pub(crate) const CHECKPOINT_MEMORY_BYTES_MAX: u64 = 5 << 29;
+
+/// Checkpoints that are kept, and spans that keep one: a manifest names all their files.
+pub(crate) const RETAINED_MAX: u64 = 1_000;
+pub(crate) const SPANS_MAX: u64 = 10_000;
+
+/// Files that are on their way to or from an object store at once.
+pub(crate) const TRANSFERS_MAX: u64 = 1_024;
+
+/// Chunks of the state of one core, of 64 KiB or one large record each: what a location in the index can name.
+pub(crate) const STATE_CHUNKS_MAX: u32 = 1 << 20;
+
 /// Bytes of the fixed header in front of every frame's payload.
 pub(crate) const FRAME_HEADER_BYTES: usize = 64;
 

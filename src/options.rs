@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{
-    CORES_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, RECORD_HEADER_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    SINK_NAME_BYTES_MAX, SINKS_MAX, WRITE_UNIT_BYTES_MAX,
+    CHECKPOINT_MEMORY_BYTES_MAX, CORES_MAX, DEPTH_MAX, FRAME_HEADER_BYTES, KEY_GROUPS_MAX, QUEUE_BYTES_MAX,
+    RECORD_HEADER_BYTES, RETAINED_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SINK_NAME_BYTES_MAX, SINKS_MAX,
+    SPANS_MAX, STATE_CHUNKS_MAX, WRITE_UNIT_BYTES_MAX,
 };
 use crate::remote::Remote;
 use crate::route::Route;
@@ -86,6 +87,8 @@ pub struct Options {
     pub(crate) fallback_bytes_max: u64,
     pub(crate) reserve: bool,
     pub(crate) ordered_index: bool,
+    /// Most chunks of a core's state: fewer in tests.
+    pub(crate) state_chunks_max: u32,
     pub(crate) key_groups: u16,
     pub(crate) route: Route,
     pub(crate) write_unit_bytes: u32,
@@ -143,6 +146,7 @@ impl Options {
             fallback_bytes_max: 1 << 30,
             reserve: true,
             ordered_index: false,
+            state_chunks_max: STATE_CHUNKS_MAX,
             key_groups: 1024,
             route: Route::WholeKey,
             write_unit_bytes: WRITE_UNIT_BYTES_MAX,
@@ -195,13 +199,14 @@ impl Options {
         self
     }
 
-    /// Bytes of all log buffers of one core. When they wait for the disk, `put` is `Busy`. Default 16 MiB.
+    /// Bytes of all log buffers of one core. When they wait for the disk, `put` is `Busy`. Default 16 MiB, at most
+    /// 4 GiB.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// Durable writes in flight per core, where the backend can do more than one. Default 2; always one with
+    /// Durable writes in flight per core, where the backend can do more than one. Default 2, at most 1,024; always one with
     /// [`Options::inline`].
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = depth;
@@ -214,7 +219,8 @@ impl Options {
         self
     }
 
-    /// How many epochs one core may be ahead of the slowest; `close_epoch` is `Busy` beyond. Default 16.
+    /// How many epochs one core may be ahead of the slowest; `close_epoch` is `Busy` beyond. Default 16; `u64::MAX`
+    /// is no bound.
     pub fn epoch_skew_max(mut self, epochs: u64) -> Self {
         self.epoch_skew_max = epochs;
         self
@@ -248,13 +254,14 @@ impl Options {
     }
 
     /// Memory in which the log of one core is compacted for the next checkpoint, while it is written: it may be in use
-    /// between two checkpoints. With little of it a checkpoint reads the log back and writes more files. Default 256 MiB.
+    /// between two checkpoints. With little of it a checkpoint reads the log back and writes more files. Default 256 MiB, at
+    /// most 2.5 GiB.
     pub fn checkpoint_memory_bytes(mut self, bytes: usize) -> Self {
         self.checkpoint_memory_bytes = bytes;
         self
     }
 
-    /// How many checkpoints are kept. Default 2: the newest and one to fall back to.
+    /// How many checkpoints are kept. Default 2: the newest and one to fall back to. At most 1,000.
     pub fn retain_checkpoints(mut self, count: usize) -> Self {
         self.retain_checkpoints = count;
         self
@@ -262,7 +269,7 @@ impl Options {
 
     /// Besides, of every `epochs` epochs in a row the first that has a checkpoint is kept, for the newest `count` such spans: its
     /// files, not the log behind it, so that it can be restored into another directory
-    /// ([`Engine::retained`](crate::Engine::retained)). Default none.
+    /// ([`Engine::retained`](crate::Engine::retained)). Default none, at most 10,000.
     pub fn keep_history(mut self, epochs: u64, count: usize) -> Self {
         self.history = Some((epochs, count));
         self
@@ -383,18 +390,7 @@ impl Options {
                 self.record_bytes_max()
             ));
         }
-        for (name, value) in [
-            ("epoch_skew_max", self.epoch_skew_max),
-            ("epoch_bytes_max", self.epoch_bytes_max),
-            ("keep_history", self.history.map_or(1, |(epochs, count)| epochs.min(count as u64))),
-            ("depth", self.depth as u64),
-            ("retain_checkpoints", self.retain_checkpoints as u64),
-            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64),
-        ] {
-            if value == 0 {
-                return refuse(format!("{name}(0) must be at least 1"));
-            }
-        }
+        self.check_counts()?;
         if let Some(remote) = &self.remote {
             remote.check()?;
         }
@@ -412,6 +408,37 @@ impl Options {
             ));
         }
         self.route.check()
+    }
+
+    /// What is counted, and would be none or without end.
+    fn check_counts(&self) -> Result<()> {
+        for (name, value) in [
+            ("epoch_skew_max", self.epoch_skew_max),
+            ("epoch_bytes_max", self.epoch_bytes_max),
+            ("keep_history", self.history.map_or(1, |(epochs, count)| epochs.min(count as u64))),
+            ("depth", self.depth as u64),
+            ("retain_checkpoints", self.retain_checkpoints as u64),
+            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64),
+        ] {
+            if value == 0 {
+                return Err(Error::new(ErrorCode::BadOption, format!("{name}(0) must be at least 1")));
+            }
+        }
+        for (name, value, most) in [
+            ("queue_bytes", self.queue_bytes as u64, QUEUE_BYTES_MAX),
+            ("depth", self.depth as u64, DEPTH_MAX),
+            ("checkpoint_memory_bytes", self.checkpoint_memory_bytes as u64, CHECKPOINT_MEMORY_BYTES_MAX),
+            ("retain_checkpoints", self.retain_checkpoints as u64, RETAINED_MAX),
+            ("keep_history", self.history.map_or(1, |(_, count)| count as u64), SPANS_MAX),
+        ] {
+            if value > most {
+                return Err(Error::new(
+                    ErrorCode::BadOption,
+                    format!("{name}({value}) must be at most {most}"),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 

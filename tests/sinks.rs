@@ -190,7 +190,7 @@ impl Told {
 
 impl Sink for Told {
     async fn recover(&self, _: &SinkLife) -> SinkResult<Recovered> {
-        Ok(Recovered { published: None, in_doubt_max: self.state().in_doubt_max })
+        Ok(Recovered::new(self.state().in_doubt_max))
     }
 
     async fn pre_commit(&self, part: Part) -> SinkResult<Option<Vec<u8>>> {

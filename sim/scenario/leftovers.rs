@@ -169,7 +169,7 @@ fn a_torn_tail_is_told_with_its_place() {
         for life in 0..120_u64 {
             let mut opened = rig.recover(options()).await;
             let before = opened.report.tails.clone();
-            if let [Tail::Torn { segment, offset, first_lost }] = before[..] {
+            if let [Tail::Torn { segment, offset, first_lost, .. }] = before[..] {
                 torn += 1;
                 assert!(segment > SegmentNo(0), "{segment:?}");
                 assert!(offset >= 4096 && offset.is_multiple_of(512), "offset {offset}");

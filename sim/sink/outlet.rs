@@ -344,7 +344,7 @@ impl Sink for OutletSink {
         let in_doubt_max = lock(&self.outlet.shared).manners.in_doubt_max;
         self.look(|tables| {
             tables.fence = tables.fence.max(life.token);
-            Recovered { published: tables.committed.values().max().copied(), in_doubt_max }
+            Recovered::new(in_doubt_max).published(tables.committed.values().max().copied())
         })
         .await
     }
@@ -367,7 +367,7 @@ impl Sink for OutletSink {
             return Ok(None);
         }
         let handle = format!("{timeline:x}/{token}/{}/{}", part.epoch, part.core).into_bytes();
-        let prepared = Prepared { token, part, handle: handle.clone() };
+        let prepared = Prepared::new(token, part, handle.clone());
         self.request(Request::Prepare(prepared, rows)).await?;
         Ok(Some(handle))
     }

@@ -28,6 +28,7 @@ pub(super) const TESTS: &[Test] = tests![
     a_transaction_that_nobody_knows_is_left_alone,
     a_barrier_that_reached_half_of_the_cores_publishes_nothing,
     a_rotten_checkpoint_takes_no_decision_back,
+    nor_does_one_that_leaves_nothing_but_the_log,
     with_a_store_its_manifest_decides,
     a_writer_fenced_in_the_middle_of_a_commit_publishes_nothing_twice,
     a_deposed_writer_leaves_nothing_in_doubt,
@@ -261,10 +262,9 @@ fn a_transaction_that_nobody_knows_is_left_alone() {
         let mut user = rig.open(&machine).await.unwrap();
         let epoch = user.round(1).await.unwrap();
         user.published(epoch).await.unwrap();
-        let strange = |token: u64, epoch: u64| Prepared {
-            token: FencingToken(token),
-            part: Part { epoch: Epoch(epoch), core: CoreId(1) },
-            handle: format!("strange/{token}/{epoch}").into_bytes(),
+        let strange = |token: u64, epoch: u64| {
+            let part = Part { epoch: Epoch(epoch), core: CoreId(1) };
+            Prepared::new(FencingToken(token), part, format!("strange/{token}/{epoch}").into_bytes())
         };
         rig.outlet.plant(strange(1, 1));
         rig.outlet.plant(strange(1, 2));
@@ -346,6 +346,60 @@ fn a_rotten_checkpoint_takes_no_decision_back() {
         let epoch = user.round(1).await.unwrap();
         user.published(epoch).await.unwrap();
         assert_eq!(rig.assert_dense(), [3, 3]);
+    });
+}
+
+/// R6 again: the only checkpoint is damaged, so that the log is replayed from its beginning, and the process dies before it has taken
+/// another. What was published, and forgotten by the sink, is not published again.
+fn nor_does_one_that_leaves_nothing_but_the_log() {
+    story(212, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open(&machine).await.unwrap();
+        let mut published = Epoch(0);
+        for number in 0..40_u64 {
+            let key = number.to_le_bytes();
+            let core = user.opened.engine.core_of(&key).index();
+            user.opened.cores[core].put(&key, &[7; 100]).unwrap();
+        }
+        for _ in 0..3 {
+            published = user.round(1).await.unwrap();
+        }
+        user.opened.engine.checkpoint_async().await.unwrap();
+        user.published(published).await.unwrap();
+        // The next life's first checkpoint lets the sink forget them.
+        let last = user.round(1).await.unwrap();
+        user.opened.engine.checkpoint_async().await.unwrap();
+        user.published(last).await.unwrap();
+        rig.sim.sleep(SECOND).await;
+        let disk = machine.disk().disk();
+        let files: Vec<_> = disk
+            .tree()
+            .into_iter()
+            .filter(|(path, _)| path.starts_with("db/f"))
+            .map(|(path, _)| path)
+            .collect();
+        machine.crash_process();
+        for path in
+            files.iter().filter(|path| path.extension().is_some_and(|end| end == "base" || end == "delta"))
+        {
+            machine.disk().damage(path, &Damage::BitRot { offset: 200, mask: 1 }).unwrap();
+        }
+        for life in 0..3 {
+            let user = rig.open(&machine).await.unwrap();
+            assert_eq!(user.opened.report.checkpoint_epoch, Epoch(0), "life {life} reads the log alone");
+            assert_eq!(user.opened.report.skipped.is_empty(), life > 0, "the first gives the checkpoints up");
+            rig.sim.sleep(SECOND).await;
+            assert_eq!(
+                user.opened.engine.published_epoch(),
+                last,
+                "life {life}: decided and published, as before"
+            );
+            machine.crash_process();
+        }
+        let mut user = rig.open(&machine).await.unwrap();
+        let epoch = user.round(1).await.unwrap();
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [5, 5]);
     });
 }
 

@@ -1,8 +1,8 @@
 //! What goes into the store, what stays, and what happens while it is away.
 
-use highwater::ErrorKind;
 use highwater::env::Tick;
 use highwater::sim::{Executor, StoreFault, StoreFaults};
+use highwater::{Engine, Epoch, ErrorCode, ErrorKind, Health};
 
 use super::rig::{SECOND, assert_round, round, story};
 use crate::Test;
@@ -14,6 +14,7 @@ pub(super) const TESTS: &[Test] = tests![
     what_nobody_needs_is_removed,
     what_nobody_needs_is_removed_also_while_uploads_are_behind,
     an_unplugged_store_is_caught_up_with,
+    an_engine_too_far_ahead_of_its_store_says_so_until_that_is_back,
     an_open_without_the_store_changes_nothing_and_says_so,
     a_close_does_not_wait_for_the_store,
 ];
@@ -47,6 +48,37 @@ fn nothing_goes_up_twice() {
         let added = rig.names("f/").len() - files.len();
         assert!((1..=2).contains(&added), "one delta for each core: {added}");
         assert_eq!(rig.store.open_uploads(), 0);
+    });
+}
+
+/// F19: with a bound the cores stand still while the store is away, and go on by themselves.
+fn an_engine_too_far_ahead_of_its_store_says_so_until_that_is_back() {
+    story(51, StoreFaults::none(), async |mut rig| {
+        let machine = rig.machine();
+        let options = rig.options(&machine).remote(rig.remote(&machine).epoch_lag_max(4));
+        let mut opened = Engine::open_in(machine.env(), options).await.unwrap();
+        let epoch = round(&mut opened, 1, 40).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        assert_eq!(opened.engine.health(), Health::Healthy);
+
+        rig.store.unplug(Tick(rig.sim.now().0 + 600_000_000_000));
+        for number in 2..=4 {
+            round(&mut opened, number, 40).await.unwrap();
+        }
+        rig.sim.sleep(SECOND * 60).await;
+        assert_eq!(opened.engine.health(), Health::Throttled, "within the bound, and it will be reached");
+        round(&mut opened, 5, 40).await.unwrap();
+        let refused = round(&mut opened, 6, 40).await.unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::StoreBehind, "{refused}");
+        rig.sim.sleep(SECOND * 60).await;
+        assert_eq!(opened.engine.health(), Health::ReadOnly, "the store does not answer");
+        assert_eq!(opened.engine.durable_epoch(), Epoch(5), "what was within the bound is durable");
+
+        rig.sim.sleep(SECOND * 900).await;
+        assert_eq!(opened.engine.health(), Health::Healthy);
+        let epoch = round(&mut opened, 6, 40).await.unwrap();
+        opened.engine.remote_durable(epoch).await.unwrap();
+        assert_eq!(opened.engine.health(), Health::Healthy);
     });
 }
 

@@ -302,6 +302,8 @@ impl<E: Env> Checkpointer<E> {
             checkpoint.watermarks.push(done.follower.watermark);
         }
         next.checkpoints.push(checkpoint);
+        // Its list is the whole one.
+        next.decided = None;
         self.apply_retention(&mut next).await?;
         next.keep_spans(self.spec.spans);
         next.rates = self.spec.rates;

@@ -69,6 +69,7 @@ async fn inspect(args: &Args) -> Outcome<Value> {
         "recovered_epoch": manifest.recovered_epoch,
         "log_floors": manifest.floors,
         "lives": manifest.lives.iter().map(life).collect::<Vec<_>>(),
+        "decided": manifest.decided.as_ref().map(decided),
         "kept": manifest.kept.iter().map(kept).collect::<Vec<_>>(),
         "checkpoints": manifest.checkpoints.iter().map(checkpoint).collect::<Vec<_>>(),
         "segments": segments,
@@ -113,6 +114,11 @@ fn checkpoint(checkpoint: &Checkpoint) -> Value {
         "watermarks": checkpoint.watermarks,
         "sinks": checkpoint.sinks.iter().map(sink).collect::<Vec<_>>(),
     })
+}
+
+/// What is decided without a checkpoint that says so.
+fn decided((epoch, sinks): &(u64, Vec<SinkEntry>)) -> Value {
+    json!({ "epoch": epoch, "sinks": sinks.iter().map(sink).collect::<Vec<_>>() })
 }
 
 /// A kept epoch, as a checkpoint.

@@ -241,6 +241,7 @@ impl Appender {
         if self.shared().full.load(Ordering::Acquire) {
             return no_space(self.core);
         }
+        self.shared().refused.store(true, Ordering::Release);
         Error::new(ErrorCode::BuffersFull, format!("all log buffers of core {} wait for the disk", self.core))
     }
 

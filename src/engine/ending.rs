@@ -134,7 +134,7 @@ impl CoreHandle {
     fn check_end(&self, mark: &EpochMark) -> Result<BTreeSet<String>> {
         let names = self.check_names(mark)?;
         let (epoch, slowest) = (self.epoch, self.shared.slowest_ended());
-        if epoch.0 > slowest.0 + self.limits.epoch_skew_max {
+        if epoch.0 > slowest.0.saturating_add(self.limits.epoch_skew_max) {
             return Err(Error::new(
                 ErrorCode::EpochSkew,
                 format!("core {} would end epoch {epoch} while the slowest has ended {slowest}", self.id()),

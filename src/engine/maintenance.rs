@@ -6,6 +6,7 @@ use std::time::Duration;
 use event_listener::Event;
 use tracing::Instrument;
 
+use super::growth::Growth;
 use super::outlook::Outlook;
 use super::pins::{Pins, Wish};
 use super::segments::Supply;
@@ -56,9 +57,9 @@ pub struct CheckpointInfo {
 pub(crate) struct Requests {
     state: Mutex<RequestState>,
     pub(super) pins: Pins,
-    /// Bytes given to the logs since the last checkpoint.
-    pub(super) log_bytes: AtomicU64,
-    /// How many of them make a checkpoint due: at most, and now.
+    /// What the logs were given since the last checkpoint.
+    pub(super) growth: Growth,
+    /// How many bytes of that make a checkpoint due: at most, and now.
     log_bytes_max: u64,
     log_bytes_due: AtomicU64,
     /// Bytes of the newest checkpoint.
@@ -90,7 +91,7 @@ impl Requests {
         let requests = Self {
             state: Mutex::default(),
             pins: Pins::default(),
-            log_bytes: AtomicU64::new(replayed_bytes),
+            growth: Growth::new(replayed_bytes, head.cores),
             log_bytes_max,
             log_bytes_due: AtomicU64::new(log_bytes_max),
             load_bytes: AtomicU64::new(0),
@@ -143,7 +144,7 @@ impl Requests {
 
     /// A log was given `bytes` more.
     pub(crate) fn log_grew(&self, bytes: u64) {
-        let before = self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.growth.grew(bytes);
         let due = self.log_bytes_due.load(Ordering::Relaxed);
         if before < due && before + bytes >= due {
             self.wake();
@@ -152,7 +153,7 @@ impl Requests {
 
     /// Whether the logs have grown enough for a checkpoint.
     fn log_is_due(&self) -> bool {
-        self.log_bytes.load(Ordering::Relaxed) >= self.log_bytes_due.load(Ordering::Relaxed)
+        self.growth.bytes() >= self.log_bytes_due.load(Ordering::Relaxed)
     }
 
     /// The epochs up to `closed` are closed.
@@ -326,7 +327,7 @@ impl<E: Env> Work<'_, E> {
 
     /// Whether space is short, and a checkpoint lets enough of the log go to be worth what it takes itself.
     fn space_is_due(&self) -> bool {
-        let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
+        let log_bytes = self.requests.growth.bytes();
         let worth_it = LOG_BYTES_MIN.min(self.checkpointer.segment_bytes() / 4);
         self.shared.space.is_short() && (self.shared.is_full() || log_bytes >= worth_it)
     }
@@ -364,8 +365,7 @@ impl<E: Env> Work<'_, E> {
 
     /// Takes a checkpoint, answers those who asked up to the ticket `asked`, and gives up what it made needless.
     async fn checkpoint(&mut self, asked: Option<u64>) {
-        let epoch = self.shared.closed();
-        let log_bytes = self.requests.log_bytes.load(Ordering::Relaxed);
+        let (epoch, through) = self.requests.growth.through(|| self.shared.closed());
         // A list that no manifest is made of would have sinks forget too much.
         let ledger = self.ledger.as_ref().filter(|_| epoch > self.checkpointer.newest_epoch());
         let sinks = ledger.map(|ledger| ledger.list(epoch)).unwrap_or_default();
@@ -383,10 +383,9 @@ impl<E: Env> Work<'_, E> {
         self.failures = if counts { self.failures.saturating_add(1) } else { 0 };
         let (answer, taken) = match taken {
             Ok(taken) => {
-                let log_bytes = if taken.is_some() { log_bytes } else { 0 };
-                self.requests.log_bytes.fetch_sub(log_bytes, Ordering::Relaxed);
                 let info = self.info(epoch, taken.as_ref());
                 if taken.is_some() {
+                    self.requests.growth.held(through);
                     self.requests.count(Some(info), took);
                 }
                 (Ok(info), taken)

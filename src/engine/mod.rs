@@ -28,6 +28,7 @@ mod counts;
 mod drive;
 mod ending;
 mod entry;
+mod growth;
 mod maintenance;
 mod many;
 mod mark;
@@ -71,7 +72,7 @@ use crate::codec::{core_of, key_group, key_hash};
 use crate::env::{Blocking, Env, SystemEnv};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
-use crate::offsite::{Mirror, RemoteStatus};
+use crate::offsite::{Lag, Mirror, RemoteStatus};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use drive::{Drive, EnvBlocker};
@@ -88,6 +89,7 @@ pub struct Engine<E: Env = SystemEnv> {
     requests: Arc<Requests>,
     supply: Arc<Supply>,
     mirror: Option<Arc<Mirror>>,
+    lag: Option<Lag>,
     ledger: Option<Arc<Ledger>>,
     identity: Identity,
     recovered: RecoveredAt,
@@ -220,7 +222,14 @@ impl<E: Env> Engine<E> {
 
     /// How the engine is doing.
     pub fn health(&self) -> Health {
-        self.shared.health()
+        // A bound that is reached while the store works is reached all the time, if it is a small one.
+        let troubled = self.lag.as_ref().filter(|lag| lag.is_in_trouble());
+        let may_end = |lag: &Lag| lag.allows(self.shared.slowest_ended().next());
+        match (self.shared.health(), troubled) {
+            (Health::Healthy | Health::Throttled, Some(lag)) if !may_end(lag) => Health::ReadOnly,
+            (Health::Healthy, Some(_)) => Health::Throttled,
+            (health, _) => health,
+        }
     }
 
     /// The failure that stopped the engine, if there was one.

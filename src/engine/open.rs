@@ -48,8 +48,8 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let floors = store.as_ref().map_or(Floors::default(), Attached::floors);
     // Boxed: twice, it would make this future twice as large.
     let found = match Box::pin(find(&env, &vfs, &options, floors)).await {
-        // What is held back is for this.
-        Err(error) if error.kind() == ErrorKind::Full && reserve::give_up(&vfs, &options.path).await? => {
+        // What is held back is for this. It makes no room in the state of a core.
+        Err(error) if is_of_device(&error) && reserve::give_up(&vfs, &options.path).await? => {
             tracing::warn!(target: "highwater::engine", %error, "no space to open: the reserve is given up");
             Box::pin(find(&env, &vfs, &options, floors)).await
         }
@@ -68,6 +68,11 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let ledger =
         begin_sinks(&env, &options, &ident, &mut recovered, owned.as_ref().map(|(_, owned)| owned)).await?;
     start(env, options, &ident, (recovered, owned, ledger), Arc::new(lock)).await
+}
+
+/// Whether space on the device would help.
+fn is_of_device(error: &Error) -> bool {
+    error.kind() == ErrorKind::Full && error.code() != ErrorCode::StateFullAtOpen
 }
 
 /// Finds out what the directory is, and recovers what it holds.
@@ -231,3 +236,7 @@ pub(super) fn check_ident(options: &Options, ident: &Ident) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

@@ -52,7 +52,7 @@ impl<E: Env> Engine<E> {
         let requests = &self.requests;
         let Outlook { rates, budget } = requests.outlook;
         let load_bytes = requests.load_bytes.load(Ordering::Relaxed);
-        let log_bytes = requests.log_bytes.load(Ordering::Relaxed);
+        let log_bytes = requests.growth.bytes();
         let predicted = rates.predict(Volume { load_bytes, log_bytes });
         RecoveryForecast { predicted, budget, checkpoint_bytes: load_bytes, log_bytes }
     }

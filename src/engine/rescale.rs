@@ -4,6 +4,7 @@
 //! 1 recover      as ever, with the cores that there are: an open manifest of its own
 //! 2 checkpoint   of the recovered epoch, so that files hold everything
 //! 3 distribute   the keys of all chains, by key group, into a base for each new core
+//!                and refused, if one of these has no room for what would be its own
 //! 4 begin        a log for each new core, which holds nothing but the end of that epoch
 //! 5 land         a manifest that names those bases and logs alone. The commit
 //! ```
@@ -13,9 +14,9 @@
 //! logs and checkpoints of one number of cores are never mixed with those of another.
 
 use super::start::checkpoint_spec;
-use crate::checkpoint::Checkpointer;
+use crate::checkpoint::{Checkpointer, FileReader};
 use crate::env::{Entropy, Env};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::first_life::{FirstLife, clear_log, first_life, log_dir};
 use crate::manifest::gc::{self, Listing};
@@ -24,6 +25,7 @@ use crate::manifest::store::{self, Head};
 use crate::manifest::{Author, Checkpoint, CheckpointFile, CoreLife, Cut, Life, Manifest, SinkEntry};
 use crate::options::Options;
 use crate::recovery::{Floors, Recovered, RecoveredCore, RecoveryReport, recover};
+use crate::state::{KeyHasher, Room, StateConfig};
 use crate::vfs::{Vfs, retry};
 
 /// What was recovered before the number of cores changed.
@@ -72,6 +74,7 @@ pub(super) async fn rescale<E: Env>(
     let mut checkpointer = Checkpointer::new(env.clone(), vfs.clone(), spec, head);
     checkpointer.take(report.epoch, listed(sinks)).await?;
     let files = checkpointer.distribute(options.cores).await?;
+    check_room(vfs, options, ident, &files).await?;
     let head = checkpointer.into_head();
     for core in (from..options.cores).map(CoreId) {
         let dir = log_dir(&options.path, core);
@@ -84,6 +87,37 @@ pub(super) async fn rescale<E: Env>(
     tracing::info!(target: "highwater::engine", from, to, epoch, "rescaled");
     let listing = gc::listing(vfs, &options.path).await?;
     Ok(((head, listing), Rescaled { from, report }))
+}
+
+/// Whether every new core has room for its base: behind the landing nobody could open the database any more.
+///
+/// # Errors
+///
+/// `Full` when not: the database still has the cores that it had.
+async fn check_room<V: Vfs>(
+    vfs: &V,
+    options: &Options,
+    ident: &Ident,
+    bases: &[CheckpointFile],
+) -> Result<()> {
+    let config = StateConfig::new(KeyHasher::new(ident.hash_seed)).chunks_max(options.state_chunks_max);
+    for base in bases {
+        let mut room = Room::new(config);
+        if room.surely_fits(base.entries, base.live_bytes) {
+            continue;
+        }
+        let reader = FileReader::open(vfs, &options.path, ident.database, base).await?;
+        reader.load(|block| block.entries().for_each(|entry| room.take(&entry.record))).await?;
+        if !room.fits() {
+            let (core, cores) = (base.core, options.cores);
+            let what = format!(
+                "core {core} of {cores} would have more records than its state can hold: open with more cores; the database has \
+                 those that it had"
+            );
+            return Err(Error::new(ErrorCode::StateFullAtOpen, what));
+        }
+    }
+    Ok(())
 }
 
 /// In the order of a manifest.

@@ -24,11 +24,16 @@ use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 pub enum Health {
     /// Everything works.
     Healthy,
-    /// Space is short, and what was held back for that is given up: everything works, checkpoints are taken as soon as epochs have
-    /// closed, and only what [`Options::retain_checkpoints`](crate::Options::retain_checkpoints) and pins ask for is kept. Free some.
+    /// Everything works, and something holds it up. Space is short, and what was held back for that is given up: checkpoints are taken as
+    /// soon as epochs have closed, and only what [`Options::retain_checkpoints`](crate::Options::retain_checkpoints) and pins ask for is
+    /// kept; free some. Or a change was refused because every log buffer waits for the disk, and none has come back since. Or the
+    /// object store does not answer, or refuses, and the cores may not go on for ever without it
+    /// ([`Remote::epoch_lag_max`](crate::remote::Remote::epoch_lag_max)).
     Throttled,
-    /// The device is full: nothing becomes durable. Changes are accepted until the queue is full too, reading goes on, and so does
-    /// everything when space returns. Free some.
+    /// Nothing more becomes durable. The device is full; free some. Or no core can end its epoch before the object store has come
+    /// nearer, and that does not answer, or refuses ([`Engine::remote_status`](crate::Engine::remote_status) says why). Changes
+    /// are accepted until the queue or the epoch is full too, reading goes on, and so does everything when space or the store
+    /// returns.
     ReadOnly,
     /// A write or sync failed: nothing is acknowledged any more, reading goes on. Reopen the database.
     Failed,
@@ -47,6 +52,8 @@ pub(crate) struct CoreShared {
     pub(crate) writer: AtomicWaker,
     /// Whether the log stands still because no segment could be prepared.
     pub(crate) full: AtomicBool,
+    /// Whether a change was refused for want of a log buffer, and the writer has given none back since.
+    pub(crate) refused: AtomicBool,
     /// The greatest LSN that is durable on this core.
     pub(crate) durable_lsn: AtomicU64,
     /// The last record that was too large for a batch of the pool: there is one at a time in front of the disk.
@@ -65,6 +72,12 @@ impl CoreShared {
     pub(super) fn durable_marks(&self) -> (Lsn, Epoch) {
         let epoch = self.durable.load(Ordering::Acquire);
         (Lsn(self.durable_lsn.load(Ordering::Acquire)), Epoch(epoch))
+    }
+
+    /// Whether changes are refused until the disk has taken what is queued.
+    fn is_slow(&self) -> bool {
+        let waits = || self.counts.queued().handed_lsn > Lsn(self.durable_lsn.load(Ordering::Acquire));
+        self.refused.load(Ordering::Acquire) && waits()
     }
 
     /// The greatest epoch that the core has ended.
@@ -257,7 +270,7 @@ impl Shared {
                 format!("the engine was closed before epoch {epoch} was"),
             )));
         }
-        (self.health() == Health::ReadOnly).then(|| {
+        self.has_no_space().then(|| {
             let what =
                 format!("the device is full: epoch {epoch} becomes durable when space returns, wait again");
             Err(Error::new(ErrorCode::EpochWaitsForSpace, what))
@@ -271,17 +284,22 @@ impl Shared {
         }
     }
 
-    /// How the engine is doing.
+    /// How the engine is doing, without its object store.
     pub(crate) fn health(&self) -> Health {
         if self.failed() {
             Health::Failed
-        } else if self.is_full() && self.space.is_gone() {
+        } else if self.has_no_space() {
             Health::ReadOnly
-        } else if self.is_full() || self.space.is_short() {
+        } else if self.is_full() || self.space.is_short() || self.cores.iter().any(CoreShared::is_slow) {
             Health::Throttled
         } else {
             Health::Healthy
         }
+    }
+
+    /// Whether the log of any core waits for space, and nothing is held back.
+    fn has_no_space(&self) -> bool {
+        self.is_full() && self.space.is_gone()
     }
 
     /// Whether the log of any core waits for space.

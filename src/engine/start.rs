@@ -174,10 +174,11 @@ pub(super) async fn start<E: Env>(
         common.handle((core, report.epoch.next()), recovered, (queue, pool))
     });
     let cores = cores.collect();
+    let lag = lag(&options, mirror.as_ref());
     let ownership = ownership(CoreId(0), ident, options.cores);
     let identity = Identity { database, token, cores: options.cores, ownership };
     let recovered = RecoveredAt::of(&report);
-    let engine = Engine { env, shared, drive, requests, supply, mirror, ledger, identity, recovered };
+    let engine = Engine { env, shared, drive, requests, supply, mirror, lag, ledger, identity, recovered };
     Ok(Opened { engine, cores, report })
 }
 

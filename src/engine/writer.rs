@@ -55,6 +55,8 @@ pub(super) struct QueueFeed<P> {
     pub(super) tap: Arc<Tap>,
     pub(super) queue: rtrb::Consumer<Batch>,
     pub(super) patience: P,
+    /// Bytes that the log was given since the open.
+    pub(super) given: u64,
 }
 
 /// How long a feed waits at an empty queue before it ends the drive.
@@ -110,7 +112,12 @@ impl<P: Patience> QueueFeed<P> {
     fn pop(&mut self) -> Option<Batch> {
         let batch = self.queue.pop().ok()?;
         let bytes = batch.payload().len() as u64;
+        self.given += bytes;
         self.requests.log_grew(bytes);
+        // Its records end with the epoch's end, if it has one.
+        if let Some(epoch) = batch.ended_epoch() {
+            self.requests.growth.ended(self.core, epoch, self.given, self.shared.closed());
+        }
         self.of_core().counts.taken(Lsn(batch.next_lsn().0 - 1), bytes);
         if self.tap.offer(batch.first_lsn(), batch.next_lsn(), batch.payload()) {
             self.requests.wake();
@@ -167,6 +174,9 @@ impl<P: Patience> Feed for QueueFeed<P> {
 
     /// Room in the pool is news.
     fn written(&mut self, _: Lsn) {
+        if self.of_core().refused.load(Ordering::Relaxed) {
+            self.of_core().refused.store(false, Ordering::Release);
+        }
         self.shared.notify();
     }
 
@@ -198,7 +208,7 @@ impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
         let WriterParts { core, shared, requests, tap, queue, segments, dir, life, depth, .. } = parts;
         let mut log = CoreLog::resume(vfs, &dir, &life, depth).await?;
         log.count_in(Arc::clone(&shared.core(core).counts.log));
-        Ok(Self { log, feed: QueueFeed { core, shared, requests, tap, queue, patience }, segments })
+        Ok(Self { log, feed: QueueFeed { core, shared, requests, tap, queue, patience, given: 0 }, segments })
     }
 
     /// One drive: until the feed has nothing more.

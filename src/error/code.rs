@@ -58,7 +58,7 @@ codes! {
         203 EpochWaitsForSpace "An epoch becomes durable when the device has space again.",
         204 ClosedWhileFull "The database was closed while the device was full: its last epochs are lost.",
         205 StateFull "The state of a core has no room for the record.",
-        206 StateFullAtOpen "A core has more records than its state can hold.",
+        206 StateFullAtOpen "A core has more records than its state can hold, or would have with so few cores.",
     }
     Fenced {
         301 ManifestOvertaken "Another writer landed a manifest in the directory.",

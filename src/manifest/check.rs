@@ -10,7 +10,7 @@ use crate::limits::{
 };
 use crate::offset::Offset;
 
-use super::{Author, Checkpoint, CheckpointFile, FileKind, Manifest, SinkEntry};
+use super::{Author, Checkpoint, CheckpointFile, Decided, FileKind, Manifest, SinkEntry};
 
 /// The rule that a manifest breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +53,8 @@ pub(crate) enum Flaw {
         "the checkpoint of epoch {0}: the sinks are unsorted, a name or handle is too long, or what is lost has no handle"
     )]
     Sinks(Epoch),
+    #[error("what is decided up to epoch {0} is in a checkpoint, or no list of sinks up to that epoch")]
+    Decided(Epoch),
     #[error("the kept epoch {0} is out of order, of no cores, or has more than its state")]
     Kept(Epoch),
     #[error("the pins of epoch {0} are unsorted, or a name is too long or has another epoch too")]
@@ -87,6 +89,7 @@ impl Manifest {
             oldest = this;
             self.check_checkpoint(checkpoint)?;
         }
+        self.check_decided()?;
         self.check_kept()?;
         self.check_retired()
     }
@@ -160,15 +163,15 @@ impl Manifest {
         }
         check_files(checkpoint)?;
         check_offsets(checkpoint)?;
-        let fits = checkpoint.sinks.iter().all(|sink| {
-            sink.name.len() <= SINK_NAME_BYTES_MAX
-                && sink.handle.as_ref().map_or(!sink.lost, |handle| handle.len() <= SINK_HANDLE_BYTES_MAX)
-                && sink.core.0 < CORES_MAX
-        });
-        let place = |sink: &SinkEntry| (sink.epoch, sink.core);
-        let sorted =
-            checkpoint.sinks.is_sorted_by(|a, b| (a.name.as_str(), place(a)) < (b.name.as_str(), place(b)));
-        if fits && sorted { Ok(()) } else { Err(Flaw::Sinks(epoch)) }
+        if sinks_fit(&checkpoint.sinks) { Ok(()) } else { Err(Flaw::Sinks(epoch)) }
+    }
+
+    fn check_decided(&self) -> Result<(), Flaw> {
+        let Some(Decided { epoch, sinks }) = &self.decided else { return Ok(()) };
+        let listed = self.newest_checkpoint().map_or(Epoch(0), Checkpoint::listed_epoch);
+        let alone = listed < *epoch && *epoch <= self.recovered_epoch;
+        let fits = sinks_fit(sinks) && sinks.iter().all(|sink| sink.epoch <= *epoch);
+        if alone && fits { Ok(()) } else { Err(Flaw::Decided(*epoch)) }
     }
 
     fn check_kept(&self) -> Result<(), Flaw> {
@@ -244,6 +247,17 @@ fn check_files(checkpoint: &Checkpoint) -> Result<(), Flaw> {
         *last = Some(file);
     }
     Ok(())
+}
+
+fn sinks_fit(sinks: &[SinkEntry]) -> bool {
+    let fits = |sink: &SinkEntry| {
+        sink.name.len() <= SINK_NAME_BYTES_MAX
+            && sink.handle.as_ref().map_or(!sink.lost, |handle| handle.len() <= SINK_HANDLE_BYTES_MAX)
+            && sink.core.0 < CORES_MAX
+    };
+    let place = |sink: &SinkEntry| (sink.epoch, sink.core);
+    let sorted = sinks.is_sorted_by(|a, b| (a.name.as_str(), place(a)) < (b.name.as_str(), place(b)));
+    sorted && sinks.iter().all(fits)
 }
 
 fn check_offsets(checkpoint: &Checkpoint) -> Result<(), Flaw> {

@@ -22,14 +22,14 @@ use crate::limits::FORMAT_VERSION;
 use crate::offset::Offset;
 
 use super::wire::{
-    ArchivedWireCheckpoint, ArchivedWireExtended, ArchivedWireFile, ArchivedWireKept, ArchivedWireLife,
-    ArchivedWireManifest, ArchivedWireName, ArchivedWireOffset, ArchivedWireSink, WireCheckpoint,
-    WireCoreLife, WireCut, WireExtended, WireFile, WireKept, WireLife, WireManifest, WireName, WireOffset,
-    WirePin, WireSink, WireWatermark,
+    ArchivedWireCheckpoint, ArchivedWireDecided, ArchivedWireExtended, ArchivedWireFile, ArchivedWireKept,
+    ArchivedWireLife, ArchivedWireManifest, ArchivedWireName, ArchivedWireOffset, ArchivedWireSink,
+    WireCheckpoint, WireCoreLife, WireCut, WireDecided, WireExtended, WireFile, WireKept, WireLife,
+    WireManifest, WireName, WireOffset, WirePin, WireSink, WireWatermark,
 };
 use super::{
-    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, KeptEpoch, Life, Manifest,
-    SinkEntry,
+    Author, Checkpoint, CheckpointFile, CoreLife, Cut, Decided, FileKind, FileName, KeptEpoch, Life,
+    Manifest, SinkEntry,
 };
 
 const MAGIC: &[u8; 8] = b"HWMANIF\0";
@@ -38,6 +38,9 @@ const HEADER_BYTES: usize = 48;
 
 /// The flag of a body with more in front of its root.
 const EXTENDED: u8 = 1 << 2;
+
+/// The flag of one with still more in front of that.
+const DECIDED: u8 = 1 << 3;
 
 /// Longest manifest file: bounds what is read into memory before anything in it is believed.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -69,13 +72,20 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Encoded> {
     } else {
         let kept = manifest.kept.iter().map(kept_to_wire).collect();
         let Rates { fixed_us, load_bytes_per_s, replay_bytes_per_s } = manifest.rates;
-        rkyv::to_bytes::<rancor::Error>(&WireExtended {
+        let extended = WireExtended {
             kept,
             fixed_us: le(fixed_us),
             load_bytes_per_s: le(load_bytes_per_s),
             replay_bytes_per_s: le(replay_bytes_per_s),
             manifest: wire,
-        })
+        };
+        match &manifest.decided {
+            None => rkyv::to_bytes::<rancor::Error>(&extended),
+            Some(Decided { epoch, sinks }) => {
+                let sinks = sinks.iter().map(sink_to_wire).collect();
+                rkyv::to_bytes::<rancor::Error>(&WireDecided { sinks, epoch: le(epoch.0), extended })
+            }
+        }
     };
     let body = body.map_err(|error| {
         Error::new(ErrorCode::ManifestTooLarge, format!("manifest {}: {error}", manifest.seq))
@@ -85,7 +95,7 @@ pub(super) fn encode(manifest: &Manifest) -> Result<Encoded> {
         return Err(Error::new(
             ErrorCode::ManifestTooLarge,
             format!(
-                "manifest {} has {} bytes, more than {MANIFEST_BYTES_MAX}: keep fewer or shorter source offsets",
+                "manifest {} has {} bytes, more than {MANIFEST_BYTES_MAX}: keep fewer checkpoints and epochs, or fewer or shorter source offsets",
                 manifest.seq,
                 body.len()
             ),
@@ -175,9 +185,13 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Manifest, u32)> {
             load_bytes_per_s: wire.load_bytes_per_s.to_native(),
             replay_bytes_per_s: wire.replay_bytes_per_s.to_native(),
         };
-        if !is_extended(&manifest) {
-            return Err(invalid());
+        if wire.manifest.flags & DECIDED != 0 {
+            let wire = rkyv::access::<ArchivedWireDecided, rancor::Error>(&aligned).map_err(misplaced)?;
+            manifest.decided = Some(decided_from_wire(wire).ok_or_else(invalid)?);
         }
+    }
+    if flags(&manifest) != wire.flags {
+        return Err(invalid());
     }
     manifest.check().map_err(|flaw| bad(flaw.to_string()))?;
     Ok((manifest, header_crc))
@@ -215,15 +229,18 @@ fn to_wire(manifest: &Manifest) -> WireManifest {
             Author::Rescale => 5,
             Author::Pin => 6,
         },
-        flags: u8::from(manifest.previous.is_some())
-            | u8::from(manifest.beginning) << 1
-            | if is_extended(manifest) { EXTENDED } else { 0 },
+        flags: flags(manifest),
     }
 }
 
-/// Whether there is more than fits into the root.
-fn is_extended(manifest: &Manifest) -> bool {
-    !manifest.kept.is_empty() || manifest.rates != Rates::default()
+/// What there is, and whether there is more than fits into the root.
+fn flags(manifest: &Manifest) -> u8 {
+    let is_decided = manifest.decided.is_some();
+    let is_extended = is_decided || !manifest.kept.is_empty() || manifest.rates != Rates::default();
+    u8::from(manifest.previous.is_some())
+        | u8::from(manifest.beginning) << 1
+        | if is_extended { EXTENDED } else { 0 }
+        | if is_decided { DECIDED } else { 0 }
 }
 
 fn life_to_wire(life: &Life) -> WireLife {
@@ -282,6 +299,17 @@ fn offset_to_wire(inherited: bool, (core, name, offset): &(CoreId, String, Offse
     }
 }
 
+fn sink_to_wire(sink: &SinkEntry) -> WireSink {
+    WireSink {
+        epoch: le(sink.epoch.0),
+        name: sink.name.as_bytes().to_vec(),
+        handle: sink.handle.clone().unwrap_or_default(),
+        core: sink.core.0.into(),
+        state: (u16::from(sink.handle.is_some()) + u16::from(sink.lost)).into(),
+        zero: 0.into(),
+    }
+}
+
 fn checkpoint_to_wire(checkpoint: &Checkpoint) -> WireCheckpoint {
     let cuts = checkpoint.cuts.iter().map(|cut| WireCut {
         token: le(cut.token.0),
@@ -292,14 +320,6 @@ fn checkpoint_to_wire(checkpoint: &Checkpoint) -> WireCheckpoint {
         watermark: i64_le::from_native(watermark.unwrap_or_default()),
         present: flag(watermark.is_some()),
     });
-    let sinks = checkpoint.sinks.iter().map(|sink| WireSink {
-        epoch: le(sink.epoch.0),
-        name: sink.name.as_bytes().to_vec(),
-        handle: sink.handle.clone().unwrap_or_default(),
-        core: sink.core.0.into(),
-        state: (u16::from(sink.handle.is_some()) + u16::from(sink.lost)).into(),
-        zero: 0.into(),
-    });
     let own = checkpoint.offsets.iter().map(|offset| offset_to_wire(false, offset));
     let inherited = checkpoint.inherited.iter().map(|offset| offset_to_wire(true, offset));
     WireCheckpoint {
@@ -309,7 +329,7 @@ fn checkpoint_to_wire(checkpoint: &Checkpoint) -> WireCheckpoint {
         cuts: cuts.collect(),
         offsets: own.chain(inherited).collect(),
         watermarks: watermarks.collect(),
-        sinks: sinks.collect(),
+        sinks: checkpoint.sinks.iter().map(sink_to_wire).collect(),
     }
 }
 
@@ -324,7 +344,7 @@ fn is_set(flag: u64) -> Option<bool> {
 
 fn from_wire(seq: ManifestSeq, nonce: Nonce, wire: &ArchivedWireManifest) -> Option<Manifest> {
     let previous = (ManifestSeq(wire.previous_seq.to_native()), wire.previous_crc.to_native());
-    if wire.flags > 7 {
+    if wire.flags > 15 {
         return None;
     }
     Some(Manifest {
@@ -350,6 +370,7 @@ fn from_wire(seq: ManifestSeq, nonce: Nonce, wire: &ArchivedWireManifest) -> Opt
         lives: wire.lives.iter().map(life_from_wire).collect::<Option<_>>()?,
         checkpoints: wire.checkpoints.iter().map(checkpoint_from_wire).collect::<Option<_>>()?,
         kept: Vec::new(),
+        decided: None,
         rates: Rates::default(),
         wal_floor: wire.wal_floor.iter().map(|segment| SegmentNo(segment.to_native())).collect(),
         retired: wire.retired.iter().map(name_from_wire).collect::<Option<_>>()?,
@@ -456,6 +477,11 @@ fn checkpoint_from_wire(wire: &ArchivedWireCheckpoint) -> Option<Checkpoint> {
         watermarks: watermarks.collect::<Option<_>>()?,
         sinks: wire.sinks.iter().map(sink_from_wire).collect::<Option<_>>()?,
     })
+}
+
+fn decided_from_wire(wire: &ArchivedWireDecided) -> Option<Decided> {
+    let sinks = wire.sinks.iter().map(sink_from_wire).collect::<Option<_>>()?;
+    Some(Decided { epoch: Epoch(wire.epoch.to_native()), sinks })
 }
 
 fn kept_to_wire(kept: &KeptEpoch) -> WireKept {

@@ -87,6 +87,8 @@ pub(crate) struct Manifest {
     pub(crate) checkpoints: Vec<Checkpoint>,
     /// Epochs that are kept beside those, oldest first.
     pub(crate) kept: Vec<KeptEpoch>,
+    /// What checkpoints decided that were given up since, where the newest one does not say it.
+    pub(crate) decided: Option<Decided>,
     /// How fast recoveries have been.
     pub(crate) rates: Rates,
     /// Per core, the first segment that may still be read.
@@ -171,6 +173,16 @@ pub(crate) struct SinkEntry {
     pub(crate) lost: bool,
 }
 
+/// What is decided for the sinks without a checkpoint that says so: its files did not read back, and what it decided cannot be
+/// taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decided {
+    /// Every epoch up to this one is decided.
+    pub(crate) epoch: Epoch,
+    /// As of [`Checkpoint::sinks`].
+    pub(crate) sinks: Vec<SinkEntry>,
+}
+
 /// What a checkpoint file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FileKind {
@@ -232,6 +244,7 @@ impl Manifest {
             lives: Vec::new(),
             checkpoints: Vec::new(),
             kept: Vec::new(),
+            decided: None,
             rates: Rates::default(),
             wal_floor: Vec::new(),
             retired: Vec::new(),
@@ -276,6 +289,29 @@ impl Manifest {
     /// The checkpoint to restore.
     pub(crate) fn newest_checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoints.last()
+    }
+
+    /// The last epoch whose sinks are listed: decided.
+    pub(crate) fn listed_epoch(&self) -> Epoch {
+        let newest = self.newest_checkpoint().map_or(Epoch(0), Checkpoint::listed_epoch);
+        self.decided.as_ref().map_or(newest, |decided| decided.epoch)
+    }
+
+    /// What of that is not known to be published.
+    pub(crate) fn sinks(&self) -> &[SinkEntry] {
+        let newest = || self.newest_checkpoint().map_or(&[][..], |newest| &newest.sinks);
+        self.decided.as_ref().map_or_else(newest, |decided| &decided.sinks)
+    }
+
+    /// Takes over what `before` had decided: the files of a checkpoint can be given up, that cannot.
+    pub(crate) fn stand_by_decisions_of(&mut self, before: &Self) {
+        let epoch = before.listed_epoch();
+        if let Some(newest) = self.checkpoints.last_mut() {
+            newest.sinks = before.sinks().to_vec();
+        }
+        self.decided = None;
+        self.decided =
+            (self.listed_epoch() < epoch).then(|| Decided { epoch, sinks: before.sinks().to_vec() });
     }
 
     /// Every checkpoint file that a retained checkpoint or a kept epoch needs.

@@ -25,7 +25,7 @@ pub(super) struct WireManifest {
     /// 0 create, 1 open, 2 checkpoint, 3 retire, 4 restore, 5 rescale, 6 pin.
     pub(super) author: u8,
     /// Bit 0: there is a previous manifest. Bit 1: the lives reach back to the creation. Bit 2: it is the end of a
-    /// [`WireExtended`].
+    /// [`WireExtended`]. Bit 3: that is the end of a [`WireDecided`].
     pub(super) flags: u8,
 }
 
@@ -38,6 +38,14 @@ pub(super) struct WireExtended {
     pub(super) load_bytes_per_s: u64_le,
     pub(super) replay_bytes_per_s: u64_le,
     pub(super) manifest: WireManifest,
+}
+
+/// A manifest that stands by what checkpoints decided which are gone.
+#[derive(Archive, Serialize)]
+pub(super) struct WireDecided {
+    pub(super) sinks: Vec<WireSink>,
+    pub(super) epoch: u64_le,
+    pub(super) extended: WireExtended,
 }
 
 #[derive(Archive, Serialize)]
@@ -160,6 +168,7 @@ layout! {
     ArchivedVec<u8>: 8, 4;
     ArchivedWireManifest: 104, 8;
     ArchivedWireExtended: 136, 8;
+    ArchivedWireDecided: 152, 8;
     ArchivedWireKept: 72, 8;
     ArchivedWirePin: 8, 4;
     ArchivedWireLife: 24, 8;

@@ -235,6 +235,11 @@ impl Lag {
         epoch.0 <= self.mirror.epoch().0.saturating_add(self.epochs_max)
     }
 
+    /// Whether the last attempt to bring something there has failed.
+    pub(crate) fn is_in_trouble(&self) -> bool {
+        self.mirror.status().trouble.is_some()
+    }
+
     /// # Errors
     ///
     /// `Busy` while a core may not end `epoch`.

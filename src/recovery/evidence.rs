@@ -87,7 +87,7 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
         wal::Tail::Torn => {
             Tail::Torn { segment: scan.end_segment, offset: scan.end_offset, first_lost: end.next() }
         }
-        _ => Tail::Clean,
+        wal::Tail::Clean | wal::Tail::Residue => Tail::Clean,
     };
     let evidence = CoreEvidence {
         base,

@@ -193,12 +193,12 @@ impl<E: Env> Recovery<'_, E> {
 
     /// The last epoch whose sinks the manifest lists.
     fn listed(&self) -> Epoch {
-        self.old.newest_checkpoint().map_or(Epoch(0), Checkpoint::listed_epoch)
+        self.old.listed_epoch()
     }
 
     /// What the manifest lists of the sinks, and the log behind it.
     fn sinks(&self, rebuilt: &[Rebuilt]) -> Vec<SinkEntry> {
-        let listed = self.old.newest_checkpoint().into_iter().flat_map(|newest| newest.sinks.clone());
+        let listed = self.old.sinks().iter().cloned();
         let logged = self.cores().zip(rebuilt).flat_map(|(core, rebuilt)| {
             rebuilt.sinks.iter().map(move |(epoch, name, handle)| SinkEntry {
                 name: name.clone(),
@@ -330,6 +330,7 @@ impl<E: Env> Recovery<'_, E> {
             core,
             hash_seed: self.ident.hash_seed,
             ordered: self.options.ordered_index,
+            chunks_max: self.options.state_chunks_max,
             root: self.options.path.clone(),
             log_dir: self.dir(core).to_owned(),
             files: base.into_iter().flat_map(|checkpoint| checkpoint.files_of(core)).copied().collect(),
@@ -424,11 +425,7 @@ impl<E: Env> Recovery<'_, E> {
             }
         }
         next.checkpoints.retain(|checkpoint| skipped.iter().all(|skipped| skipped.epoch != checkpoint.epoch));
-        if let (Some(decided), Some(newest)) = (old.manifest.newest_checkpoint(), next.checkpoints.last_mut())
-        {
-            // The files of a checkpoint can be given up, what it decided cannot.
-            newest.sinks.clone_from(&decided.sinks);
-        }
+        next.stand_by_decisions_of(&old.manifest);
         let cores = lives.iter().map(|life| CoreLife {
             first_segment: life.first_segment,
             identity: life.identity,

@@ -12,10 +12,10 @@ use crate::codec::{EpochEnd, Record, RecordKind};
 use crate::env::Clock;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn};
-use crate::manifest::CheckpointFile;
+use crate::manifest::{CheckpointFile, FileKind};
 use crate::offset::Offset;
 use crate::state::{CoreState, KeyHasher, Load, StateConfig};
-use crate::vfs::Vfs;
+use crate::vfs::{File, Vfs};
 use crate::wal::{self, Front, LogId, WalReader};
 
 /// What is to be rebuilt.
@@ -26,6 +26,8 @@ pub(super) struct Order {
     pub(super) hash_seed: u64,
     /// Whether the state keeps its keys in order.
     pub(super) ordered: bool,
+    /// Most chunks of the state.
+    pub(super) chunks_max: u32,
     /// The database's directory, and the log's in it.
     pub(super) root: PathBuf,
     pub(super) log_dir: PathBuf,
@@ -77,8 +79,9 @@ pub(super) struct Rebuilt {
 /// be read; `Full` when the state is more than a core can hold.
 pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> Result<Rebuilt> {
     let began = clock.now();
+    let config = StateConfig::new(KeyHasher::new(order.hash_seed));
     let mut rebuilt = Rebuilt {
-        state: CoreState::new(StateConfig::new(KeyHasher::new(order.hash_seed)).ordered(order.ordered)),
+        state: CoreState::new(config.chunks_max(order.chunks_max).ordered(order.ordered)),
         offsets: order.offsets.clone(),
         watermark: order.watermark,
         sinks: Vec::new(),
@@ -97,6 +100,9 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> 
         // Only now is the manifest's word for it believed: the file is as long as it says.
         if largest.is_some_and(|largest| largest.name == file.name) {
             state.reserve(file.entries, file.live_bytes);
+        }
+        if file.name.kind == FileKind::Delta && !state.has_room_for_any(file.entries, file.live_bytes) {
+            make_room(state, &reader).await?;
         }
         let mut fits = true;
         reader
@@ -135,6 +141,19 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> 
     rebuilt.state.settle();
     (rebuilt.loading, rebuilt.replaying) = (loaded.since(began), clock.now().since(loaded));
     Ok(rebuilt)
+}
+
+/// Takes away what `delta` replaces or deletes. It has its changes in the order of their keys: what came instead of something may stand
+/// in front of that, and a state that was full all the time would not take both.
+async fn make_room<F: File>(state: &mut CoreState, delta: &FileReader<F>) -> Result<()> {
+    let remove = |state: &mut CoreState, record: &Record<'_>| match record.kind {
+        RecordKind::Put | RecordKind::Delete => {
+            state.delete(state.hash(record.key), record.key);
+        }
+        RecordKind::Clear => state.clear(),
+        RecordKind::EpochEnd => {}
+    };
+    delta.load(|block| block.entries().for_each(|entry| remove(state, &entry.record))).await
 }
 
 impl Rebuilt {

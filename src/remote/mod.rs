@@ -44,6 +44,7 @@ use bytes::Bytes;
 
 use self::erased::Erased;
 use crate::error::{Error, ErrorCode};
+use crate::limits::TRANSFERS_MAX;
 
 /// What a conditional put did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +219,7 @@ impl Remote {
         self
     }
 
-    /// How many files are on their way at once. Default 4.
+    /// How many files are on their way at once. Default 4, at most 1,024.
     pub fn parallel(mut self, files: usize) -> Self {
         self.parallel = files;
         self
@@ -260,6 +261,12 @@ impl Remote {
                     format!("{name}(0) of the remote must be at least 1"),
                 ));
             }
+        }
+        if self.parallel as u64 > TRANSFERS_MAX {
+            return Err(Error::new(
+                ErrorCode::BadOption,
+                format!("parallel({}) of the remote must be at most {TRANSFERS_MAX}", self.parallel),
+            ));
         }
         Ok(())
     }

@@ -81,6 +81,7 @@ pub struct Part {
 
 /// A transaction as the external system lists it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Prepared {
     /// The token of the life that pre-committed it.
     pub token: FencingToken,
@@ -90,14 +91,35 @@ pub struct Prepared {
     pub handle: Vec<u8>,
 }
 
+impl Prepared {
+    /// The transaction `handle`, which the life of `token` pre-committed for `part`.
+    pub fn new(token: FencingToken, part: Part, handle: Vec<u8>) -> Self {
+        Self { token, part, handle }
+    }
+}
+
 /// What a sink says when a life begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovered {
     /// The greatest epoch of which this database and timeline have ever published anything, if it is known: an open that
     /// recovers less is refused, or rows would be seen twice.
     pub published: Option<Epoch>,
     /// How many transactions the sink can have in doubt at a time.
     pub in_doubt_max: u64,
+}
+
+impl Recovered {
+    /// A sink that can have `in_doubt_max` transactions in doubt at a time, and does not know what it has published.
+    pub fn new(in_doubt_max: u64) -> Self {
+        Self { published: None, in_doubt_max }
+    }
+
+    /// One that knows: the greatest epoch of which anything was published, if anything was.
+    #[must_use]
+    pub fn published(self, published: Option<Epoch>) -> Self {
+        Self { published, ..self }
+    }
 }
 
 /// What a commit came to.

@@ -32,6 +32,7 @@ mod order;
 mod pending;
 mod processor;
 mod records;
+mod room;
 mod scan;
 mod slab;
 mod table;
@@ -44,6 +45,7 @@ pub(crate) use hash::KeyHasher;
 pub(crate) use load::Load;
 use pending::{INDEX_PUTS, PENDING_BYTES_MAX, PENDING_MAX, Pending};
 use records::Records;
+pub(crate) use room::Room;
 pub(crate) use scan::KeyRange;
 use slab::{CHUNKS_MAX, Location, Stored};
 
@@ -61,6 +63,11 @@ impl StateConfig {
     /// As large as a location allows: 64 GiB of records, at most a million of them larger than 16 KiB.
     pub(crate) fn new(hasher: KeyHasher) -> Self {
         Self { hasher, chunks_max: CHUNKS_MAX, ordered: false }
+    }
+
+    /// With at most `chunks_max` chunks.
+    pub(crate) fn chunks_max(self, chunks_max: u32) -> Self {
+        Self { chunks_max, ..self }
     }
 
     /// Whether the keys are kept in order, so that scans need not sort.
@@ -194,6 +201,12 @@ impl CoreState {
     pub(crate) fn has_room_for(&mut self, hash: u64, record: &Record<'_>) -> bool {
         // Each put takes one chunk at most, those under way too.
         self.records.slab.chunks_left() > PENDING_MAX || self.has_room_though_full(hash, record)
+    }
+
+    /// Whether puts of any `entries` records of `bytes` encoded bytes together will find room, in any order.
+    pub(crate) fn has_room_for_any(&mut self, entries: u64, bytes: u64) -> bool {
+        self.settle();
+        room::chunks_most(entries, bytes) <= self.records.slab.chunks_left() as u64
     }
 
     #[cold]

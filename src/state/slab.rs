@@ -17,18 +17,18 @@
 use super::compact::Compaction;
 use super::processor::prefetch;
 use crate::codec::{Record, lengths, record_bytes};
-use crate::limits::RECORD_HEADER_BYTES;
+use crate::limits::{RECORD_HEADER_BYTES, STATE_CHUNKS_MAX};
 
 /// Most chunks that a location can tell apart.
-pub(super) const CHUNKS_MAX: u32 = 1 << (32 - OFFSET_BITS);
+pub(super) const CHUNKS_MAX: u32 = STATE_CHUNKS_MAX;
 
 pub(super) const CLASSES: usize = 64;
 
 const OFFSET_BITS: u32 = 12;
 const UNIT_BYTES: usize = 16;
-const CHUNK_BYTES: usize = UNIT_BYTES << OFFSET_BITS;
+pub(super) const CHUNK_BYTES: usize = UNIT_BYTES << OFFSET_BITS;
 const CHUNK_BYTES_MIN: usize = 4 * 1024;
-const SLOT_BYTES_MAX: usize = 16 * 1024;
+pub(super) const SLOT_BYTES_MAX: usize = 16 * 1024;
 
 /// Classes up to 256 bytes step by one unit; above, each doubling has eight.
 const SMALL_CLASSES: usize = 16;
@@ -40,6 +40,7 @@ pub(super) const KIND_OFFSET: usize = 6;
 const NO_SLOT: u16 = u16::MAX;
 pub(super) const NOT_LISTED: u32 = u32::MAX;
 
+const _: () = assert!(CHUNKS_MAX == 1 << (32 - OFFSET_BITS), "a location names every chunk");
 const _: () = assert!(CHUNK_BYTES / UNIT_BYTES < NO_SLOT as usize, "two bytes name every slot of a chunk");
 const _: () = assert!(RECORD_HEADER_BYTES <= UNIT_BYTES && KIND_OFFSET < RECORD_HEADER_BYTES);
 const _: () = assert!(class_of(SLOT_BYTES_MAX) == CLASSES - 1, "classes end at the largest slot");
@@ -202,6 +203,12 @@ pub(super) const fn slot_bytes(class: usize) -> usize {
 /// Slots of a full-sized chunk of `class`.
 pub(super) const fn slots_max(class: usize) -> usize {
     CHUNK_BYTES / slot_bytes(class)
+}
+
+/// Slots of the next chunk of `class`, which has `slots`: a quarter of that, between 4 and 64 KiB.
+pub(super) fn grown_slots(class: usize, slots: u64) -> u64 {
+    let least = (CHUNK_BYTES_MIN / slot_bytes(class)).max(1) as u64;
+    (slots / 4).clamp(least, slots_max(class) as u64)
 }
 
 impl Slab {
@@ -425,11 +432,10 @@ impl Slab {
         }
     }
 
-    /// Adds a chunk to `class`: a quarter of what the class has, between 4 and 64 KiB.
+    /// Adds a chunk to `class`.
     fn grow(&mut self, class: usize) {
-        let most = slots_max(class) as u64;
-        let least = (CHUNK_BYTES_MIN / slot_bytes(class)).max(1) as u64;
-        let slots = if self.reserved { most } else { (self.classes[class].slots / 4).clamp(least, most) };
+        let held = if self.reserved { u64::MAX } else { self.classes[class].slots };
+        let slots = grown_slots(class, held);
         let slots = u16::try_from(slots).expect("at most a chunk's worth");
         let holds = Use::Class(u8::try_from(class).expect("64 classes"));
         let info = ChunkInfo { holds, slots, ..VACANT };

@@ -184,6 +184,11 @@ impl Batch {
         &room.bytes[FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + self.used_bytes]
     }
 
+    /// The last epoch that ends in it.
+    pub(crate) fn ended_epoch(&self) -> Option<Epoch> {
+        self.room.as_ref()?.epochs.last().map(|(epoch, _)| *epoch)
+    }
+
     /// Whether nothing was appended yet.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {

@@ -28,6 +28,7 @@ pub struct MergedLog {
 
 /// A record of the merged stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MergedRecord<'a> {
     /// The token of the life that wrote it.
     pub token: FencingToken,

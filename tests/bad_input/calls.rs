@@ -4,13 +4,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::shelf::Shelf;
 use super::{Place, advises};
+use highwater::remote::Remote;
 use highwater::{Engine, EpochMark, ErrorKind, Offset, Opened, Options};
 
 #[test]
 fn options_outside_their_limits_create_nothing() {
     let place = Place::new();
-    let wrong: [(&str, Options); 10] = [
+    let wrong: [(&str, Options); 17] = [
         ("cores", place.options().cores(0)),
         ("cores", place.options().cores(257)),
         ("segment_bytes", place.options().segment_bytes(0)),
@@ -21,6 +23,13 @@ fn options_outside_their_limits_create_nothing() {
         ("write_unit_bytes", place.options().write_unit_bytes(1000)),
         ("depth", place.options().depth(0)),
         ("retain_checkpoints", place.options().retain_checkpoints(0)),
+        ("retain_checkpoints", place.options().retain_checkpoints(1_001)),
+        ("depth", place.options().depth(1_025)),
+        ("queue_bytes", place.options().queue_bytes(usize::MAX)),
+        ("checkpoint_memory_bytes", place.options().checkpoint_memory_bytes(3 << 30)),
+        ("keep_history", place.options().keep_history(1, usize::MAX)),
+        ("keep_history", place.options().keep_history(0, 10)),
+        ("parallel", place.options().remote(Remote::new(Shelf::default()).parallel(usize::MAX))),
     ];
     for (name, options) in wrong {
         let error = Engine::open(options).unwrap_err();

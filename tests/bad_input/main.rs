@@ -10,6 +10,8 @@ mod formats;
 mod hostile;
 #[path = "../hostile/mod.rs"]
 mod hostile_tree;
+#[path = "../shelf/mod.rs"]
+mod shelf;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::task::{Context, Waker};
 
 use highwater::env::Blocking;
-use highwater::{CoreHandle, Engine, Epoch, EpochMark, ErrorKind, Opened, Options, Result};
+use highwater::{CoreHandle, Engine, Epoch, EpochMark, ErrorKind, Health, Opened, Options, Result};
 
 use stall::Stall;
 
@@ -165,6 +165,7 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
     assert_eq!(cores[0].len() as u64, refused);
     assert_eq!(engine.durable_epoch(), Epoch(0));
     engine.check().unwrap();
+    assert_eq!(engine.health(), Health::Throttled);
     let mut ready = cores[0].ready().into_future();
     let polled = ready.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(polled.is_pending(), "the core is busy, and ready() says {polled:?}");
@@ -176,6 +177,7 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
     }
     let epoch = end_epoch(engine.env(), &mut cores[0]);
     engine.wait_durable(epoch).unwrap();
+    assert_eq!(engine.health(), Health::Healthy);
     engine.close(cores).unwrap();
 
     let Opened { engine, cores, report, .. } = Engine::open(options).unwrap();

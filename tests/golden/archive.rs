@@ -38,10 +38,11 @@ macro_rules! golden {
 }
 
 /// All of them: every later build reads each.
-pub(crate) const ALL: [Golden; 5] = [
+pub(crate) const ALL: [Golden; 6] = [
     golden!("0.1", "one-core"),
     golden!("0.1", "three-cores"),
     golden!("0.1", "rescaled"),
+    golden!("0.1", "given-up"),
     golden!("0.1", "log-alone"),
     golden!("0.1", "stored"),
 ];

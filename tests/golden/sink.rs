@@ -32,7 +32,7 @@ impl Stand {
 
 impl Sink for Stand {
     async fn recover(&self, _life: &SinkLife) -> SinkResult<Recovered> {
-        Ok(Recovered { published: None, in_doubt_max: 1 << 20 })
+        Ok(Recovered::new(1 << 20))
     }
 
     async fn pre_commit(&self, part: Part) -> SinkResult<Option<Vec<u8>>> {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use highwater::remote::{ObjectStore as _, Remote};
 use highwater::sim::{
-    ClockFaults, Executor as _, FaultPlan, Hardware, Latency, Machine, Personality, SimEnv, SimStore, SimVfs,
-    Simulator, StoreClient, StoreFaults, Streams, Tape, Trace,
+    ClockFaults, Damage, Executor as _, FaultPlan, Hardware, Latency, Machine, Personality, SimEnv, SimStore,
+    SimVfs, Simulator, StoreClient, StoreFaults, Streams, Tape, Trace,
 };
 use highwater::wal::{CoreWal, WalOpened, WalRecord};
 use highwater::{Engine, Epoch, EpochMark, Offset, Opened, Options};
@@ -19,7 +19,7 @@ use highwater::{Engine, Epoch, EpochMark, Offset, Opened, Options};
 use crate::archive::{Golden, Tree, parse};
 use crate::held::{Held, of_record};
 use crate::sink::Stand;
-use crate::{FOLDER, STORED, at, options, wal_options, with_sinks};
+use crate::{FOLDER, GIVEN_UP, STORED, at, options, wal_options, with_sinks};
 
 /// The root of all dice.
 const SEED: u64 = 1;
@@ -44,6 +44,7 @@ pub(crate) fn make(name: &str) -> Made {
             "one-core" => Box::pin(one_core(&mut machine)).await.to_string(),
             "three-cores" => Box::pin(three_cores(&mut machine)).await.to_string(),
             "rescaled" => Box::pin(rescaled(&mut machine)).await.to_string(),
+            GIVEN_UP => Box::pin(given_up(&mut machine)).await.to_string(),
             "log-alone" => log_alone(&mut machine).await,
             _ => panic!("nobody knows how {name} was made"),
         };
@@ -319,6 +320,33 @@ impl Writer {
         machine.cut_power_with(&mut Tape::default().replay());
         self.reopen(machine, options).await
     }
+}
+
+/// One core with two sinks whose checkpoints have rotted: the log from its beginning is all that there is, and nothing but the
+/// manifest says which transactions are decided. No checkpoint was taken since.
+async fn given_up(machine: &mut Machine) -> Held {
+    let with_sinks = || with_sinks(small(GIVEN_UP), &Stand::default());
+    let mut writer = Writer::open(machine, with_sinks()).await;
+    for epoch in 1..=3_u8 {
+        for number in 0..6 {
+            writer.put(format!("key/{number}").as_bytes(), &[epoch, number]);
+        }
+        writer.end(|_| (vec![("source", Offset::Number(u64::from(epoch)))], None)).await;
+        if epoch < 3 {
+            writer.checkpoint().await;
+        }
+    }
+    machine.cut_power_with(&mut Tape::default().replay());
+    for path in tree(machine).into_keys().filter(|path| path.starts_with("f/")) {
+        machine
+            .disk()
+            .damage(Path::new(FOLDER).join(path), &Damage::BitRot { offset: 100, mask: 1 })
+            .unwrap();
+    }
+    let mut writer = writer.reopen(machine, with_sinks()).await;
+    machine.cut_power_with(&mut Tape::default().replay());
+    writer.closed.published = (1..=3).map(|epoch| format!("epoch {epoch}, core 0")).collect();
+    writer.closed
 }
 
 /// Two cores became three, in units of 512 bytes: offsets that two had stated, one of them stated anew, and a pin of an epoch of two cores.

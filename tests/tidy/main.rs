@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "it reads the repository, not a database")]
 
 mod codes;
+mod invariants;
 mod layers;
 mod seeds;
 mod tree;

@@ -16,7 +16,7 @@ fn path() -> &'static Path {
 #[test]
 fn a_manifest_reads_back_as_it_was_written() {
     let created = Manifest::create(samples::DATABASE, samples::TIMELINE, Nonce(5));
-    for manifest in [samples::manifest(), samples::keeper(), created] {
+    for manifest in [samples::manifest(), samples::keeper(), samples::decider(), created] {
         let encoded = encode(&manifest).unwrap();
         let (read, crc) = decode(path(), &encoded.bytes).unwrap();
         assert_eq!(read, manifest);
@@ -66,13 +66,15 @@ fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn damage_behind_a_valid_checksum_neither_panics_nor_breaks_a_rule() {
-    let bytes = encode(&samples::keeper()).unwrap().bytes;
-    for at in 48..bytes.len() {
-        for value in [0, 1, 0x7f, 0x80, 0xff] {
-            let mut damaged = bytes.clone();
-            damaged[at] = value;
-            if let Ok((manifest, _)) = decode(path(), &resealed(damaged)) {
-                assert_eq!(manifest.check(), Ok(()));
+    for sample in [samples::keeper(), samples::decider()] {
+        let bytes = encode(&sample).unwrap().bytes;
+        for at in 48..bytes.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[at] = value;
+                if let Ok((manifest, _)) = decode(path(), &resealed(damaged)) {
+                    assert_eq!(manifest.check(), Ok(()));
+                }
             }
         }
     }

@@ -4,8 +4,8 @@ use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, ManifestSeq, Nonce, SegmentNo};
 use crate::manifest::ident::Ident;
 use crate::manifest::{
-    Author, Checkpoint, CheckpointFile, CoreLife, Cut, FileKind, FileName, KeptEpoch, Life, Manifest,
-    SinkEntry,
+    Author, Checkpoint, CheckpointFile, CoreLife, Cut, Decided, FileKind, FileName, KeptEpoch, Life,
+    Manifest, SinkEntry,
 };
 use crate::offset::Offset;
 use crate::route::Route;
@@ -111,6 +111,7 @@ pub(crate) fn manifest() -> Manifest {
         ],
         checkpoints: vec![checkpoint(4, bases, 3), checkpoint(6, newer, 5)],
         kept: Vec::new(),
+        decided: None,
         rates: Rates::default(),
         wal_floor: vec![SegmentNo(3), SegmentNo(3)],
         retired: vec![file(FileKind::Delta, 0, 0, 0, 1).name],
@@ -133,6 +134,16 @@ pub(crate) fn keeper() -> Manifest {
         KeptEpoch { checkpoint: of(5, Vec::new()), pins: Vec::new(), away: true },
     ];
     manifest.rates = Rates { fixed_us: 80_000, load_bytes_per_s: 1 << 30, replay_bytes_per_s: 1 << 28 };
+    manifest
+}
+
+/// One whose newest checkpoint was given up, after it had decided.
+pub(crate) fn decider() -> Manifest {
+    let mut manifest = manifest();
+    let given_up = manifest.checkpoints.pop().unwrap();
+    manifest.checkpoints[0].sinks.clear();
+    manifest.retired.clear();
+    manifest.decided = Some(Decided { epoch: given_up.epoch, sinks: given_up.sinks });
     manifest
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Manifest {
     pub(crate) lives: Vec<Life>,
     pub(crate) checkpoints: Vec<Checkpoint>,
     pub(crate) kept: Vec<Kept>,
+    /// What checkpoints decided that were given up: through which epoch, and what of that may not be published.
+    pub(crate) decided: Option<(u64, Vec<SinkEntry>)>,
     pub(crate) floors: Vec<u64>,
     /// The manifest that this one was derived from, and its header's crc.
     pub(crate) previous: Option<(u64, u32)>,
@@ -215,6 +217,14 @@ impl Manifest {
         } else {
             Vec::new()
         };
+        let decided = if flags & 8 == 8 {
+            let begins = body.len().checked_sub(152).ok_or("a body without what is decided")?;
+            let at = At { begins, ..root };
+            let sinks = at.list(0, 32)?.map(sink).collect::<Result<_, _>>()?;
+            Some((at.u64(8)?, sinks))
+        } else {
+            None
+        };
         let previous = if flags & 1 == 1 { Some((root.u64(56)?, root.u32(96)?)) } else { None };
         if previous.is_some_and(|(previous, _)| previous >= number) {
             return Err("derived from a later manifest".into());
@@ -228,6 +238,7 @@ impl Manifest {
             lives: root.list(64, 24)?.map(life).collect::<Result<_, _>>()?,
             checkpoints: root.list(72, 56)?.map(checkpoint).collect::<Result<_, _>>()?,
             kept,
+            decided,
             floors: root.list(80, 8)?.map(|floor| floor.u64(0)).collect::<Result<_, _>>()?,
             previous,
             author: root.u8(102)?,
@@ -284,6 +295,13 @@ impl Manifest {
                 return Err(format!("epoch {epoch} is kept, and not by itself"));
             }
             (0..of_cores).try_for_each(|core| check_chain(&kept.checkpoint, core))?;
+        }
+        if let Some((epoch, sinks)) = &self.decided {
+            let newest = self.checkpoints.last().map_or(0, |newest| newest.epoch);
+            let above = newest < *epoch && *epoch <= self.recovered_epoch;
+            if !above || sinks.iter().any(|sink| sink.epoch > *epoch) {
+                return Err(format!("epoch {epoch} is decided, and not by what was given up"));
+            }
         }
         let of_kept: Vec<u64> = self.kept.iter().map(|kept| kept.checkpoint.epoch).collect();
         if !of_kept.is_sorted_by(|a, b| a < b) {
@@ -371,15 +389,6 @@ fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {
     let watermark = |at: At<'_>| -> Result<Option<i64>, String> {
         Ok((at.u64(8)? == 1).then_some(i64_at(at.body, at.begins)?))
     };
-    let sink = |at: At<'_>| -> Result<SinkEntry, String> {
-        let state = at.u16(26)?;
-        if state > 2 || at.u32(28)? != 0 {
-            return Err(format!("a sink's state {state}"));
-        }
-        let handle = at.bytes(16)?.to_vec();
-        let (epoch, name, core) = (at.u64(0)?, at.text(8)?, at.u16(24)?);
-        Ok(SinkEntry { epoch, name, core, handle: (state > 0).then_some(handle), lost: state == 2 })
-    };
     Ok(Checkpoint {
         epoch: at.u64(0)?,
         token: at.u64(8)?,
@@ -390,6 +399,16 @@ fn checkpoint(at: At<'_>) -> Result<Checkpoint, String> {
         watermarks: at.list(40, 16)?.map(watermark).collect::<Result<_, _>>()?,
         sinks: at.list(48, 32)?.map(sink).collect::<Result<_, _>>()?,
     })
+}
+
+fn sink(at: At<'_>) -> Result<SinkEntry, String> {
+    let state = at.u16(26)?;
+    if state > 2 || at.u32(28)? != 0 {
+        return Err(format!("a sink's state {state}"));
+    }
+    let handle = at.bytes(16)?.to_vec();
+    let (epoch, name, core) = (at.u64(0)?, at.text(8)?, at.u16(24)?);
+    Ok(SinkEntry { epoch, name, core, handle: (state > 0).then_some(handle), lost: state == 2 })
 }
 
 fn state_file(at: At<'_>) -> Result<StateFile, String> {

@@ -1,0 +1,97 @@
+//! Opens of databases whose states are as large as they can be.
+
+#![expect(clippy::disallowed_methods, reason = "a reserve is laid there by plain calls")]
+
+use std::path::Path;
+
+use crate::engine::{Engine, Opened};
+use crate::error::ErrorCode;
+use crate::options::Options;
+
+/// A record of so many bytes takes a chunk of its own.
+const LARGE_BYTES: usize = 17_000;
+
+/// Large records that a core can hold.
+const ROOM: u32 = 39;
+
+fn options(dir: &Path, cores: u16) -> Options {
+    let mut options = Options::new(dir)
+        .cores(cores)
+        .segment_bytes(1 << 20)
+        .batch_bytes(64 << 10)
+        .checkpoint_interval(None)
+        .reserve(true);
+    options.state_chunks_max = ROOM + 1;
+    options
+}
+
+/// Ascending, as the numbers are.
+fn key(number: u32) -> [u8; 6] {
+    *format!("{number:06}").as_bytes().first_chunk().unwrap()
+}
+
+fn put(opened: &mut Opened, number: u32) -> crate::Result<crate::Lsn> {
+    let core = opened.engine.core_of(&key(number)).index();
+    opened.cores[core].put(&key(number), &vec![7; LARGE_BYTES])
+}
+
+fn end(opened: &mut Opened) {
+    let mut ended = crate::Epoch(0);
+    for core in &mut opened.cores {
+        ended = core.close_epoch(crate::EpochMark::new()).unwrap();
+    }
+    opened.engine.wait_durable(ended).unwrap();
+}
+
+fn assert_holds(opened: &Opened, mut numbers: impl Iterator<Item = u32>) {
+    assert!(numbers.all(|number| {
+        let core = opened.engine.core_of(&key(number)).index();
+        opened.cores[core].get(&key(number)).unwrap().is_some()
+    }));
+}
+
+/// What two cores hold is more than one can: with one the open is refused, and with two it works as before.
+#[test]
+fn keys_are_not_divided_among_cores_that_have_no_room_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("db");
+    let mut opened = Engine::open(options(&dir, 2)).unwrap();
+    (0..ROOM + 8).for_each(|number| assert!(put(&mut opened, number).unwrap().0 > 0));
+    end(&mut opened);
+    opened.engine.close(opened.cores).unwrap();
+    std::fs::write(dir.join("RESERVE"), [0; 4_096]).unwrap();
+
+    let refused = Engine::open(options(&dir, 1)).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::StateFullAtOpen, "{refused}");
+    assert!(dir.join("RESERVE").exists(), "space on the device would not help");
+
+    for cores in [2, 3] {
+        let opened = Engine::open(options(&dir, cores)).unwrap();
+        assert_holds(&opened, 0..ROOM + 8);
+        opened.engine.close(opened.cores).unwrap();
+    }
+}
+
+/// A full state gives some keys up for others that stand in front of them. The checkpoint has the others first.
+#[test]
+fn a_state_that_stayed_full_is_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("db");
+    let mut opened = Engine::open(options(&dir, 1)).unwrap();
+    (100..100 + ROOM).for_each(|number| assert!(put(&mut opened, number).unwrap().0 > 0));
+    assert_eq!(put(&mut opened, 1_000).unwrap_err().code(), ErrorCode::StateFull);
+    end(&mut opened);
+    opened.engine.checkpoint().unwrap();
+    for number in 0..3 {
+        opened.cores[0].delete(&key(100 + ROOM - 1 - number)).unwrap();
+        put(&mut opened, number).unwrap();
+    }
+    end(&mut opened);
+    let info = opened.engine.checkpoint().unwrap();
+    assert_eq!((info.files_written, info.bases_written), (1, 0), "a delta");
+    opened.engine.close(opened.cores).unwrap();
+
+    let opened = Engine::open(options(&dir, 1)).unwrap();
+    assert_eq!(opened.report.replayed_records, 0, "it is in the checkpoint");
+    assert_holds(&opened, (0..3).chain(100..100 + ROOM - 3));
+}
