@@ -5,14 +5,14 @@
 //! ```
 //!
 //! X1. A request takes effect at one moment between its call and the end of time: at once, or long after its caller was told
-//!     that nobody answers, and is perhaps dead.
+//!     that nobody answers, or died. One whose caller dies while it is under way takes effect, or not.
 //! X2. A pre-commit of a token below the last that recovered takes no effect, whenever it arrives (K6), nor does one of a
 //!     transaction that was there before (K4).
 //! X3. Rows have numbers without gaps, per core: what is published twice, never, or in another order is seen in the table alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use highwater::env::Tick;
@@ -68,6 +68,10 @@ pub(crate) struct Outlet {
 struct State {
     manners: Manners,
     dice: Stream,
+    /// What becomes of the requests of callers that are gone.
+    orphans: Stream,
+    /// What tells the time: that of the client that was made last.
+    clock: Option<Arc<dyn Executor>>,
     tables: Tables,
     later: BTreeMap<(Tick, u64), Request>,
     requests: u64,
@@ -145,6 +149,8 @@ impl Outlet {
         let state = State {
             manners,
             dice: streams.stream("sink.faults"),
+            orphans: streams.stream("sink.orphans"),
+            clock: None,
             tables: Tables::default(),
             later: BTreeMap::new(),
             requests: 0,
@@ -157,6 +163,7 @@ impl Outlet {
     /// The outlet as the process `name` sees it, whose tasks run on `executor`.
     pub(crate) fn client(&self, name: &str, executor: Arc<dyn Executor>) -> OutletSink {
         let rows = Arc::new(Mutex::new(Waiting::default()));
+        lock(&self.shared).clock = Some(Arc::clone(&executor));
         OutletSink { outlet: self.clone(), executor, name: name.into(), rows }
     }
 
@@ -165,6 +172,16 @@ impl Outlet {
         let mut state = lock(&self.shared);
         state.manners.rates.clear();
         state.silent_until = Tick(0);
+    }
+
+    /// Faults so far.
+    pub(crate) fn injected(&self) -> u64 {
+        lock(&self.shared).injected.values().sum()
+    }
+
+    /// Whether a request of somebody who was not answered, or is gone, is still to take effect.
+    pub(crate) fn is_expected(&self) -> bool {
+        !self.caught_up().later.is_empty()
     }
 
     /// Nobody is answered before `until`, and nothing is done.
@@ -179,7 +196,7 @@ impl Outlet {
 
     /// Forgets everything that is in doubt now.
     pub(crate) fn expire(&self) {
-        let tables = &mut lock(&self.shared).tables;
+        let tables = &mut self.caught_up().tables;
         let handles: Vec<Vec<u8>> = tables.prepared.keys().cloned().collect();
         for handle in &handles {
             tables.forget(handle);
@@ -193,14 +210,27 @@ impl Outlet {
 
     /// What is in doubt now.
     pub(crate) fn prepared(&self) -> Vec<Prepared> {
-        lock(&self.shared).tables.prepared.values().map(|(prepared, _)| prepared.clone()).collect()
+        self.caught_up().tables.prepared.values().map(|(prepared, _)| prepared.clone()).collect()
     }
 
     /// The published rows of `core`, in order, and the forgotten ones.
     pub(crate) fn rows(&self, core: CoreId) -> (Vec<u64>, BTreeSet<u64>) {
-        let tables = &lock(&self.shared).tables;
+        let tables = &self.caught_up().tables;
         let rows = tables.rows.get(&core).cloned().unwrap_or_default();
         (rows, tables.forgotten.get(&core).cloned().unwrap_or_default())
+    }
+}
+
+impl Outlet {
+    /// The state now, with what has become due.
+    fn caught_up(&self) -> MutexGuard<'_, State> {
+        let clock = lock(&self.shared).clock.clone();
+        let now = clock.map(|clock| clock.now());
+        let mut state = lock(&self.shared);
+        if let Some(now) = now {
+            state.catch_up(now);
+        }
+        state
     }
 }
 
@@ -264,6 +294,34 @@ pub(crate) struct OutletSink {
     rows: Arc<Mutex<Waiting>>,
 }
 
+/// A request whose caller waits. When the caller is dropped before it took effect, it takes effect all the same, at once or
+/// later, or never (X1).
+struct UnderWay<'a> {
+    sink: &'a OutletSink,
+    request: Option<Request>,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let Some(request) = self.request.take() else { return };
+        let now = self.sink.executor.now();
+        let mut state = lock(&self.sink.outlet.shared);
+        if now < state.silent_until {
+            return;
+        }
+        let late_max = u64::try_from(state.manners.late_max.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
+        let late = Tick(now.0 + state.orphans.range(1, late_max));
+        let due = match state.orphans.below(3) {
+            0 => return,
+            1 => now,
+            _ => late,
+        };
+        state.requests += 1;
+        let number = state.requests;
+        state.later.insert((due, number), request);
+    }
+}
+
 #[derive(Default)]
 struct Waiting {
     life: Option<(FencingToken, u128)>,
@@ -289,11 +347,12 @@ impl OutletSink {
     }
 
     async fn request(&self, request: Request) -> SinkResult<Commit> {
+        let mut under_way = UnderWay { sink: self, request: Some(request) };
         let fate = self.begin().await;
+        let request = under_way.request.take().expect("taken once");
         let now = self.executor.now();
         let outcome = {
             let mut state = lock(&self.outlet.shared);
-            state.catch_up(now);
             match fate {
                 Fate::Plain => state.tables.apply(&request),
                 Fate::Nothing(kind) => Err(SinkError::new(kind, "simulated")),

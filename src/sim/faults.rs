@@ -398,7 +398,7 @@ impl Faults {
         &mut self.details.entry(class).or_insert_with(fresh).1
     }
 
-    /// What decides about a sync that ends like this, where `class` is the fault that makes one fail.
+    /// What decides about a sync that ends like this, where `class` is the fault that made it.
     pub(super) fn choices(&mut self, class: FaultClass, fate: SyncFate) -> &mut dyn Choices {
         match fate {
             SyncFate::Done | SyncFate::Forgotten | SyncFate::FailedStillDirty => &mut self.decided,
@@ -418,15 +418,20 @@ impl Faults {
         at: Tick,
     ) {
         let firing = self.details.get(&class).and_then(|(firing, _)| *firing);
-        self.ledger.entries.push(Injected {
-            class,
-            operation,
-            path: path.to_owned(),
-            file,
-            bytes,
-            at,
-            firing,
-        });
+        let path = path.to_owned();
+        self.ledger.entries.push(Injected { class, operation, path, file, bytes, at, firing });
+    }
+
+    /// Something that the caller made: no question was answered with yes.
+    pub(super) fn record_made(
+        &mut self,
+        class: FaultClass,
+        (path, file): (&Path, u64),
+        bytes: Range<u64>,
+        at: Tick,
+    ) {
+        let (path, operation, firing) = (path.to_owned(), "", None);
+        self.ledger.entries.push(Injected { class, operation, path, file, bytes, at, firing });
     }
 
     /// Whether there is no space now. Space comes back by itself.

@@ -5,6 +5,7 @@
 mod codes;
 mod invariants;
 mod layers;
+mod mutants;
 mod seeds;
 mod tree;
 

@@ -165,7 +165,7 @@ impl Aftermath {
 fn sectors<'a>(
     disk: &Disk,
     file: &FileNode,
-    decided: impl Iterator<Item = (&'a Slot, &'a u16)>,
+    decided: impl Iterator<Item = (&'a Slot, &'a u32)>,
     now: &Content,
 ) -> Vec<(Range<u64>, SectorFate)> {
     let unit = u64::from(disk.personality.write_unit) / SECTOR as u64;
@@ -173,7 +173,7 @@ fn sectors<'a>(
     let mut garbled = BTreeSet::new();
     for (slot, option) in decided {
         let Slot::Sector { sector, versions, .. } = slot else { continue };
-        let option = usize::from(*option);
+        let option = *option as usize;
         let fate = match option {
             0 => SectorFate::Old,
             _ if option == versions.len() => SectorFate::New,

@@ -198,6 +198,13 @@ impl Disk {
         stamp
     }
 
+    /// The write of `stamp` took the bytes before `end` and no others: these may have been there for a moment, and no sync
+    /// is of them.
+    pub(in crate::sim) fn shorten(&mut self, inode: Inode, stamp: Stamp, end: u64) {
+        let rest = self.stamp();
+        self.file_mut(inode).shorten(stamp, end, rest);
+    }
+
     pub(in crate::sim) fn set_len(&mut self, inode: Inode, len: u64) -> Stamp {
         let stamp = self.stamp();
         self.file_mut(inode).set_len(stamp, len);

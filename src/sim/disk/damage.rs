@@ -1,6 +1,7 @@
 //! Damage at rest: what becomes of a disk while nobody runs on it. All of it is out of contract.
 //!
-//! A1. Damage is durable: no crash undoes it, and no change that was pending for a damaged name comes true later.
+//! A1. Damage is durable: no crash undoes it, and no change that was pending for a damaged name comes true later. Bytes that are
+//!     damaged beside a pending write of their sector are the exception: that write may still come true over them.
 //! A2. What is called damaged is different now, and nothing else is: a file that was exchanged for an equal one is no hit.
 
 use std::collections::{BTreeMap, BTreeSet};

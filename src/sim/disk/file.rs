@@ -145,6 +145,63 @@ impl FileNode {
         self.lengthen(stamp, end);
     }
 
+    /// The write of `stamp` took the bytes before `end` only. What it did not take stays a change of its own, `rest`, that never
+    /// completes: sector by sector, so that a sync of a later write takes none of it but what that one has written over.
+    pub(super) fn shorten(&mut self, stamp: Stamp, end: u64, rest: Stamp) {
+        let Some(at) = self.writes.iter().position(|write| write.stamp == stamp) else { return };
+        let whole = self.writes.remove(at);
+        let (sectors, last) = (whole.sectors(), end.div_ceil(SECTOR as u64));
+        let split = sectors.start.max(end / SECTOR as u64);
+        let mut parts = Vec::new();
+        if sectors.start < last {
+            let mut taken = BytesMut::zeroed(index(last - sectors.start) * SECTOR);
+            for sector in sectors.start..last {
+                let into = &mut taken[index(sector - sectors.start) * SECTOR..][..SECTOR];
+                self.before(at, sector, into);
+                let own = index((end - sector * SECTOR as u64).min(SECTOR as u64));
+                if let Some(bytes) = whole.sector(sector) {
+                    into[..own].copy_from_slice(&bytes[..own]);
+                }
+            }
+            let data = Data::Bytes(taken.freeze());
+            parts.push(Write { stamp, done: whole.done, first: sectors.start, data });
+        }
+        for sector in split..sectors.end {
+            let is_later = |write: &Write| write.sectors().contains(&sector);
+            if !self.writes[at..].iter().any(is_later) {
+                if let Some(taken) = parts.first().filter(|taken| taken.sectors().contains(&sector)) {
+                    taken.part(sector..sector + 1).apply(&mut self.cache);
+                } else {
+                    let mut shown = [0; SECTOR];
+                    self.before(at, sector, &mut shown);
+                    self.cache.put_sector(sector, &shown);
+                }
+            }
+        }
+        parts.extend((split..sectors.end).map(|sector| Write {
+            stamp: rest,
+            done: Stamp::NEVER,
+            ..whole.part(sector..sector + 1)
+        }));
+        self.writes.splice(at..at, parts);
+        // No system gives a file the length of what it did not take.
+        for resize in self.resizes.iter_mut().filter(|resize| resize.stamp == stamp) {
+            resize.to = Length::AtLeast(end);
+        }
+        let shown = self.resizes.iter().fold(self.platter.len(), |len, resize| resize.to.after(len));
+        self.cache.set_len_only(shown);
+    }
+
+    /// What `sector` held before the pending write number `at`.
+    fn before(&self, at: usize, sector: u64, into: &mut [u8]) {
+        let last = self.writes[..at].iter().rev().find(|write| write.sectors().contains(&sector));
+        match last.map(|write| write.sector(sector)) {
+            None => self.platter.read_raw(sector * SECTOR as u64, into),
+            Some(Some(bytes)) => into.copy_from_slice(&bytes),
+            Some(None) => into.fill(0),
+        }
+    }
+
     /// Extends the length to at least `end`, also when only the platter lacks it: a later sync must restore what
     /// an earlier one lost.
     fn lengthen(&mut self, stamp: Stamp, end: u64) {
@@ -288,7 +345,7 @@ impl FileNode {
         end - start
     }
 
-    /// Damage at rest: the cache, if it is clean, and the platter change behind everybody's back.
+    /// Damage at rest: cache and platter change behind everybody's back. A write of the sector that is pending stays as it was.
     pub(super) fn scribble(&mut self, offset: u64, data: &[u8]) {
         self.platter.write_raw(offset, data);
         self.cache.write_raw(offset, data);

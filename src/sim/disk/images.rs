@@ -163,7 +163,7 @@ fn numbered(pending: &Pending, at: u64) -> Option<Combination> {
             let options = u64::from(slot.options());
             let option = rest % options;
             rest /= options;
-            u16::try_from(option).expect("below a u16")
+            u32::try_from(option).expect("below a u32")
         })
         .collect();
     (rest == 0).then_some(combination)
@@ -191,7 +191,7 @@ pub(super) fn sample(pending: &Pending, ordered: bool, choices: &mut dyn Choices
         }
         // Everything up to a moment, and of the later changes some sectors.
         _ => {
-            let at = pending.moments.get(usize::from(below(choices, count(pending.moments.len())))).copied();
+            let at = pending.moments.get(below(choices, count(pending.moments.len())) as usize).copied();
             let newest = pending.keeping(|_| true);
             let mut combination = pending.keeping(|stamp| Some(stamp) < at);
             for (slot, newest) in newest.into_iter().enumerate() {
@@ -204,7 +204,7 @@ pub(super) fn sample(pending: &Pending, ordered: bool, choices: &mut dyn Choices
     };
     // A little of what is rare: garbage, stale ranges, versions between old and new.
     if choices.choose(2) == 1 && !pending.slots.is_empty() {
-        let slot = usize::from(below(choices, count(pending.slots.len())));
+        let slot = below(choices, count(pending.slots.len())) as usize;
         combination[slot] = below(choices, pending.slots[slot].options());
     }
     if choices.choose(4) == 0 {
@@ -225,11 +225,11 @@ fn sample_ordered(pending: &Pending, choices: &mut dyn Choices) -> Combination {
     if at == count {
         return pending.keeping(|_| true);
     }
-    let last = pending.moments[usize::from(at)];
+    let last = pending.moments[at as usize];
     let before = pending.keeping(|stamp| stamp < last);
     let mut combination = pending.keeping(|stamp| stamp <= last);
     let torn: Vec<usize> = (0..combination.len()).filter(|&slot| combination[slot] != before[slot]).collect();
-    let kept = usize::from(below(choices, self::count(torn.len()).saturating_add(1)));
+    let kept = below(choices, self::count(torn.len()).saturating_add(1)) as usize;
     for (order, &slot) in torn.iter().enumerate().skip(kept) {
         combination[slot] = before[slot];
         if let Slot::Sector { versions, garbage: true, .. } = &pending.slots[slot]
@@ -243,13 +243,10 @@ fn sample_ordered(pending: &Pending, choices: &mut dyn Choices) -> Combination {
     combination
 }
 
-fn count(len: usize) -> u16 {
-    u16::try_from(len).unwrap_or(u16::MAX)
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-fn below(choices: &mut dyn Choices, options: u16) -> u16 {
-    if options < 2 {
-        return 0;
-    }
-    u16::try_from(choices.choose(u32::from(options))).expect("below a u16")
+fn below(choices: &mut dyn Choices, options: u32) -> u32 {
+    if options < 2 { 0 } else { choices.choose(options) }
 }

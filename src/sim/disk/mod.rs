@@ -156,11 +156,6 @@ impl Disk {
         self.personality
     }
 
-    /// Makes every sync from now on honest or not: [`Personality::lying`].
-    pub fn set_lying(&mut self, lying: bool) {
-        self.personality.lying = lying;
-    }
-
     /// Bytes that files may still take up while nobody has one open that has lost its last name.
     pub fn free_bytes(&self) -> u64 {
         self.free_bytes_beside(|_| false)

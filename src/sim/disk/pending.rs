@@ -20,7 +20,7 @@ use crate::sim::personality::{Order, Personality};
 const NOISE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// One option per slot.
-pub(super) type Combination = Vec<u16>;
+pub(super) type Combination = Vec<u32>;
 
 pub(super) enum Slot {
     Name { stamp: Stamp, needs: Vec<usize> },
@@ -31,18 +31,18 @@ pub(super) enum Slot {
 
 impl Slot {
     /// How many options there are; one at least.
-    pub(super) fn options(&self) -> u16 {
+    pub(super) fn options(&self) -> u32 {
         let count = match self {
             Self::Name { .. } => 2,
             Self::Length { lens } => 1 + lens.len(),
             Self::Stale { donor } => 2 + usize::from(donor.is_some()),
             Self::Sector { versions, garbage, .. } => 1 + versions.len() + if *garbage { 2 } else { 0 },
         };
-        u16::try_from(count).expect("nobody writes a sector 65,000 times between two syncs")
+        u32::try_from(count).expect("memory holds fewer versions of a sector")
     }
 
     /// The newest option among those whose change `keeps`.
-    pub(super) fn newest(&self, keeps: impl Fn(Stamp) -> bool) -> u16 {
+    pub(super) fn newest(&self, keeps: impl Fn(Stamp) -> bool) -> u32 {
         let option = match self {
             Self::Name { stamp, .. } => usize::from(keeps(*stamp)),
             Self::Stale { .. } => 0,
@@ -51,7 +51,7 @@ impl Slot {
                 versions.iter().rposition(|(stamp, _)| keeps(*stamp)).map_or(0, |at| at + 1)
             }
         };
-        u16::try_from(option).expect("at most the count of options")
+        u32::try_from(option).expect("at most the count of options")
     }
 
     fn stamps(&self) -> Vec<Stamp> {
@@ -157,7 +157,7 @@ impl Pending {
         let mut garbled = Vec::new();
         let mut written = Vec::new();
         for at in range {
-            let option = usize::from(combination[at]);
+            let option = combination[at] as usize;
             if option == 0 {
                 continue;
             }

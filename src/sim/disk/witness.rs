@@ -130,8 +130,8 @@ impl Witness {
         Begun { act, stamp }
     }
 
-    /// A call ends well; a write took the first `taken` of its bytes, which means nothing for other calls. A call that
-    /// fails is not ended at all.
+    /// A call ends well; a write took the first `taken` of its bytes, which means nothing for other calls: the others may have
+    /// been there for a moment, and no sync is of them. A call that fails is not ended at all.
     ///
     /// # Panics
     ///
@@ -151,10 +151,9 @@ impl Witness {
             Act::Sync(file) => {
                 disk.sync_data(Inode(file), Cover::CompletedBy(stamp), SyncFate::Done, &mut nothing);
             }
-            // What was not taken stays in flight: it may have been there for a moment.
             Act::Write(file, offset, data) | Act::WriteAndSync(file, offset, data) if taken < data.len() => {
-                let part = disk.write(Inode(file), offset, &data.slice(..taken));
-                disk.complete(Inode(file), part);
+                disk.shorten(Inode(file), stamp, offset + taken as u64);
+                disk.complete(Inode(file), stamp);
             }
             Act::Write(file, ..) | Act::SetLen(file, _) | Act::Allocate(file, _) => {
                 disk.complete(Inode(file), stamp);

@@ -50,6 +50,10 @@ struct State {
     faults: StoreFaults,
     dice: Stream,
     latency: Stream,
+    /// What becomes of the requests of callers that are gone.
+    orphans: Stream,
+    /// What tells the time: that of the client that was made last.
+    clock: Option<Arc<dyn Executor>>,
     /// Effects that come later, by when, and by the number of the request.
     later: BTreeMap<(Tick, u64), Arc<Change>>,
     /// Requests that have not taken effect, and whose callers wait.
@@ -95,6 +99,8 @@ impl SimStore {
             faults,
             dice: streams.stream("store.faults"),
             latency: streams.stream("store.latency"),
+            orphans: streams.stream("store.orphans"),
+            clock: None,
             later: BTreeMap::new(),
             on_the_way: BTreeMap::new(),
             requests: 0,
@@ -106,9 +112,11 @@ impl SimStore {
         Self { shared: Arc::new(Mutex::new(state)), trace }
     }
 
-    /// The store as it is now.
+    /// The store as it is now, also with what has become due and nobody has met yet.
     pub fn image(&self) -> StoreImage {
-        lock(&self.shared).image()
+        let clock = lock(&self.shared).clock.clone();
+        let now = clock.map(|clock| clock.now());
+        lock(&self.shared).image(now)
     }
 
     /// Calls `hook` whenever a request has changed something, from now on, instead of an earlier one, with the store as it is
@@ -122,10 +130,12 @@ impl SimStore {
     pub fn draw_from(&self, streams: &Streams) {
         let mut state = lock(&self.shared);
         (state.dice, state.latency) = (streams.stream("store.faults"), streams.stream("store.latency"));
+        state.orphans = streams.stream("store.orphans");
     }
 
     /// The store as the process `name` sees it, whose tasks run on `executor`.
     pub fn client(&self, name: &str, executor: Arc<dyn Executor>) -> StoreClient {
+        lock(&self.shared).clock = Some(Arc::clone(&executor));
         StoreClient { store: self.clone(), executor, name: name.into() }
     }
 
@@ -142,6 +152,14 @@ impl SimStore {
         lock(&self.shared).gone_until = until;
     }
 
+    /// Whether nobody reaches it now, or no reply comes.
+    pub fn is_away(&self) -> bool {
+        let clock = lock(&self.shared).clock.clone();
+        let now = clock.map_or(Tick(0), |clock| clock.now());
+        let state = lock(&self.shared);
+        now < state.gone_until.max(state.dark_until)
+    }
+
     /// What was injected, how often.
     pub fn injected(&self) -> BTreeMap<StoreFault, u64> {
         lock(&self.shared).injected.clone()
@@ -154,8 +172,7 @@ impl SimStore {
 
     /// The objects as they are now, by name: what an oracle looks at.
     pub fn objects(&self) -> BTreeMap<String, Bytes> {
-        let state = lock(&self.shared);
-        state.bucket.objects().map(|(name, body)| (name.to_owned(), body.clone())).collect()
+        self.image().objects().map(|(name, body)| (name.to_owned(), body.clone())).collect()
     }
 
     /// Puts or removes an object behind everybody's back: damage, or what somebody left there.
@@ -195,23 +212,30 @@ impl State {
 
     /// Request number `request` takes effect.
     fn effect(&mut self, request: u64, now: Tick, change: &Change) -> Result<Done, StoreError> {
-        self.on_the_way.remove(&request);
         let done = self.bucket.apply(now, change, self.faults.create_lies);
         if let Some(mut hook) = self.hook.take() {
             let (operation, name) = change.names();
             let effect = StoreEffect { request, operation, name: name.to_owned(), at: now };
-            hook(self.image(), &effect);
+            hook(self.image(None), &effect);
             self.hook = Some(hook);
         }
         done
     }
 
-    fn image(&self) -> StoreImage {
-        let later = self.later.iter().map(|((_, request), change)| (*request, change));
+    /// The store as it is, or as it is `now` with what has become due. The hook hears of that when the next request comes.
+    fn image(&self, now: Option<Tick>) -> StoreImage {
+        let is_due = |at: Tick| now.is_some_and(|now| at <= now);
+        let later = self.later.iter().filter(|((at, _), _)| !is_due(*at));
+        let later = later.map(|((_, request), change)| (*request, change));
         let mut all: Vec<(u64, &Arc<Change>)> =
             later.chain(self.on_the_way.iter().map(|(request, change)| (*request, change))).collect();
         all.sort_unstable_by_key(|(request, _)| *request);
-        StoreImage::new(&self.bucket, all.into_iter().map(|(_, change)| Arc::clone(change)).collect())
+        let due = self.later.iter().filter(|((at, _), _)| is_due(*at));
+        let mut bucket = self.bucket.at_rest();
+        for ((at, _), change) in due {
+            let _ = bucket.apply(*at, change, self.faults.create_lies);
+        }
+        StoreImage::new(&bucket, all.into_iter().map(|(_, change)| Arc::clone(change)).collect())
     }
 
     /// Whether `fault` strikes. Asks the dice once, whatever the rate.
@@ -282,15 +306,32 @@ impl State {
     }
 }
 
-/// A request whose caller waits; when the caller is dropped, it has not taken effect and never will (B3).
+/// A request whose caller waits. When the caller is dropped before it took effect, it takes effect all the same, at once or
+/// later, or never (B3).
 struct OnTheWay<'a> {
-    shared: &'a Mutex<State>,
+    client: &'a StoreClient,
     request: u64,
+    /// Whether it gets there.
+    arrives: bool,
 }
 
 impl Drop for OnTheWay<'_> {
     fn drop(&mut self) {
-        lock(self.shared).on_the_way.remove(&self.request);
+        let now = self.client.executor.now();
+        let mut state = lock(&self.client.store.shared);
+        // Whoever was answered has taken it off the way.
+        let Some(change) = state.on_the_way.remove(&self.request) else { return };
+        if !self.arrives {
+            return;
+        }
+        let longest_ns = u64::try_from(state.faults.late_max.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
+        let late = Tick(now.0 + state.orphans.range(1, longest_ns));
+        let due = match state.orphans.below(3) {
+            0 => return,
+            1 => now,
+            _ => late,
+        };
+        state.later.insert((due, self.request), change);
     }
 }
 
@@ -315,12 +356,14 @@ impl StoreClient {
         let change = Arc::new(change);
         let (request, latency, fate) = self.begin(true, creates);
         lock(&self.store.shared).on_the_way.insert(request, Arc::clone(&change));
-        let on_the_way = OnTheWay { shared: &self.store.shared, request };
+        let arrives = !matches!(fate, Fate::Nothing(_) | Fate::FalseConflict);
+        let on_the_way = OnTheWay { client: self, request, arrives };
         self.executor.sleep(latency).await;
         let now = self.executor.now();
         let outcome = {
             let mut state = lock(&self.store.shared);
             state.catch_up(now);
+            state.on_the_way.remove(&request);
             match fate {
                 Fate::Plain => state.effect(request, now, &change),
                 Fate::Nothing(kind) => Err(simulated(kind)),

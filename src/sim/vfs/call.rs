@@ -61,15 +61,35 @@ pub(super) enum Completion {
     Bytes(Inode, Stamp),
 }
 
+/// What has to be given back if nobody is there to take the result.
+pub(super) enum Undo {
+    Nothing,
+    /// A file is held no longer.
+    LetGo(Inode),
+    /// A directory is locked no longer.
+    Unlock(Inode),
+}
+
 /// The result of a call's effect.
 pub(super) struct Effect<T> {
     pub(super) result: io::Result<T>,
     pub(super) completion: Completion,
+    undo: Undo,
 }
 
 impl<T> Effect<T> {
     pub(super) fn plain(result: io::Result<T>) -> Self {
-        Self { result, completion: Completion::Nothing }
+        Self::completing(result, Completion::Nothing)
+    }
+
+    pub(super) fn completing(result: io::Result<T>, completion: Completion) -> Self {
+        Self { result, completion, undo: Undo::Nothing }
+    }
+
+    /// The same for a result that holds something.
+    pub(super) fn or_undone(self, undo: impl FnOnce(&T) -> Undo) -> Self {
+        let undo = self.result.as_ref().map_or(Undo::Nothing, undo);
+        Self { undo, ..self }
     }
 }
 
@@ -127,7 +147,7 @@ impl Shared {
             let call = state.submit(request, now)?;
             let begun = begin(&mut state, &call);
             if call.is_instant() {
-                let Effect { result, completion } = state.take_effect(&call, begun, effect, now);
+                let Effect { result, completion, .. } = state.take_effect(&call, begun, effect, now);
                 let result = state.complete(&call, result, completion, complete, now);
                 drop(state);
                 self.trace(&call, &result, now);
@@ -136,13 +156,13 @@ impl Shared {
             (call, begun)
         };
         self.pause(call.delays[0]).await;
-        let mut done =
-            CompleteOnDrop { shared: self, incarnation: call.incarnation, completion: Completion::Nothing };
+        let (completion, undo) = (Completion::Nothing, Undo::Nothing);
+        let mut done = Dropped { shared: self, incarnation: call.incarnation, completion, undo };
         let result = {
             let now = self.executor.now();
             let mut state = self.alive(&call)?;
             let effect = state.take_effect(&call, begun, effect, now);
-            done.completion = effect.completion;
+            (done.completion, done.undo) = (effect.completion, effect.undo);
             effect.result
         };
         self.pause(call.delays[1]).await;
@@ -151,6 +171,7 @@ impl Shared {
             let mut state = self.alive(&call)?;
             state.settle_orphans(now);
             let completion = std::mem::replace(&mut done.completion, Completion::Nothing);
+            done.undo = Undo::Nothing;
             let result = state.complete(&call, result, completion, complete, now);
             let late = if result.is_err() { state.lateness(&call) } else { Duration::ZERO };
             (result, late)
@@ -282,22 +303,38 @@ impl Completion {
     }
 }
 
-/// A call whose future is dropped after it took effect is complete: the system does not forget it.
-struct CompleteOnDrop<'a> {
+impl Undo {
+    fn apply(self, state: &mut State) {
+        match self {
+            Self::Nothing => {}
+            Self::LetGo(inode) => state.let_go(inode),
+            Self::Unlock(inode) => {
+                state.locked.remove(&inode);
+            }
+        }
+    }
+}
+
+/// A call whose future is dropped after it took effect is complete, for the system does not forget it; and what its result would
+/// have held is given back, as by a process that closes at once what it opened.
+struct Dropped<'a> {
     shared: &'a Shared,
     incarnation: u64,
     completion: Completion,
+    undo: Undo,
 }
 
-impl Drop for CompleteOnDrop<'_> {
+impl Drop for Dropped<'_> {
     fn drop(&mut self) {
         let completion = std::mem::replace(&mut self.completion, Completion::Nothing);
-        if matches!(completion, Completion::Nothing) {
+        let undo = std::mem::replace(&mut self.undo, Undo::Nothing);
+        if matches!((&completion, &undo), (Completion::Nothing, Undo::Nothing)) {
             return;
         }
         let mut state = lock(&self.shared.state);
         if state.incarnation == self.incarnation {
             completion.apply(&mut state);
+            undo.apply(&mut state);
         }
     }
 }

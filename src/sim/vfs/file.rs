@@ -156,7 +156,7 @@ impl SimFile {
         let request = self.request(operation, Kind::Change, 0..bytes)?;
         let inode = self.inode;
         let effect = |state: &mut State, call: &Call<'_>, (), now| match change(state, call, now) {
-            Ok(stamp) => Effect { result: Ok(()), completion: Completion::Bytes(inode, stamp) },
+            Ok(stamp) => Effect::completing(Ok(()), Completion::Bytes(inode, stamp)),
             Err(error) => Effect::plain(Err(error)),
         };
         self.shared.perform(request, |_, _| (), effect, |_, _, (), _| Ok(())).await
@@ -300,7 +300,7 @@ fn write_effect(
         let landed = state.faults.details(FaultClass::WriteError).choose(2) == 1;
         let stamp = landed.then(|| state.write(call.number, inode, offset, &data));
         let completion = stamp.map_or(Completion::Nothing, |stamp| Completion::Bytes(inode, stamp));
-        return Effect { result: Err(device_error("write")), completion };
+        return Effect::completing(Err(device_error("write")), completion);
     }
     if state.disk.space_needed(inode, &call.bytes) > 0 {
         if let Some(error) = call.is_full(state, now) {
@@ -324,7 +324,7 @@ fn write_effect(
     let stamp = state.write(call.number, inode, offset, &data);
     let whole = offset + data.len() as u64 == call.bytes.end;
     let taken = Taken { data, stamp: Some(stamp), digest: call.digest.filter(|_| whole) };
-    Effect { result: Ok(taken), completion: Completion::Bytes(inode, stamp) }
+    Effect::completing(Ok(taken), Completion::Bytes(inode, stamp))
 }
 
 /// Lets a write land in the wrong place; false if there is no place that has bytes.
@@ -410,7 +410,7 @@ fn damage(
 }
 
 fn sync(state: &mut State, call: &Call<'_>, inode: Inode, cover: Cover, now: Tick) -> io::Result<()> {
-    let fate = sync_fate(state, call, FaultClass::SyncError, now);
+    let (fate, class) = sync_fate(state, call, FaultClass::SyncError, now);
     // A sync through the page cache is one of the whole file: what fails then fails for all writes that are under way.
     let cover = match (fate, cover) {
         (SyncFate::FailedSomeLost | SyncFate::FailedAllLost, Cover::One(_))
@@ -421,29 +421,34 @@ fn sync(state: &mut State, call: &Call<'_>, inode: Inode, cover: Cover, now: Tic
         _ => cover,
     };
     let State { disk, faults, .. } = state;
-    disk.sync_data(inode, cover, fate, faults.choices(FaultClass::SyncError, fate));
+    disk.sync_data(inode, cover, fate, faults.choices(class, fate));
     match fate {
         SyncFate::Done | SyncFate::Forgotten => Ok(()),
         _ => Err(device_error("sync")),
     }
 }
 
-/// What becomes of a sync; `class` is the fault that may make it fail.
-pub(super) fn sync_fate(state: &mut State, call: &Call<'_>, class: FaultClass, now: Tick) -> SyncFate {
+/// What becomes of a sync, and the class of fault that decided it; `class` is the one that may make it fail in any way.
+pub(super) fn sync_fate(
+    state: &mut State,
+    call: &Call<'_>,
+    class: FaultClass,
+    now: Tick,
+) -> (SyncFate, FaultClass) {
     if state.disk.personality().lying && state.faults.fires(FaultClass::LostSync, call.path) {
         // Whatever the file holds may be what was forgotten.
         let what = (FaultClass::LostSync, call.operation);
         state.faults.record_call(what, (call.path, call.target), 0..u64::MAX, now);
-        return SyncFate::Forgotten;
+        return (SyncFate::Forgotten, FaultClass::LostSync);
     }
     if call.is_hit(state, FaultClass::SyncErrorOnce, now) {
-        return SyncFate::FailedAllLost;
+        return (SyncFate::FailedAllLost, FaultClass::SyncErrorOnce);
     }
     if call.is_hit(state, class, now) {
         let fates = [SyncFate::FailedStillDirty, SyncFate::FailedSomeLost, SyncFate::FailedAllLost];
-        return *state.faults.details(class).pick(&fates);
+        return (*state.faults.details(class).pick(&fates), class);
     }
-    SyncFate::Done
+    (SyncFate::Done, class)
 }
 
 impl Drop for SimFile {

@@ -181,7 +181,7 @@ impl SimDisk {
             None => disk.crash(crash),
         }
         state.end_process();
-        state.faults.record(class, (Path::new(""), 0), 0..0, now);
+        state.faults.record_made(class, (Path::new(""), 0), 0..0, now);
         if !self.shared.trace.is_silent() {
             let (class, hash) = (format_args!("{class:?}"), state.disk.hash());
             self.shared.trace.event("disk", "crash", class, format_args!("{hash:032x}"), now);
@@ -219,7 +219,7 @@ impl SimDisk {
         let hits = state.disk.damage(path, damage)?;
         for hit in &hits {
             let (class, bytes) = (damage.class(), hit.bytes.clone());
-            state.faults.record(class, (&hit.path, hit.file), bytes.clone(), now);
+            state.faults.record_made(class, (&hit.path, hit.file), bytes.clone(), now);
             self.shared.trace.event(
                 "disk",
                 "damage",
@@ -237,7 +237,7 @@ impl SimDisk {
         let now = self.shared.executor.now();
         let mut state = lock(&self.shared.state);
         state.locked.clear();
-        state.faults.record(FaultClass::LostLock, (Path::new(""), 0), 0..0, now);
+        state.faults.record_made(FaultClass::LostLock, (Path::new(""), 0), 0..0, now);
     }
 
     /// Lets `change` work on the disk directly: files from elsewhere, damage that no ledger has to know of.
@@ -293,8 +293,8 @@ impl SimDisk {
         lock(&self.shared.state).free_bytes()
     }
 
-    /// How many writes are in flight: a good moment for a crash.
-    pub fn writes_in_flight(&self) -> usize {
+    #[cfg(test)]
+    fn writes_in_flight(&self) -> usize {
         lock(&self.shared.state).flights.len()
     }
 }

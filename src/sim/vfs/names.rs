@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::call::{Call, Completion, Effect, Kind, Request, full};
+use super::call::{Call, Completion, Effect, Kind, Request, Undo, full};
 use super::file::{SimFile, sync_fate};
-use super::{Inode, Shared, SimDisk, State, device_error, lock};
+use super::{Inode, Shared, State, device_error, lock};
 use crate::env::Tick;
 use crate::sim::disk::{Stamp, SyncFate};
 use crate::sim::faults::FaultClass;
@@ -35,12 +35,6 @@ impl SimVfs {
         Self { shared, incarnation }
     }
 
-    /// The disk that it is on.
-    #[must_use]
-    pub fn sim_disk(&self) -> SimDisk {
-        SimDisk { shared: Arc::clone(&self.shared) }
-    }
-
     async fn call<T: Traced>(
         &self,
         operation: &'static str,
@@ -64,23 +58,31 @@ impl SimVfs {
         path: &Arc<Path>,
         change: impl FnOnce(&mut State) -> io::Result<(T, Option<Stamp>)>,
     ) -> io::Result<T> {
-        self.call(operation, Kind::Change, path, |state, call, now| {
-            if let Some(error) = call.is_full(state, now) {
-                return Effect::plain(Err(error));
-            }
-            if state.free_bytes() == 0 {
-                return Effect::plain(Err(full(false)));
-            }
-            changed(change(state))
-        })
-        .await
+        self.call(operation, Kind::Change, path, |state, call, now| with_space(state, call, now, change))
+            .await
     }
+}
+
+/// A change for which there must be space.
+fn with_space<T>(
+    state: &mut State,
+    call: &Call<'_>,
+    now: Tick,
+    change: impl FnOnce(&mut State) -> io::Result<(T, Option<Stamp>)>,
+) -> Effect<T> {
+    if let Some(error) = call.is_full(state, now) {
+        return Effect::plain(Err(error));
+    }
+    if state.free_bytes() == 0 {
+        return Effect::plain(Err(full(false)));
+    }
+    changed(change(state))
 }
 
 fn changed<T>(result: io::Result<(T, Option<Stamp>)>) -> Effect<T> {
     match result {
         Ok((value, stamp)) => {
-            Effect { result: Ok(value), completion: stamp.map_or(Completion::Nothing, Completion::Name) }
+            Effect::completing(Ok(value), stamp.map_or(Completion::Nothing, Completion::Name))
         }
         Err(error) => Effect::plain(Err(error)),
     }
@@ -110,20 +112,24 @@ impl Vfs for SimVfs {
 
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SimFile> {
         let path = Arc::from(path);
-        let open = |state: &mut State, _: &Call<'_>, _| Effect::plain(state.open(&path));
+        let open = |state: &mut State, _: &Call<'_>, _| {
+            Effect::plain(state.open(&path)).or_undone(|inode| Undo::LetGo(*inode))
+        };
         let inode = self.call("open", Kind::Find, &path, open).await?;
         Ok(SimFile::new(Arc::clone(&self.shared), self.incarnation, inode, path, mode))
     }
 
     async fn create_new(&self, path: &Path) -> io::Result<SimFile> {
         let path = Arc::from(path);
-        let inode = self
-            .change("create_new", &path, |state| {
-                let (inode, stamp) = state.disk.create_new(&path)?;
-                state.hold(inode);
-                Ok((inode, Some(stamp)))
-            })
-            .await?;
+        let create = |state: &mut State| {
+            let (inode, stamp) = state.disk.create_new(&path)?;
+            state.hold(inode);
+            Ok((inode, Some(stamp)))
+        };
+        let effect = |state: &mut State, call: &Call<'_>, now| {
+            with_space(state, call, now, create).or_undone(|inode| Undo::LetGo(*inode))
+        };
+        let inode = self.call("create_new", Kind::Change, &path, effect).await?;
         Ok(SimFile::new(Arc::clone(&self.shared), self.incarnation, inode, path, OpenMode::Write))
     }
 
@@ -169,7 +175,7 @@ impl Vfs for SimVfs {
                     return Effect::plain(Err(io::Error::new(io::ErrorKind::WouldBlock, text)));
                 }
                 state.locked.insert(inode);
-                Effect::plain(Ok(inode))
+                Effect::plain(Ok(inode)).or_undone(|inode| Undo::Unlock(*inode))
             })
             .await?;
         Ok(SimLock { shared: Arc::clone(&self.shared), incarnation, inode })
@@ -191,9 +197,9 @@ impl Vfs for SimVfs {
                 Ok(directory) => directory,
                 Err(error) => return Effect::plain(Err(error)),
             };
-            let fate = sync_fate(state, call, FaultClass::DirSyncError, now);
+            let (fate, class) = sync_fate(state, call, FaultClass::DirSyncError, now);
             let State { disk, faults, .. } = state;
-            disk.sync_dir(directory, began, fate, faults.choices(FaultClass::DirSyncError, fate));
+            disk.sync_dir(directory, began, fate, faults.choices(class, fate));
             let open = &state.open;
             state.disk.collect(|inode| open.contains(&inode));
             Effect::plain(match fate {

@@ -171,3 +171,34 @@ fn refuses_changed(witness: &Witness, found: FoundTree, stream: &mut Stream) {
         assert!(witness.allows(&changed).is_err(), "{}", path.display());
     }
 }
+
+/// What a short write did not take is no sync's: it may be there, or not, and what is written instead counts.
+#[test]
+fn a_write_that_was_cut_short_is_durable_as_far_as_it_went() {
+    let mut witness = overwritten();
+    let file = witness.file_number("a").unwrap();
+    let short = witness.begin(Act::Write(file, 0, Bytes::from(vec![3; 2048])));
+    witness.end(short, 700);
+    done(&mut witness, Act::Sync(file));
+    let second = |front: u8, back: u8| [vec![3; 512], vec![front; 188], vec![back; 324]].concat();
+    assert_eq!(witness.allows(&one(second(3, 1))), Ok(()));
+    assert_eq!(witness.allows(&one(second(3, 3))), Ok(()), "it was there for a moment");
+    assert!(witness.allows(&one(second(1, 1))).is_err(), "what it took is durable");
+    assert!(witness.allows(&one(vec![3; 2048])).is_err(), "and so is the length");
+
+    // The rest is written elsewhere: a sector that it never reached is as it was.
+    done(&mut witness, Act::WriteAndSync(file, 1024, Bytes::from(vec![4; 512])));
+    for end in [1, 3] {
+        let found = [second(3, end), vec![4; 512]].concat();
+        assert_eq!(witness.allows(&one(found)), Ok(()));
+    }
+    done(&mut witness, Act::WriteAndSync(file, 700, Bytes::from(vec![5; 10])));
+    let found = [vec![3; 700], vec![5; 10], vec![1; 314], vec![4; 512]].concat();
+    assert_eq!(
+        witness.allows(&one(found.clone())),
+        Ok(()),
+        "nothing of what was not taken is in the sector now"
+    );
+    let not_taken = [vec![3; 700], vec![5; 10], vec![3; 314], vec![4; 512]].concat();
+    assert!(witness.allows(&one(not_taken)).is_err());
+}

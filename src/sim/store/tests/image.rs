@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::{MINUTE, ONE, TWO, kind, only, with};
 use crate::remote::{Created, ObjectStore, StoreErrorKind};
-use crate::sim::{Executor, SimStore, StoreFault, StoreFaults, StoreImage, Streams, Trace};
+use crate::sim::{
+    Executor, Handle, SimStore, StoreClient, StoreFault, StoreFaults, StoreImage, Streams, Trace,
+};
 
 fn names(image: &StoreImage) -> Vec<&str> {
     image.objects().map(|(name, _)| name).collect()
@@ -32,18 +34,60 @@ fn a_request_on_its_way_takes_effect_or_not() {
     });
 }
 
-/// B3: the request of a process that has ended is taken back by nobody, and this one never gets there.
+/// B3: the request of a process that has ended takes effect at once, later or never, and nobody takes it back.
 #[test]
-fn a_request_whose_caller_is_gone_is_on_its_way_no_more() {
-    with(StoreFaults::none().with_latency_ms(10, 10), async |store, client, sim| {
-        let asked = sim.node("one");
-        asked.spawn("one", move || async move { drop(client.put("f/a", ONE).await) });
-        sim.sleep(Duration::from_millis(1)).await;
-        assert_eq!(store.image().on_the_way().len(), 1);
-        asked.kill();
+fn a_request_whose_caller_is_gone_takes_effect_or_not() {
+    let mut faults = StoreFaults::none().with_latency_ms(10, 10);
+    faults.late_max = MINUTE;
+    with(faults, async |store, client, sim| {
+        let mut seen = [0; 3];
+        for number in 0..60 {
+            let (asked, client, name) = (sim.node("one"), client.clone(), format!("f/{number}"));
+            let asks = name.clone();
+            asked.spawn("one", move || async move { drop(client.put(&asks, ONE).await) });
+            sim.sleep(Duration::from_millis(1)).await;
+            assert_eq!(store.image().on_the_way().collect::<Vec<_>>(), [("put", &*name)]);
+            asked.kill();
+            sim.sleep(Duration::from_millis(1)).await;
+            let image = store.image();
+            let (there, waits) = (image.object(&name).is_some(), image.on_the_way().len() > 0);
+            assert!(!there || !waits, "once is all");
+            assert_eq!(store.objects().contains_key(&name), there);
+            sim.sleep(MINUTE).await;
+            let image = store.image();
+            assert_eq!(image.on_the_way().len(), 0, "it has become due");
+            assert_eq!(image.object(&name).is_some(), there || waits);
+            // What an image shows is what the next request meets.
+            assert_eq!(client_of(&store, &sim).size(&name).await.unwrap().is_some(), there || waits);
+            seen[if there {
+                0
+            } else if waits {
+                1
+            } else {
+                2
+            }] += 1;
+        }
+        assert!(seen.iter().all(|count| *count > 5), "at once, later, never: {seen:?}");
+    });
+}
+
+/// A request that nobody receives is not received because its caller dies.
+#[test]
+fn a_request_that_gets_lost_takes_no_effect_when_its_caller_dies() {
+    with(only(StoreFault::RequestLost).with_latency_ms(10, 10), async |store, client, sim| {
+        for _ in 0..20 {
+            let (asked, client) = (sim.node("one"), client.clone());
+            asked.spawn("one", move || async move { drop(client.put("f/a", ONE).await) });
+            sim.sleep(Duration::from_millis(1)).await;
+            asked.kill();
+        }
         sim.sleep(MINUTE).await;
         assert_eq!((store.image().on_the_way().len(), names(&store.image()).len()), (0, 0));
     });
+}
+
+fn client_of(store: &SimStore, sim: &Handle) -> StoreClient {
+    store.client("another", Arc::new(sim.clone()))
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::rig::{Rig, read, sectors};
 use crate::env::Tick;
-use crate::sim::{AfterFailedSync, Damage, FaultClass, FaultPlan, Latency, Personality};
+use crate::sim::{AfterFailedSync, Damage, FaultClass, FaultPlan, Firing, Latency, Personality};
 use crate::vfs::{File, Vfs};
 
 fn always(class: FaultClass) -> FaultPlan {
@@ -94,6 +94,37 @@ fn after_a_failed_sync_an_old_personality_shows_old_bytes_and_a_mixed_one_both()
             assert!(old > 0);
         });
     }
+}
+
+/// What a fault does is its own affair: whatever else a plan has, the same firing leaves the same bytes in the cache.
+#[test]
+fn what_a_sync_that_fails_once_leaves_depends_on_no_other_fault() {
+    let personality = Personality { after_failed_sync: AfterFailedSync::Mixed, ..Personality::default() };
+    let once = Firing { scope: 1, class: FaultClass::SyncErrorOnce, number: 0 };
+    let another = Firing { scope: 0, class: FaultClass::SyncError, number: 0 };
+    let left = |firings: &[Firing]| {
+        let rig = Rig::with(personality, FaultPlan::none().only(firings.iter().copied()), 3);
+        let file = rig.installed("a", &vec![7; 64 * 512]);
+        rig.run(async {
+            assert_eq!(file.sync_data().await.is_err(), firings.contains(&another));
+            rig.disk.enter(once.scope);
+            file.write_at(0, sectors(1, 64)).await.unwrap();
+            file.sync_data().await.unwrap_err();
+            read(&file, 0, 64 * 512).await.unwrap()
+        })
+    };
+    assert_eq!(left(&[once]), left(&[another, once]));
+}
+
+/// The caller makes damage: no plan can name it as one of its faults.
+#[test]
+fn damage_at_rest_is_no_firing_of_the_plan() {
+    let rig = Rig::new(always(FaultClass::BitRot));
+    let file = rig.installed("a", &[0; 512]);
+    rig.run(async { read(&file, 0, 512).await.unwrap() });
+    rig.disk.damage("d/a", &Damage::BitRot { offset: 7, mask: 1 }).unwrap();
+    let firings: Vec<_> = rig.disk.ledger().entries().iter().map(|hit| hit.firing.is_some()).collect();
+    assert_eq!(firings, [true, false]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -125,6 +125,40 @@ fn overlapping_writes_in_flight_are_misuse() {
     let mut first = pin!(file.write_at(0, sectors(1, 2)));
     assert!(poll(first.as_mut()).is_pending());
     let _ = rig.run(file.write_at(1023, Bytes::from_static(b"x")));
+}
+
+/// What a call would have returned is given back when nobody takes it, wherever the future is dropped.
+#[test]
+fn a_call_that_nobody_waits_for_holds_nothing() {
+    let (mut taken, mut not_yet) = (0, 0);
+    for seed in 0..32 {
+        let rig = Rig::with(Personality::default(), slow(), seed);
+        drop(rig.installed("a", &[7; 4096]));
+        let vfs = rig.disk.vfs();
+        for dropped_after in [0, 5] {
+            let dropped = |mut future: Pin<&mut dyn Future<Output = ()>>| {
+                assert!(poll(future.as_mut()).is_pending());
+                rig.timers.advance(Duration::from_micros(dropped_after));
+                let _ = poll(future);
+            };
+            let path = Path::new("d/a");
+            dropped(pin!(async { drop(vfs.open(path, OpenMode::Write).await) }));
+            dropped(pin!(async { drop(vfs.create_new(Path::new("d/b")).await) }));
+            dropped(pin!(async { drop(vfs.lock(Path::new("d")).await) }));
+            let list = rig.run(vfs.list(Path::new("d"))).unwrap();
+            taken += usize::from(list.len() == 2);
+            not_yet += usize::from(list.len() == 1);
+            for entry in list {
+                rig.run(vfs.remove(&Path::new("d").join(entry.name))).unwrap();
+            }
+            rig.run(vfs.sync_dir(Path::new("d"))).unwrap();
+            rig.disk.open_files_max();
+            assert_eq!(rig.disk.open_files_max(), 0, "nobody holds a file");
+            drop(rig.run(vfs.lock(Path::new("d"))).expect("nobody holds it"));
+            drop(rig.installed("a", &[7; 4096]));
+        }
+    }
+    assert!(taken > 0 && not_yet > 0, "{taken} took effect, {not_yet} did not");
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Rig {
 }
 
 /// One poll.
-pub(super) fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+pub(super) fn poll<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
