@@ -32,6 +32,7 @@ pub(crate) mod policy;
 mod queue;
 pub(crate) mod reader;
 mod retention;
+mod rewrites;
 mod tap;
 pub(crate) mod writer;
 
