@@ -75,7 +75,7 @@ const fn time<T>(name: &'static str, of: fn(&T) -> Duration, help: &'static str)
 /// Of the engine.
 #[rustfmt::skip]
 const ENGINE: [Value<EngineStats>; 13] = [
-    level("highwater_health", Unit::Count, |stats| health(stats.health), "0 healthy, 1 the device is full, 2 failed"),
+    level("highwater_health", Unit::Count, |stats| health(stats.health), "0 healthy, 1 throttled: space is short, 2 read-only: the device is full, 3 failed: reopen the database"),
     level("highwater_recovered_epoch", Unit::Count, |stats| stats.recovered_epoch.0, "The epoch that the open recovered"),
     level("highwater_ended_epoch", Unit::Count, |stats| stats.ended_epoch.0, "The last epoch that every core has ended"),
     level("highwater_closed_epoch", Unit::Count, |stats| stats.closed_epoch.0, "The last epoch that is durable on every core"),
