@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The copy has the epoch, offsets and watermarks of the original, and the same routing of keys. A backup keeps its
-//! identity, and lists what sinks are not known to have published of its epochs: an open of it publishes that. A restore begins a new timeline, so that neither history can be taken for the other.
+//! identity, and lists what sinks are not known to have published of its epochs: an open of it publishes that. A restore
+//! begins a new timeline, so that neither history can be taken for the other.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
