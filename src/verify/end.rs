@@ -1,8 +1,7 @@
 //! Where logs end, and which epoch is closed on all cores by that: what an open recovers, or why it refuses.
 
-use super::decode::ident::Ident;
 use super::decode::manifest::Manifest;
-use super::log::{Log, LogReader, Position};
+use super::log::{Log, LogReader};
 use super::report::{DamageKind, Finding};
 use super::source::Directory;
 use super::tail::{self, Claims};
@@ -79,14 +78,14 @@ pub(super) fn recoverable(head: &Manifest, ends: &[LogEnd]) -> Result<u64, Findi
 #[cfg(feature = "cli")]
 pub(crate) async fn newest_epoch<V: Vfs>(
     directory: &Directory<V>,
-    ident: &Ident,
+    ident: &super::decode::ident::Ident,
     head: &Manifest,
 ) -> Result<u64, Finding> {
     let claims = Claims::of_all(directory, ident, head).await;
     let mut ends = Vec::with_capacity(claims.len());
     for (core, claims) in (0..).zip(claims) {
         let log = Log::open(directory, head, (core, ident.unit), |_| {}).await?;
-        let reader = LogReader::from(directory, &log, Position::default());
+        let reader = LogReader::from(directory, &log, super::log::Position::default());
         ends.push(LogEnd::find(directory, head, (core, &log, claims), reader, 0).await?);
     }
     if let Some(finding) = tail::beyond(directory, ident, head).await.into_iter().next() {
