@@ -18,6 +18,9 @@ pub(crate) const OFFSET_NAME_BYTES_MAX: usize = 255;
 /// Most source offsets that one core keeps.
 pub(crate) const OFFSETS_MAX: usize = 256;
 
+/// Most source offsets that a database keeps of cores of earlier counts: as many as the cores of one count can have.
+pub(crate) const INHERITED_OFFSETS_MAX: usize = OFFSETS_MAX * CORES_MAX as usize;
+
 /// Most sinks of one database.
 pub(crate) const SINKS_MAX: usize = 64;
 

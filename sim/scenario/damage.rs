@@ -14,6 +14,7 @@ use crate::world::World;
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![
     a_damaged_checkpoint_is_reported_and_an_older_one_used,
+    what_a_rotten_chain_needs_stays_until_it_is_read,
     what_is_left_of_a_trimmed_log_is_no_state,
     a_log_with_a_hole_is_refused_and_left_alone,
     an_epoch_that_another_core_calls_closed_is_missed,
@@ -91,6 +92,34 @@ fn a_damaged_checkpoint_is_reported_and_an_older_one_used() {
         }
     }
     assert!(skipped > 0, "no checkpoint was ever skipped");
+}
+
+/// A file of the chain is rotten, which its rewrite finds out. Checkpoints land without a base; what an open can fall back to
+/// instead stays, however much log that is.
+fn what_a_rotten_chain_needs_stays_until_it_is_read() {
+    story(FaultPlan::none(), async |mut rig| {
+        let options = || options(1).retain_checkpoints(1).fallback_bytes_max(160 << 10);
+        let mut opened = rig.recover(options()).await;
+        for round in 0..60_u32 {
+            put(&mut opened, 0, round % 7, &round.to_le_bytes()).expect("room");
+            commit(&mut opened).await.expect("no faults");
+            let taken = opened.engine.checkpoint_async().await.expect("no faults");
+            assert_eq!(taken.bases_written, u32::from(round == 0), "round {round}");
+            if round == 5 {
+                let victim = files(&rig, "f").remove(3);
+                rig.disk.with_disk(|disk| disk.scribble(&victim, 120, &[0xAA; 3])).expect("it was listed");
+            }
+        }
+        let log = files(&rig, "wal").len();
+        assert!(log > 12, "{log} segments are no more than an open may always fall back to");
+        rig.cut_power();
+        drop(opened);
+        let opened = rig.recover(options()).await;
+        assert_eq!((opened.report.epoch.0, opened.report.skipped.len()), (60, 1), "{}", opened.report);
+        for round in 53..60_u32 {
+            assert_eq!(get(&opened, 0, round % 7).as_deref(), Some(&round.to_le_bytes()[..]));
+        }
+    });
 }
 
 const ROUNDS: u32 = 60;

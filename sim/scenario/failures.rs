@@ -183,7 +183,7 @@ fn a_checkpoint_without_space_harms_nothing_and_works_later() {
 }
 
 /// The sync of a manifest's name fails: it may have landed, and the next one takes another number. With the same it would meet the
-/// first, and its writer would take itself for overtaken.
+/// first, and its writer would take itself for overtaken. What it names stays, for it may be found.
 fn a_manifest_that_may_have_landed_keeps_its_number() {
     let mut plan = FaultPlan::none().with(FaultClass::DirSyncError, 0.3);
     plan.focus = Some(Path::new(DIRECTORY).join("m"));
@@ -195,6 +195,11 @@ fn a_manifest_that_may_have_landed_keeps_its_number() {
                 continue;
             };
             assert!(opened.report.epoch >= acknowledged, "{} of {acknowledged}", opened.report);
+            assert!(
+                opened.report.skipped.is_empty(),
+                "files of what has landed after all: {}",
+                opened.report
+            );
             for round in 0..6_u32 {
                 put(&mut opened, 0, round, &life.to_le_bytes()).expect("room");
                 acknowledged = commit(&mut opened).await.expect("logs do not fail");

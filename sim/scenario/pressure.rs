@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use highwater::sim::{Disk, FaultPlan, Personality};
 use highwater::vfs::{File, OpenMode, Vfs};
-use highwater::{ErrorKind, Health, Opened, Options};
+use highwater::{Epoch, ErrorKind, Health, Opened, Options};
 
 use super::{Rig, commit, get, options, put, story_on};
 use crate::Test;
@@ -18,6 +18,8 @@ pub(crate) const TESTS: &[Test] = tests![
     a_full_device_is_left_with_what_was_held_back,
     what_an_open_could_fall_back_to_goes_first,
     a_checkpoint_that_finds_no_space_gives_up_what_was_held_back,
+    a_checkpoint_that_finds_no_space_leaves_nothing,
+    a_base_that_finds_no_space_keeps_no_log,
     a_device_that_stays_full_is_read_and_nothing_is_lost,
     a_full_device_is_opened,
     without_a_reserve_a_full_device_is_waited_for,
@@ -150,6 +152,89 @@ fn a_checkpoint_that_finds_no_space_gives_up_what_was_held_back() {
         empty(&rig).await;
         until(&rig, &opened, Health::Healthy).await;
         assert!(is_held(&rig));
+    });
+}
+
+/// Fills the device but for so many bytes.
+async fn fill_but(rig: &Rig, bytes: u64) {
+    fill(rig).await;
+    let file = rig.disk.vfs().open(Path::new(BALLAST), OpenMode::Write).await.expect("it is there");
+    let left = file.len().await.expect("no faults") - bytes;
+    file.set_len(left).await.expect("it becomes shorter");
+}
+
+fn checkpoint_files(rig: &Rig) -> Vec<PathBuf> {
+    let folder = PathBuf::from(DIRECTORY).join("f");
+    let tree = rig.disk.disk().tree().into_iter();
+    tree.filter(|(path, len)| len.is_some() && path.starts_with(&folder)).map(|(path, _)| path).collect()
+}
+
+/// There is room for the files of some cores and not of all: no try takes anything from the next.
+fn a_checkpoint_that_finds_no_space_leaves_nothing() {
+    story(async |mut rig| {
+        let options = || frugal().cores(3).reserve(false);
+        let mut opened = rig.recover(options()).await;
+        assert!(round(&mut opened, 0).await);
+        opened.engine.checkpoint_async().await.expect("there is space");
+        let mut epoch = Epoch(0);
+        for number in 0..3 {
+            for core in 0..3 {
+                put(&mut opened, core, number, &[7; 3000]).expect("there is space");
+            }
+            epoch = commit(&mut opened).await.expect("there is space");
+        }
+        rig.host.sleep(Duration::from_secs(1)).await;
+        fill_but(&rig, 24 << 10).await;
+        let (before, free) = (checkpoint_files(&rig), rig.disk.free_bytes());
+        for _ in 0..5 {
+            let refused = opened.engine.checkpoint_async().await.expect_err("there is too little space");
+            assert_eq!(refused.kind(), ErrorKind::Full, "{refused}");
+            assert_eq!(checkpoint_files(&rig), before);
+            assert_eq!(rig.disk.free_bytes(), free);
+        }
+        empty(&rig).await;
+        let taken = opened.engine.checkpoint_async().await.expect("there is space");
+        assert_eq!(taken.epoch, epoch);
+        rig.cut_power();
+        drop(opened);
+        assert_eq!(rig.recover(options()).await.report.epoch, epoch);
+    });
+}
+
+/// A base is due, and there is room for what has changed and not for all of it. The checkpoint lands without it, and the log behind
+/// it is let go; with room the base is written by some later one.
+fn a_base_that_finds_no_space_keeps_no_log() {
+    story(async |mut rig| {
+        let options = || frugal().reserve(false);
+        let mut opened = rig.recover(options()).await;
+        for number in 10..40 {
+            put(&mut opened, 0, number, &[7; 2000]).expect("there is space");
+            commit(&mut opened).await.expect("there is space");
+        }
+        for number in 0..9 {
+            assert!(round(&mut opened, number).await);
+            let taken = opened.engine.checkpoint_async().await.expect("there is space");
+            assert_eq!(taken.bases_written, u32::from(number == 0));
+        }
+        assert!(round(&mut opened, 9).await);
+        rig.host.sleep(Duration::from_secs(1)).await;
+        fill_but(&rig, 24 << 10).await;
+        let (files, free) = (checkpoint_files(&rig).len(), rig.disk.free_bytes());
+        let taken = opened.engine.checkpoint_async().await.expect("what has changed has room");
+        assert_eq!((taken.files_written, taken.bases_written), (1, 0));
+        assert_eq!(checkpoint_files(&rig).len(), files + 1, "nothing is left of the base");
+        assert!(free - rig.disk.free_bytes() < 16 << 10);
+        assert_eq!(opened.engine.health(), Health::Healthy);
+        empty(&rig).await;
+        let mut bases = 0;
+        for number in 10..15 {
+            assert!(round(&mut opened, number).await);
+            bases += opened.engine.checkpoint_async().await.expect("there is space").bases_written;
+        }
+        assert!(bases > 0, "the base is forgotten");
+        rig.cut_power();
+        drop(opened);
+        assert_eq!(rig.recover(options()).await.report.live_records, 35);
     });
 }
 

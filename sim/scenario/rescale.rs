@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_rescale_may_be_cut_off_at_every_call,
     a_rescale_on_a_failing_disk_loses_nothing,
     offsets_of_cores_that_are_gone_wait_for_their_heirs,
+    many_offsets_of_many_counts_are_kept,
 ];
 
 const CORES_MAX: u16 = 8;
@@ -210,6 +211,31 @@ fn offsets_of_cores_that_are_gone_wait_for_their_heirs() {
         rig.kill();
         let opened = rig.recover(options(2)).await;
         assert_eq!(offsets(&opened), [(0, "source 0", 4), (0, "source 2", 3), (1, "source 1", 9)]);
+    });
+}
+
+/// A core states many offsets with each count of cores: those of earlier counts are no bound of its own.
+fn many_offsets_of_many_counts_are_kept() {
+    story(FaultPlan::none(), async |mut rig| {
+        let options = |cores| options(cores).segment_bytes(64 << 10).queue_bytes(64 << 10);
+        let mut stated = 0;
+        for (round, cores) in [2_u16, 4, 8, 3].into_iter().enumerate() {
+            let mut opened = rig.recover(options(cores)).await;
+            assert_eq!(opened.report.offsets.len(), stated, "{cores} cores");
+            for core in 0..usize::from(cores) {
+                let mut mark = EpochMark::new();
+                for source in 0..200 {
+                    if core == 0 {
+                        mark = mark.offset(format!("source {source} of {round}"), source);
+                        stated += 1;
+                    }
+                }
+                opened.cores[core].close_epoch(mark).expect("room");
+            }
+            opened.engine.durable(opened.engine.durable_epoch().next()).await.expect("no faults");
+            rig.kill();
+        }
+        assert_eq!(rig.recover(options(3)).await.report.offsets.len(), 800);
     });
 }
 

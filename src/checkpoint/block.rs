@@ -35,7 +35,7 @@ const _: () = assert!(BLOCK_BYTES_TARGET <= BLOCK_BYTES_MAX && BLOCK_BYTES_MAX <
 /// Longest part of a first key that the index holds.
 const INDEX_KEY_BYTES_MAX: usize = 256;
 
-/// Longest index that is read into memory: that of a base of some 250 GiB.
+/// Longest index, which a writer holds in memory: that of a base of some 250 GiB, or of 2,000 where keys are short.
 pub(super) const INDEX_BYTES_MAX: u64 = 1 << 30;
 
 /// The header of a block.

@@ -12,7 +12,9 @@
 //! 1. Only closed epochs are read, and live state never: no core notices.
 //! 2. A manifest names a file only after its bytes and its name are durable.
 //! 3. Nothing is deleted before the manifest that retires it has landed.
-//! 4. After an attempt that failed nothing of it is built upon: every core's log is followed anew from the cut.
+//! 4. After an attempt that failed nothing of it is built upon: every core's log is followed anew from the cut. Its files are
+//!    removed at once, unless its manifest may yet be found, or another writer has taken over.
+//! 5. A rewrite that fails is no such attempt: the checkpoint lands without it (rewrites.rs).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -23,11 +25,12 @@ use super::Grouping;
 use super::follower::{Beginning, Follower};
 use super::job::{Done, Job, Names};
 use super::retention::{Bounds, Candidate, retain};
+use super::rewrites::Rewrites;
 use super::tap::Tap;
-use super::writer::seal;
+use super::writer::{remove, seal};
 use crate::codec::{key_group, key_hash};
 use crate::env::{Entropy, Env};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
 use crate::manifest::gc;
@@ -84,8 +87,13 @@ pub(crate) struct Taken {
     pub(crate) files_written: u32,
     pub(crate) bases_written: u32,
     pub(crate) records_read: u64,
-    /// The manifest that was the head before.
-    before: Manifest,
+}
+
+/// A manifest that is not the head.
+struct NotLanded {
+    error: Error,
+    /// Whether it never will be, and nobody else writes here: what only it names is garbage.
+    never: bool,
 }
 
 /// Takes the checkpoints of one open database.
@@ -100,6 +108,9 @@ pub(crate) struct Checkpointer<E: Env> {
     pub(super) attempt: u32,
     /// Whether space is short.
     is_short: bool,
+    rewrites: Rewrites,
+    /// Per core, the segment below which all were handed over by [`Checkpointer::give_up`].
+    given_up: Vec<SegmentNo>,
     /// One for each core; none behind an attempt that failed.
     followers: Vec<Follower>,
 }
@@ -108,9 +119,22 @@ impl<E: Env> Checkpointer<E> {
     /// For the database whose open manifest is `head`.
     pub(crate) fn new(env: E, vfs: E::Vfs, spec: CheckpointSpec, head: Head) -> Self {
         let next_seq = ManifestSeq(head.manifest.seq.0 + 1);
-        let (entropy, spec, followers) = (env.entropy(), Arc::new(spec), Vec::new());
-        let mut checkpointer =
-            Self { env, vfs, entropy, spec, head, next_seq, attempt: 0, is_short: false, followers };
+        let (entropy, spec, rewrites) = (env.entropy(), Arc::new(spec), Rewrites::default());
+        let given_up = head.manifest.wal_floor.clone();
+        let (attempt, is_short, followers) = (0, false, Vec::new());
+        let mut checkpointer = Self {
+            env,
+            vfs,
+            entropy,
+            spec,
+            head,
+            next_seq,
+            attempt,
+            is_short,
+            rewrites,
+            given_up,
+            followers,
+        };
         checkpointer.begin();
         checkpointer
     }
@@ -130,8 +154,9 @@ impl<E: Env> Checkpointer<E> {
         self.spec.segment_bytes
     }
 
-    /// From now on space `is_short`: no log is kept to fall back further than the number of checkpoints asks for.
-    pub(crate) fn spare(&mut self, is_short: bool) {
+    /// From now on space `is_short`: no log is kept to fall back further than the number of checkpoints asks for, and no base
+    /// is rewritten.
+    pub(crate) fn set_short(&mut self, is_short: bool) {
         self.is_short = is_short;
     }
 
@@ -184,7 +209,8 @@ impl<E: Env> Checkpointer<E> {
     ///
     /// # Errors
     ///
-    /// `Full`, `Failed` or `Corrupt` as `Engine::checkpoint`: nothing is lost, the next attempt uses other names.
+    /// `Full`, `Failed` or `Corrupt` as `Engine::checkpoint`: nothing is lost, what was written is removed, and the next attempt
+    /// uses other names.
     pub(crate) async fn take(&mut self, epoch: Epoch, sinks: Vec<SinkEntry>) -> Result<Option<Taken>> {
         let newest = self.newest_epoch();
         assert!(epoch >= newest, "a checkpoint of epoch {epoch} after one of {newest}");
@@ -200,12 +226,19 @@ impl<E: Env> Checkpointer<E> {
     }
 
     async fn attempt(&mut self, epoch: Epoch, sinks: Vec<SinkEntry>) -> Result<Taken> {
-        self.follow(epoch);
-        let mut done = self.run_jobs(epoch).await?;
-        let written = done.iter_mut().flat_map(|done| std::mem::take(&mut done.written)).collect();
-        seal(&self.vfs, &self.spec.root, written).await?;
-        let manifest = self.manifest(epoch, &done, sinks).await?;
-        let before = self.land(manifest).await?;
+        let (manifest, done) = match self.prepare(epoch, sinks).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.discard().await;
+                return Err(error);
+            }
+        };
+        if let Err(NotLanded { error, never }) = self.land(manifest).await {
+            if never {
+                self.discard().await;
+            }
+            return Err(error);
+        }
         let records_read = done.iter().map(|done| done.records).sum();
         let (mut bytes_written, mut files_written, mut bases_written) = (0, 0, 0);
         for done in &done {
@@ -215,7 +248,31 @@ impl<E: Env> Checkpointer<E> {
         }
         self.followers = done.into_iter().map(|done| done.follower).collect();
         let manifest = self.head.manifest.seq;
-        Ok(Taken { manifest, bytes_written, files_written, bases_written, records_read, before })
+        Ok(Taken { manifest, bytes_written, files_written, bases_written, records_read })
+    }
+
+    /// All but step 3: the manifest, and what the cores have contributed to it.
+    async fn prepare(&mut self, epoch: Epoch, sinks: Vec<SinkEntry>) -> Result<(Manifest, Vec<Done>)> {
+        self.follow(epoch);
+        let mut done = self.run_jobs(epoch).await?;
+        self.rewrites.note(self.attempt, done.iter().map(|done| done.rewrite));
+        let written = done.iter_mut().flat_map(|done| std::mem::take(&mut done.written)).collect();
+        seal(&self.vfs, &self.spec.root, written).await?;
+        let manifest = self.manifest(epoch, &done, sinks).await?;
+        Ok((manifest, done))
+    }
+
+    /// Removes the files of the attempt, which no manifest names or ever will: a device that is full wants the space for the
+    /// next one. What stays is removed by the garbage collection.
+    pub(super) async fn discard(&self) {
+        let Manifest { token, .. } = self.head.manifest;
+        let Ok(entries) = store::list(&self.vfs, &self.spec.root.join("f")).await else { return };
+        let needed = self.head.manifest.referenced_files();
+        let names = entries.iter().filter_map(|entry| FileName::parse(&entry.name));
+        for name in names.filter(|name| (name.token, name.attempt) == (token, self.attempt)) {
+            assert!(!needed.contains(&name), "the head names {name}, of an attempt that failed");
+            remove(&self.vfs, &self.spec.root, &name).await;
+        }
     }
 
     /// Steps 1 and 2: on a thread for each core when they have much to do, and beside each other when not.
@@ -267,6 +324,7 @@ impl<E: Env> Checkpointer<E> {
             lives: lives.collect(),
             cut: cut.map_or((SegmentNo(0), Lsn(0)), |cut| (cut.segment, cut.lsn)),
             follower,
+            may_rewrite: !self.is_short && self.rewrites.may(self.attempt),
             rewrites: Arc::clone(rewrites),
         }
     }
@@ -336,6 +394,9 @@ impl<E: Env> Checkpointer<E> {
         if self.is_short {
             bounds.fallback_log_bytes = 0;
         }
+        if self.rewrites.is_in_doubt() {
+            bounds.fallback_log_bytes = u64::MAX;
+        }
         let kept = retain(&candidates, beginning, bounds);
         let mut stays = kept.checkpoints.into_iter();
         next.checkpoints.retain(|_| stays.next() == Some(true));
@@ -358,27 +419,32 @@ impl<E: Env> Checkpointer<E> {
             return edited;
         }
         next.retire_files_of(&self.head.manifest);
-        self.land(next).await?;
+        self.land(next).await.map_err(|not| not.error)?;
         edited
     }
 
-    /// Step 3. Returns the manifest that was the head before.
-    async fn land(&mut self, manifest: Manifest) -> Result<Manifest> {
+    /// Step 3.
+    async fn land(&mut self, manifest: Manifest) -> std::result::Result<(), NotLanded> {
         let seq = manifest.seq;
-        match store::land(&self.vfs, &self.spec.root, &manifest).await? {
-            Landing::Landed { crc } => {
+        match store::land(&self.vfs, &self.spec.root, &manifest).await {
+            Ok(Landing::Landed { crc }) => {
                 let epoch = manifest.newest_checkpoint().map_or(0, |checkpoint| checkpoint.epoch.0);
                 tracing::debug!(target: "highwater::checkpoint", seq = seq.0, epoch, "checkpoint landed");
                 self.next_seq = ManifestSeq(seq.0 + 1);
-                Ok(std::mem::replace(&mut self.head, Head { manifest, crc }).manifest)
+                self.head = Head { manifest, crc };
+                Ok(())
             }
-            Landing::Unknown(error) => {
+            Ok(Landing::Unknown(error)) => {
                 // It may surface after a crash, and is as good as the head then: nothing that either needs may go,
                 // and its number is taken.
                 self.next_seq = ManifestSeq(seq.0 + 1);
-                Err(error.with_kind(ErrorKind::Failed))
+                Err(NotLanded { error: error.with_kind(ErrorKind::Failed), never: false })
             }
-            Landing::Conflict(found) => Err(store::overtaken(&self.spec.root, &found)),
+            Ok(Landing::Conflict(found)) => {
+                Err(NotLanded { error: store::overtaken(&self.spec.root, &found), never: false })
+            }
+            // What has its number and cannot be read may be this very one.
+            Err(error) => Err(NotLanded { never: error.kind() != ErrorKind::Corrupt, error }),
         }
     }
 
@@ -393,9 +459,8 @@ impl<E: Env> Checkpointer<E> {
     }
 
     /// Step 4: best effort, because what stays is removed by the next checkpoint or open. Returns, per core, the
-    /// segments that nothing needs any more, oldest first. The files `pinned` stay for now.
-    pub(crate) async fn give_up(&self, taken: &Taken, pinned: &BTreeSet<FileName>) -> Vec<Vec<SegmentNo>> {
-        let before = &taken.before;
+    /// segments that nothing needs any more, oldest first, each once. The files `pinned` stay for now.
+    pub(crate) async fn give_up(&mut self, pinned: &BTreeSet<FileName>) -> Vec<Vec<SegmentNo>> {
         let root = &self.spec.root;
         let pinned: BTreeSet<PathBuf> = pinned.iter().map(|name| name.to_string().into()).collect();
         let outcome = async {
@@ -413,10 +478,16 @@ impl<E: Env> Checkpointer<E> {
         let mut retired = Vec::with_capacity(self.spec.log_dirs.len());
         for (core, dir) in self.spec.log_dirs.iter().enumerate() {
             let floor = self.head.manifest.wal_floor[core];
-            let was = before.wal_floor.get(core).copied().unwrap_or_default();
-            let below = |number: &SegmentNo| (was..floor).contains(number);
-            let numbers = segment_numbers(&self.vfs, dir).await.unwrap_or_default();
-            retired.push(numbers.into_iter().filter(below).collect());
+            retired.push(match segment_numbers(&self.vfs, dir).await {
+                Ok(numbers) => {
+                    let from = std::mem::replace(&mut self.given_up[core], floor);
+                    numbers.into_iter().filter(|number| (from..floor).contains(number)).collect()
+                }
+                Err(error) => {
+                    tracing::warn!(target: "highwater::checkpoint", core, %error, "old segments stay for now");
+                    Vec::new()
+                }
+            });
         }
         retired
     }

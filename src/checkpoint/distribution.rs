@@ -8,18 +8,15 @@
 
 use super::checkpointer::Checkpointer;
 use super::file::Header;
-use super::merge::{distribute, merge};
+use super::merge::{READERS_MAX, distribute, merge};
 use super::pace::Pace;
 use super::reader::verify;
-use super::writer::{Written, seal};
+use super::writer::{Written, remove, seal};
 use crate::codec::core_of;
 use crate::env::{Entropy, Env};
 use crate::error::Result;
 use crate::ids::{CoreId, Epoch};
 use crate::manifest::{Checkpoint, CheckpointFile, FileKind, FileName};
-
-/// Most files that are open at once: a process may have 1,024 as a rule, and the program wants some.
-const FILES_OPEN_MAX: usize = 256;
 
 impl<E: Env> Checkpointer<E> {
     /// The files of the newest checkpoint for `cores` cores, durable with their names; none when nothing has a value. They
@@ -27,13 +24,20 @@ impl<E: Env> Checkpointer<E> {
     ///
     /// # Errors
     ///
-    /// `Corrupt` naming a damaged file, `Full` or `Failed`: what was written is garbage.
+    /// `Corrupt` naming a damaged file, `Full` or `Failed`: nothing of it is left.
     pub(crate) async fn distribute(&mut self, cores: u16) -> Result<Vec<CheckpointFile>> {
-        let Some(newest) = self.head.manifest.newest_checkpoint() else { return Ok(Vec::new()) };
-        let chains = self.chains(newest);
-        let epoch = newest.epoch;
         self.attempt += 1;
-        let chains = self.shortened(chains, epoch).await?;
+        let divided = self.divide(cores).await;
+        if divided.is_err() {
+            self.discard().await;
+        }
+        divided
+    }
+
+    async fn divide(&self, cores: u16) -> Result<Vec<CheckpointFile>> {
+        let Some(newest) = self.head.manifest.newest_checkpoint() else { return Ok(Vec::new()) };
+        let epoch = newest.epoch;
+        let chains = self.shortened(self.chains(newest), epoch).await?;
         let headers: Vec<Header> =
             (0..cores).map(|core| self.base_header((CoreId(core), cores), epoch)).collect();
         let grouping = self.spec.grouping();
@@ -43,6 +47,10 @@ impl<E: Env> Checkpointer<E> {
         let bases = distribute(&self.vfs, &self.spec.root, &chains, &headers, how, owner).await?;
         for base in &bases {
             self.verify(base).await?;
+        }
+        let made = chains.iter().flatten().filter(|file| file.name.attempt == self.attempt);
+        for file in made.filter(|file| file.name.token == self.head.manifest.token) {
+            remove(&self.vfs, &self.spec.root, &file.name).await;
         }
         seal(&self.vfs, &self.spec.root, bases).await
     }
@@ -59,11 +67,11 @@ impl<E: Env> Checkpointer<E> {
         mut chains: Vec<Vec<CheckpointFile>>,
         epoch: Epoch,
     ) -> Result<Vec<Vec<CheckpointFile>>> {
-        if chains.iter().map(Vec::len).sum::<usize>() <= FILES_OPEN_MAX {
+        if chains.iter().map(Vec::len).sum::<usize>() <= READERS_MAX {
             return Ok(chains);
         }
         for chain in chains.iter_mut().filter(|chain| chain.len() > 1) {
-            let header = self.base_header((chain[0].core, chain[0].cores), epoch);
+            let header = || self.base_header((chain[0].core, chain[0].cores), epoch);
             let how = (self.spec.grouping(), Pace::default());
             let base = merge(&self.vfs, &self.spec.root, chain, header, how).await?;
             *chain = vec![*base.file()];

@@ -102,6 +102,12 @@ impl Follower {
         self.next
     }
 
+    #[cfg(test)]
+    /// Bytes that were taken from the tap and not followed yet.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending.bytes.len()
+    }
+
     /// Follows what `tap` has, to the end of the closed epoch `through` at most. `dir` is the log's.
     ///
     /// # Errors
@@ -116,6 +122,10 @@ impl Follower {
         let Some(next) = self.next.filter(|_| self.through < through) else {
             return Ok(if self.through == through { Stop::AtEnd } else { Stop::Short });
         };
+        // Behind a gap only the disk leads on. Whatever was taken until then would grow with the log: the tap is bounded.
+        if self.pending.is_beyond(next) {
+            return Ok(Stop::Short);
+        }
         self.pending.extend(tap);
         if !self.pending.seek(next) {
             return Ok(Stop::Short);
@@ -162,6 +172,11 @@ impl Follower {
 }
 
 impl Pending {
+    /// Whether something is held, and all of it comes after the record with the LSN `next`.
+    fn is_beyond(&self, next: Lsn) -> bool {
+        self.at < self.bytes.len() && self.next > next
+    }
+
     /// Takes what `tap` has, if it goes on where this ends.
     fn extend(&mut self, tap: &Tap) {
         if self.at == self.bytes.len() {

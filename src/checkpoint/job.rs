@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpointer::CheckpointSpec;
-use super::file::Header;
+use super::file::{Header, file_path};
 use super::follower::{Follower, Stop};
 use super::merge;
 use super::pace::Pace;
 use super::policy::base_due;
 use super::reader::verify;
-use super::writer::{FileWriter, Written};
+use super::rewrites::Rewrite;
+use super::writer::{FileWriter, Written, remove};
 use crate::env::{Clock, Entropy};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
@@ -43,6 +44,8 @@ pub(super) struct Job {
     pub(super) lives: Vec<wal::Life>,
     pub(super) cut: (SegmentNo, Lsn),
     pub(super) follower: Follower,
+    /// Whether the chain may be rewritten, if that is due.
+    pub(super) may_rewrite: bool,
     /// To rewrite a base, which opens all files of a chain: one core at a time, so that what is open and read ahead at once
     /// does not grow with the number of cores.
     pub(super) rewrites: Arc<Turns>,
@@ -63,6 +66,7 @@ pub(super) struct Done {
     /// With an empty delta, at the cut.
     pub(super) follower: Follower,
     pub(super) records: u64,
+    pub(super) rewrite: Rewrite,
     /// Whose names must be made durable.
     pub(super) written: Vec<Written>,
     pub(super) tally: Tally,
@@ -89,7 +93,7 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// `Full`, `Failed` or `Corrupt`; none of what was written may ever be named then.
+    /// `Full`, `Failed` or `Corrupt`; none of what was written may ever be named then, and the caller removes it.
     pub(super) async fn run<V: Vfs, N: Entropy>(
         mut self,
         vfs: &V,
@@ -108,14 +112,36 @@ impl Job {
             tally.count(written.file());
             self.chain.push(*written.file());
         }
-        if base_due(&self.chain, self.spec.load_bytes_max).is_some() {
-            let base = self.rewrite(world).await?;
-            tally.count(base.file());
-            self.chain = vec![*base.file()];
-            written.push(base);
+        let mut rewrite = Rewrite::NotTried;
+        if self.may_rewrite && base_due(&self.chain, self.spec.load_bytes_max).is_some() {
+            rewrite = match self.rewrite(world).await {
+                Ok(base) => {
+                    tally.count(base.file());
+                    self.chain = vec![*base.file()];
+                    written.push(base);
+                    Rewrite::Done
+                }
+                Err(error) => self.without_base(error, &written)?,
+            };
         }
         let records = std::mem::take(&mut self.follower.records);
-        Ok(Done { chain: self.chain, cut, follower: self.follower, records, written, tally })
+        Ok(Done { chain: self.chain, cut, follower: self.follower, records, rewrite, written, tally })
+    }
+
+    /// What is made of an `error` of a rewrite: the chain stays as it is, with what was `written` now.
+    ///
+    /// # Errors
+    ///
+    /// The same, when it is one of those: the log that they were made of must not go.
+    fn without_base(&self, error: Error, written: &[Written]) -> Result<Rewrite> {
+        let is_about = |file: &CheckpointFile| error.path() == Some(&*file_path(&self.spec.root, &file.name));
+        if written.iter().any(|written| is_about(written.file())) {
+            return Err(error);
+        }
+        let is_unreadable = self.chain.iter().any(is_about);
+        let core = self.log.core.0;
+        tracing::warn!(target: "highwater::checkpoint", core, is_unreadable, %error, "a base cannot be rewritten");
+        Ok(if is_unreadable { Rewrite::Unreadable } else { Rewrite::Failed })
     }
 
     /// Follows the rest of the log, to the end of the epoch. What the delta has no room for goes to files.
@@ -202,15 +228,19 @@ impl Job {
         self.follower.delta.write(writer.at(world.pace.clone())).await
     }
 
-    /// A new base from the files of the core, read back before anything relies on it.
+    /// A new base from the files of the core, read back before anything relies on it. Nothing of it is left after an error.
     async fn rewrite<V: Vfs, N: Entropy>(&self, world: &World<'_, V, N>) -> Result<Written> {
         let _turn = Arc::clone(&self.rewrites).take().await;
         let (root, database) = (&self.spec.root, self.names.database);
         let through = self.chain.last().map_or(Epoch(0), |file| file.through_epoch);
-        let target = self.header(world.entropy, FileKind::Base, Epoch(0), through);
+        let target = || self.header(world.entropy, FileKind::Base, Epoch(0), through);
         let how = (self.spec.grouping(), world.pace.clone());
         let base = merge::merge(world.vfs, root, &self.chain, target, how).await?;
-        verify(world.vfs, root, database, base.file(), Some(&self.spec.grouping())).await?;
+        let grouping = self.spec.grouping();
+        if let Err(error) = verify(world.vfs, root, database, base.file(), Some(&grouping)).await {
+            remove(world.vfs, root, &base.file().name).await;
+            return Err(error);
+        }
         let (core, files, bytes) = (self.log.core.0, self.chain.len(), base.file().bytes);
         tracing::debug!(target: "highwater::checkpoint", core, files, bytes, "base rewritten");
         Ok(base)

@@ -6,12 +6,15 @@
 //!
 //! Usually there is one chain, and the base is for the same core. When the count of cores changes, every new core
 //! gets its keys from the chains of all old ones, in which no key stands twice.
+//!
+//! A process may not open any number of files: what takes more is done in passes.
 
 use std::path::Path;
 
 use crate::codec::{Record, RecordKind};
 use crate::error::Result;
 use crate::ids::CoreId;
+use crate::limits::CORES_MAX;
 use crate::manifest::{CheckpointFile, FileKind};
 use crate::vfs::{File, Vfs};
 
@@ -20,12 +23,21 @@ use super::block::{Block, Entry};
 use super::file::Header;
 use super::pace::Pace;
 use super::reader::{FileReader, FileStream};
-use super::writer::{FileWriter, Written};
+use super::writer::{FileWriter, Written, remove};
 
 /// Reads ahead over all files of a merge, as long as each has one: they hold memory.
 const READS_AHEAD: usize = 32;
 
-/// Merges `chain` into the new base `target`, at `pace`.
+/// Most files that are read at once, and most that are written: a process may have 1,024 open as a rule, and the program
+/// wants some.
+pub(super) const READERS_MAX: usize = 256;
+const WRITERS_MAX: usize = 64;
+
+const _: () =
+    assert!(READERS_MAX >= CORES_MAX as usize, "a base of every core can be read beside the others");
+
+/// Merges `chain` into a new base, at a pace. `target` gives one header after the other, which differ in their names: a long
+/// chain takes several passes, each from the base of the one before.
 ///
 /// # Errors
 ///
@@ -35,6 +47,44 @@ const READS_AHEAD: usize = 32;
 ///
 /// When the chain is of several cores, does not begin at the beginning, or goes beyond the base.
 pub(crate) async fn merge<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    chain: &[CheckpointFile],
+    target: impl Fn() -> Header,
+    how: (Grouping, Pace),
+) -> Result<Written> {
+    merge_in_passes(vfs, root, (chain, READERS_MAX), target, how).await
+}
+
+/// The same with at most `files_max` of the files open, two at least.
+pub(super) async fn merge_in_passes<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    (chain, files_max): (&[CheckpointFile], usize),
+    target: impl Fn() -> Header,
+    (grouping, pace): (Grouping, Pace),
+) -> Result<Written> {
+    assert!(files_max > 1, "a pass over {files_max} files makes no chain shorter");
+    let mut left = chain.to_vec();
+    let mut of_last_pass = None;
+    loop {
+        let count = left.len().min(files_max);
+        let how = (grouping.clone(), pace.clone());
+        let written = merge_once(vfs, root, &left[..count], target(), how).await;
+        if let Some(name) = of_last_pass.take() {
+            remove(vfs, root, &name).await;
+        }
+        let written = written?;
+        if count == left.len() {
+            return Ok(written);
+        }
+        of_last_pass = Some(written.file().name);
+        left.splice(..count, [*written.file()]);
+    }
+}
+
+/// One pass over all of `chain`.
+async fn merge_once<V: Vfs>(
     vfs: &V,
     root: &Path,
     chain: &[CheckpointFile],
@@ -57,7 +107,7 @@ pub(crate) async fn merge<V: Vfs>(
 }
 
 /// Merges the `chains` of all cores and hands each key to the base of `targets` that `owner` says; a base without a
-/// key is not made. All files are open at once.
+/// key is not made. All files of the chains are open at once; for many targets they are read several times.
 ///
 /// # Errors
 ///
@@ -65,14 +115,58 @@ pub(crate) async fn merge<V: Vfs>(
 ///
 /// # Panics
 ///
-/// As [`merge`], and when `owner` names no target.
+/// As [`merge`], when there are more than [`READERS_MAX`] files, and when `owner` names no target.
 pub(crate) async fn distribute<V: Vfs>(
     vfs: &V,
     root: &Path,
     chains: &[Vec<CheckpointFile>],
     targets: &[Header],
+    how: (Grouping, Pace),
+    owner: impl Fn(&[u8]) -> CoreId,
+) -> Result<Vec<Written>> {
+    distribute_in_passes(vfs, root, chains, (targets, WRITERS_MAX), how, owner).await
+}
+
+/// The same with at most `bases_max` bases written at once.
+pub(super) async fn distribute_in_passes<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    chains: &[Vec<CheckpointFile>],
+    (targets, bases_max): (&[Header], usize),
     (grouping, pace): (Grouping, Pace),
     owner: impl Fn(&[u8]) -> CoreId,
+) -> Result<Vec<Written>> {
+    let files = chains.iter().map(Vec::len).sum::<usize>();
+    assert!(files <= READERS_MAX, "{files} files are too many to be open at once");
+    let mut bases: Vec<Written> = Vec::new();
+    for first in (0..targets.len()).step_by(bases_max) {
+        let some = &targets[first..targets.len().min(first + bases_max)];
+        let place = |key: &[u8]| {
+            let core = owner(key).index();
+            assert!(core < targets.len(), "a key of core {core}, and {} have targets", targets.len());
+            core.checked_sub(first).filter(|place| *place < some.len())
+        };
+        match distribute_once(vfs, root, chains, some, (grouping.clone(), pace.clone()), place).await {
+            Ok(more) => bases.extend(more),
+            Err(error) => {
+                for base in &bases {
+                    remove(vfs, root, &base.file().name).await;
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(bases)
+}
+
+/// One pass: `place` says which of `targets` has a key, if one of them does.
+async fn distribute_once<V: Vfs>(
+    vfs: &V,
+    root: &Path,
+    chains: &[Vec<CheckpointFile>],
+    targets: &[Header],
+    (grouping, pace): (Grouping, Pace),
+    place: impl Fn(&[u8]) -> Option<usize>,
 ) -> Result<Vec<Written>> {
     let mut readers = Vec::new();
     for chain in chains {
@@ -81,12 +175,12 @@ pub(crate) async fn distribute<V: Vfs>(
     let mut merge = Merge::begin(&readers).await?;
     let mut writers: Vec<Option<FileWriter<V>>> = targets.iter().map(|_| None).collect();
     let merged = merge.each(async |record| {
-        let core = owner(record.key).index();
-        if writers[core].is_none() {
-            let writer = FileWriter::create(vfs, root, targets[core], Some(grouping.clone())).await?;
-            writers[core] = Some(writer.at(pace.clone()));
+        let Some(place) = place(record.key) else { return Ok(()) };
+        if writers[place].is_none() {
+            let writer = FileWriter::create(vfs, root, targets[place], Some(grouping.clone())).await?;
+            writers[place] = Some(writer.at(pace.clone()));
         }
-        writers[core].as_mut().expect("made above").push(record).await
+        writers[place].as_mut().expect("made above").push(record).await
     });
     let mut outcome = merged.await;
     let mut bases = Vec::new();

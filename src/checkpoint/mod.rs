@@ -11,7 +11,9 @@
 //! C3. A base holds puts only, each key once, the whole state as of its last epoch.
 //! C4. A record leaves this module only after its block's checksums, its place in the key order and its kind were
 //!     checked. A whole file is good only if the reader reached its end without an error.
-//! C5. Memory is bounded by the budgets given and by one block per open file, whatever the files hold.
+//! C5. Memory is bounded by the budgets given, and besides by what is open: a block and at most four chunks (256 KiB each) of
+//!     a file that is read, few of them where many are; about eight chunks (1 MiB each) and its index (at most 1 GiB, less than
+//!     a hundredth of the file as a rule) of one that is written. A block is 64 KiB, or one record.
 //!
 //! `file` is the format's fixed parts, `block` its blocks and index, `footer` its counts and digests.
 
@@ -32,6 +34,7 @@ pub(crate) mod policy;
 mod queue;
 pub(crate) mod reader;
 mod retention;
+mod rewrites;
 mod tap;
 pub(crate) mod writer;
 

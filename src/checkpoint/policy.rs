@@ -1,4 +1,4 @@
-//! When a core's chain of files is worth rewriting as one base. Pure: the engine asks after each checkpoint.
+//! When a core's chain of files is worth rewriting as one base. Pure: every checkpoint asks, with what it adds to the chain.
 
 use crate::manifest::{CheckpointFile, FileKind};
 

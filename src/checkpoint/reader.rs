@@ -3,7 +3,7 @@
 //! ```text
 //! open: length ─► header ─► trailer ─► footer ─► compare with the manifest's entry
 //! stream: blocks in order (crcs, key order, kinds, counts, digest) ─► index, footer, trailer (crc of the whole file)
-//! by key: index ─► one block at a time
+//! by key: index ─► one block at a time: nobody needs that but tests
 //! ```
 //!
 //! What disagrees is `Corrupt`, with the file and the offset. A device that reports an error is `Failed`: that is

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::codec::{Digest, Record, RecordKind, crc};
 use crate::error::{Error, ErrorCode, Result};
-use crate::manifest::{CheckpointFile, FileKind};
+use crate::manifest::{CheckpointFile, FileKind, FileName};
 use crate::vfs::{File, Vfs, retry, write_all_at};
 
 use super::Grouping;
@@ -47,6 +47,14 @@ pub(crate) async fn seal<V: Vfs>(vfs: &V, root: &Path, files: Vec<Written>) -> R
             .map_err(|error| Error::io("syncing the folder of checkpoint files", &folder, error))?;
     }
     Ok(files.into_iter().map(|Written(file)| file).collect())
+}
+
+/// Removes the file `name`, which no manifest names or ever will. What stays is removed by the garbage collection.
+pub(super) async fn remove<V: Vfs>(vfs: &V, root: &Path, name: &FileName) {
+    let path = file_path(root, name);
+    if let Err(error) = retry(|| vfs.remove(&path)).await {
+        tracing::debug!(target: "highwater::checkpoint", path = %path.display(), %error, "a needless file stays for now");
+    }
 }
 
 /// A checkpoint file that is being written.

@@ -13,27 +13,48 @@ use crate::error::ErrorCode;
 pub(crate) struct Console {
     out: BufWriter<Stdout>,
     shows_progress: bool,
+    /// Whoever read the output has seen enough.
+    is_closed: bool,
 }
 
 impl Console {
     pub(super) fn new(quiet: bool) -> Self {
         let shows_progress = !quiet && io::stderr().is_terminal();
-        Self { out: BufWriter::new(io::stdout()), shows_progress }
+        Self { out: BufWriter::new(io::stdout()), shows_progress, is_closed: false }
+    }
+
+    /// Whether nobody reads the output any more: what a command finds still decides how it ends, and what it prints is dropped.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Prints, as long as somebody reads.
+    fn print(&mut self, print: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>) -> io::Result<()> {
+        if self.is_closed {
+            return Ok(());
+        }
+        match print(&mut self.out) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_closed = true;
+                Ok(())
+            }
+            printed => printed,
+        }
     }
 
     /// One line.
     pub(super) fn line(&mut self, line: impl AsRef<str>) -> Outcome<()> {
-        Ok(writeln!(self.out, "{}", line.as_ref())?)
+        Ok(self.print(|out| writeln!(out, "{}", line.as_ref()))?)
     }
 
     /// A document of its own.
     pub(super) fn json(&mut self, value: &Value) -> Outcome<()> {
-        Ok(writeln!(self.out, "{value:#}")?)
+        Ok(self.print(|out| writeln!(out, "{value:#}"))?)
     }
 
     /// One line of many.
     pub(super) fn json_line(&mut self, value: &Value) -> Outcome<()> {
-        Ok(writeln!(self.out, "{value}")?)
+        Ok(self.print(|out| writeln!(out, "{value}"))?)
     }
 
     /// Columns under their names; nothing without rows.
@@ -57,6 +78,11 @@ impl Console {
         Ok(())
     }
 
+    /// The same beside results that come while it counts: hidden where these go to the terminal too.
+    pub(super) fn bar_beside_results(&self, what: &'static str) -> ProgressBar {
+        if io::stdout().is_terminal() { ProgressBar::hidden() } else { self.bar(what) }
+    }
+
     /// A bar that counts bytes; hidden where nobody looks.
     pub(super) fn bar(&self, what: &'static str) -> ProgressBar {
         if !self.shows_progress {
@@ -74,22 +100,22 @@ impl Console {
     /// Tells what went wrong.
     pub(super) fn complain(&mut self, code: Option<ErrorCode>, what: &str) {
         // What was found before comes first; if nobody reads either of them, nobody is told.
-        let _ = self.out.flush();
+        let _ = self.print(Write::flush);
         let code = code.map_or_else(String::new, |code| format!("[{code}]"));
         let _ = writeln!(io::stderr(), "error{code}: {what}");
     }
 
     pub(super) fn end(&mut self) -> Outcome<()> {
-        Ok(self.out.flush()?)
+        Ok(self.print(Write::flush)?)
     }
 }
 
 impl Write for Console {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes)
+        self.print(|out| out.write_all(bytes)).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.print(Write::flush)
     }
 }

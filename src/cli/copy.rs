@@ -9,12 +9,14 @@
 //! ```
 //!
 //! The copy has the epoch, offsets and watermarks of the original, and the same routing of keys. A backup keeps its
-//! identity; a restore begins a new timeline, so that neither history can be taken for the other.
+//! identity, and lists what sinks are not known to have published of its epochs: an open of it publishes that. A restore
+//! begins a new timeline, so that neither history can be taken for the other.
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use indicatif::ProgressBar;
+use serde_json::{Value, json};
 
 use super::console::Console;
 use super::snapshot::{CoreState, Snapshot};
@@ -30,10 +32,10 @@ use crate::manifest::first_life::{FirstLife, first_life, log_dir};
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::store::{self, Landing};
-use crate::manifest::{Author, Checkpoint, CoreLife, Cut, FileKind, FileName, Life, Manifest};
+use crate::manifest::{Author, Checkpoint, CoreLife, Cut, FileKind, FileName, Life, Manifest, SinkEntry};
 use crate::offset::Offset;
 use crate::verify::decode::record;
-use crate::verify::{VerifyOptions, verify_in};
+use crate::verify::{VerifyOptions, VerifyProgress, verify_in};
 use crate::vfs::{StdVfs, Vfs};
 
 /// Copy an epoch into a new folder: a database of its own, which can be moved, verified and opened.
@@ -49,6 +51,9 @@ pub(crate) struct BackupArgs {
     /// The epoch: any that a retained checkpoint and the log lead to [default: the newest closed one].
     #[arg(long)]
     epoch: Option<u64>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Bring an earlier epoch back, into a new folder and as a new timeline; the database stays as it is.
@@ -62,10 +67,17 @@ pub(crate) struct RestoreArgs {
     /// The epoch: any that a retained checkpoint and the log lead to.
     #[arg(long, value_name = "EPOCH")]
     to_epoch: u64,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn backup(args: &BackupArgs, console: &mut Console) -> Outcome {
     let copied = copy(&args.database.path, &args.target, args.epoch, None, console)?;
+    if args.json {
+        console.json(&copied.told(&args.target, None))?;
+        return Ok(Exit::Fine);
+    }
     let target = args.target.display();
     console.line(format!("epoch {}: {} keys copied to {target}, and verified", copied.epoch, copied.keys))?;
     Ok(Exit::Fine)
@@ -74,6 +86,10 @@ pub(super) fn backup(args: &BackupArgs, console: &mut Console) -> Outcome {
 pub(super) fn restore(args: &RestoreArgs, console: &mut Console) -> Outcome {
     let timeline = StdEnv.entropy().nonce();
     let copied = copy(&args.database.path, &args.target, Some(args.to_epoch), Some(timeline), console)?;
+    if args.json {
+        console.json(&copied.told(&args.target, Some(timeline)))?;
+        return Ok(Exit::Fine);
+    }
     let (target, Copied { epoch, keys }) = (args.target.display(), copied);
     console.line(format!(
         "epoch {epoch}: {keys} keys restored to {target}, timeline {timeline}, and verified"
@@ -85,6 +101,18 @@ pub(super) fn restore(args: &RestoreArgs, console: &mut Console) -> Outcome {
 pub(super) struct Copied {
     pub(super) epoch: u64,
     pub(super) keys: u64,
+}
+
+impl Copied {
+    /// What programs are told.
+    pub(super) fn told(&self, target: &Path, timeline: Option<Nonce>) -> Value {
+        let Self { epoch, keys } = self;
+        let mut told = json!({ "epoch": epoch, "keys": keys, "target": target.display().to_string() });
+        if let Some(timeline) = timeline {
+            told["timeline"] = json!(timeline.to_string());
+        }
+        told
+    }
 }
 
 /// The only token of a copy, the number of its segments, the LSN of its only record.
@@ -106,39 +134,56 @@ fn copy(
     timeline: Option<Nonce>,
     console: &Console,
 ) -> Outcome<Copied> {
-    let bar = console.bar("copying");
-    let copied = StdEnv.block_on(async {
+    StdEnv.block_on(async {
         let snapshot = Snapshot::open(source).await?;
         let epoch = snapshot.epoch(epoch).await?;
         if epoch == 0 {
             return Err(Failure::new(Exit::Unreadable, "no epoch has closed yet: there is nothing to copy"));
         }
-        write(&snapshot, (source, target), epoch, timeline, &bar).await
-    });
-    bar.finish_and_clear();
-    copied
+        write(&snapshot, (source, target), epoch, timeline, (console, "copying")).await
+    })
 }
 
-/// Writes `epoch` of `snapshot`, which is the database at the first path, to the second one.
+/// Writes `epoch` of `snapshot`, which is the database at the first path, to the second one, and shows that as `doing`. Without
+/// a `timeline` it is the same history, and goes on with what that has in doubt of its sinks.
 pub(super) async fn write(
     snapshot: &Snapshot,
     (source, target): (&Path, &Path),
     epoch: u64,
     timeline: Option<Nonce>,
-    bar: &ProgressBar,
+    (console, doing): (&Console, &'static str),
 ) -> Outcome<Copied> {
     let temp = temp_of(target).await?;
     let ident = target_ident(source, timeline).await?;
-    let mut copy = Copy { snapshot, temp: &temp, ident, epoch, keys: 0, bar };
-    copy.write().await?;
+    let sinks = match timeline {
+        None => snapshot.sinks(epoch).await?,
+        Some(_) => Vec::new(),
+    };
+    let bar = console.bar(doing);
+    let mut copy = Copy { snapshot, temp: &temp, ident, epoch, sinks, keys: 0, bar: &bar };
+    let written = copy.write().await;
     let keys = copy.keys;
-    let report = verify_in(&StdEnv, &temp, VerifyOptions::new()).await?;
+    bar.finish_and_clear();
+    written?;
+    let bar = console.bar("verifying");
+    let report = verify_in(&StdEnv, &temp, VerifyOptions::new().progress(shown(&bar))).await;
+    bar.finish_and_clear();
+    let report = report?;
     if !report.is_sound() || report.recoverable_epoch != Some(Epoch(epoch)) {
         let what = format!("the copy is not what was written; it stays as {}: {report}", temp.display());
         return Err(Failure::new(Exit::Unwritten, what));
     }
     finish(&temp, target).await?;
     Ok(Copied { epoch, keys })
+}
+
+/// Shows how far a verification is.
+pub(super) fn shown(bar: &ProgressBar) -> impl Fn(VerifyProgress) + Send + Sync + 'static {
+    let bar = bar.clone();
+    move |progress| {
+        bar.set_length(progress.bytes_known);
+        bar.set_position(progress.bytes_read);
+    }
 }
 
 /// A name beside `target`, which must not exist.
@@ -182,6 +227,8 @@ struct Copy<'a> {
     temp: &'a Path,
     ident: Ident,
     epoch: u64,
+    /// What the checkpoint lists.
+    sinks: Vec<SinkEntry>,
     keys: u64,
     bar: &'a ProgressBar,
 }
@@ -202,7 +249,7 @@ impl Copy<'_> {
             offsets: Vec::new(),
             inherited: Vec::new(),
             watermarks: Vec::new(),
-            sinks: Vec::new(),
+            sinks: std::mem::take(&mut self.sinks),
         };
         for core in (0..cores).map(CoreId) {
             let mut state = self.snapshot.state(core.0, self.epoch).await?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::console::Console;
@@ -48,7 +49,10 @@ struct Difference {
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
-    let found = StdEnv.block_on(compare(args))?;
+    let bar = console.bar("reading");
+    let found = StdEnv.block_on(compare(args, &bar));
+    bar.finish_and_clear();
+    let found = found?;
     let Difference { groups, keys, same, marks } = found;
     if args.json {
         let group = |(group, counts): (&u16, &Counts)| {
@@ -94,8 +98,8 @@ pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
     Ok(Exit::Fine)
 }
 
-async fn compare(args: &Args) -> Outcome<Difference> {
-    let snapshot = Snapshot::open(&args.database.path).await?;
+async fn compare(args: &Args, bar: &ProgressBar) -> Outcome<Difference> {
+    let snapshot = Snapshot::shown(&args.database.path, bar).await?;
     let (from, to) = (snapshot.epoch(Some(args.from)).await?, snapshot.epoch(Some(args.to)).await?);
     let mut found = Difference { groups: BTreeMap::new(), keys: Vec::new(), same: 0, marks: Vec::new() };
     let (of_from, of_to) = (snapshot.cores_at(from), snapshot.cores_at(to));

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::console::Console;
@@ -38,7 +39,10 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
-    StdEnv.block_on(dump(args, console))
+    let bar = console.bar_beside_results("reading");
+    let dumped = StdEnv.block_on(dump(args, console, &bar));
+    bar.finish_and_clear();
+    dumped
 }
 
 /// Bytes for people and JSON.
@@ -68,8 +72,8 @@ pub(super) fn marks(core: u16, marks: &Marks) -> Value {
     json!({ "core": core, "watermark": marks.watermark, "offsets": Value::Object(offsets) })
 }
 
-async fn dump(args: &Args, console: &mut Console) -> Outcome {
-    let snapshot = Snapshot::open(&args.database.path).await?;
+async fn dump(args: &Args, console: &mut Console, bar: &ProgressBar) -> Outcome {
+    let snapshot = Snapshot::shown(&args.database.path, bar).await?;
     let epoch = snapshot.epoch(args.epoch).await?;
     let mut left = args.limit.unwrap_or(u64::MAX);
     if args.json {
@@ -79,6 +83,9 @@ async fn dump(args: &Args, console: &mut Console) -> Outcome {
     }
     let cores = 0..snapshot.cores_at(epoch);
     for core in cores.filter(|core| args.core.is_none_or(|wanted| wanted == *core)) {
+        if console.is_closed() {
+            break;
+        }
         let mut state = snapshot.state(core, epoch).await?;
         let of_core = marks(core, &state.marks);
         if args.json {
@@ -89,7 +96,7 @@ async fn dump(args: &Args, console: &mut Console) -> Outcome {
                 of_core["offsets"], of_core["watermark"]
             ))?;
         }
-        while left > 0 {
+        while left > 0 && !console.is_closed() {
             let Some((key, value)) = state.next().await? else { break };
             if !key.starts_with(args.prefix.as_bytes()) {
                 continue;

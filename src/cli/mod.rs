@@ -15,7 +15,8 @@
 //! 1. Nothing but `backup`, `restore`, `fetch` and `salvage` writes to a database, and these only to a new one; `probe` writes one
 //!    file of its own, `pin` and `unpin` a manifest.
 //! 2. No command but `pin` and `unpin` locks a database: all others work beside a running engine. What vanishes while it is read is told as that.
-//! 3. Results go to the standard output, everything else to the standard error; progress only if that is a terminal.
+//! 3. Results go to the standard output, everything else to the standard error; progress only if that is a terminal. Whoever stops
+//!    reading the results changes nothing of how a command ends.
 
 mod console;
 mod copy;
@@ -100,9 +101,7 @@ impl From<Finding> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        // Whoever reads the output has seen enough.
-        let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Fine } else { Exit::Unwritten };
-        Self::new(exit, format!("writing the output: {error}"))
+        Self::new(Exit::Unwritten, format!("writing the output: {error}"))
     }
 }
 
@@ -191,9 +190,7 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
         }
     };
     outcome.and_then(|exit| console.end().map(|()| exit)).unwrap_or_else(|failure| {
-        if failure.exit != Exit::Fine {
-            console.complain(failure.code, &failure.what);
-        }
+        console.complain(failure.code, &failure.what);
         failure.exit
     })
 }

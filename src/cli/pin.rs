@@ -43,6 +43,9 @@ pub(crate) struct PinArgs {
     /// One of `highwater epochs` [default: that of the newest checkpoint].
     #[arg(long)]
     epoch: Option<u64>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Let a pin go; the files that nothing else needs go with the next checkpoint.
@@ -52,6 +55,9 @@ pub(crate) struct UnpinArgs {
     database: Database,
     /// The name of the pin.
     name: String,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) fn epochs(args: &EpochsArgs, console: &mut Console) -> Outcome {
@@ -95,12 +101,20 @@ async fn retained(place: &Place) -> Outcome<Vec<RetainedEpoch>> {
 pub(super) fn pin(args: &PinArgs, console: &mut Console) -> Outcome {
     let edit = Edit::Pin { name: args.name.clone(), epoch: args.epoch.map(Epoch) };
     let epoch = StdEnv.block_on(land(&args.database.path, &edit))?;
+    if args.json {
+        console.json(&json!({ "pin": args.name, "epoch": epoch }))?;
+        return Ok(Exit::Fine);
+    }
     console.line(format!("epoch {epoch} stays until pin \"{}\" goes", args.name))?;
     Ok(Exit::Fine)
 }
 
 pub(super) fn unpin(args: &UnpinArgs, console: &mut Console) -> Outcome {
     let epoch = StdEnv.block_on(land(&args.database.path, &Edit::Unpin { name: args.name.clone() }))?;
+    if args.json {
+        console.json(&json!({ "pin": args.name, "epoch": epoch }))?;
+        return Ok(Exit::Fine);
+    }
     console.line(format!("pin \"{}\" is gone, and held epoch {epoch}", args.name))?;
     Ok(Exit::Fine)
 }

@@ -5,6 +5,7 @@
 //! checkpoint   the newest whose files are all sound
 //! logs         from its cuts, each as far as it can be followed; what claims that it went on further is not heard
 //! epoch        the last that ends on all cores there
+//! kept         the newest epoch that is kept and sound, if it is a later one
 //! ```
 //!
 //! 1. The original is only read. What is written is a copy as `restore` makes it: whole, verified, a timeline of its own.
@@ -12,6 +13,8 @@
 //! 3. Everything that was left out is told. What a newer program wrote is not left out: nothing is salvaged then.
 
 use std::path::PathBuf;
+
+use serde_json::json;
 
 use super::console::Console;
 use super::copy;
@@ -24,6 +27,7 @@ use crate::verify::head;
 use crate::verify::log::{LogReader, Position};
 use crate::verify::merge::Merge;
 use crate::verify::source::Directory;
+use crate::verify::tail::{self, Claims};
 use crate::verify::{DamageKind, Finding};
 use crate::vfs::StdVfs;
 
@@ -37,6 +41,9 @@ pub(crate) struct Args {
     /// The folder to make; its parent must exist.
     #[arg(value_name = "TARGET")]
     target: PathBuf,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What is left of a database.
@@ -49,16 +56,22 @@ struct Left {
 }
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
-    let bar = console.bar("salvaging");
     let timeline = StdEnv.entropy().nonce();
     let salvaged = StdEnv.block_on(async {
         let left = look(args).await?;
         let paths = (&*args.database.path, &*args.target);
-        let copied = copy::write(&left.snapshot, paths, left.epoch, Some(timeline), &bar).await?;
+        let copied =
+            copy::write(&left.snapshot, paths, left.epoch, Some(timeline), (console, "salvaging")).await?;
         Ok::<_, Failure>((left, copied))
     });
-    bar.finish_and_clear();
     let (left, copied) = salvaged?;
+    if args.json {
+        let lost = (left.known > left.epoch).then(|| json!({ "from": left.epoch + 1, "to": left.known }));
+        let mut told = copied.told(&args.target, Some(timeline));
+        (told["left_out"], told["lost"]) = (json!(left.dropped), json!(lost));
+        console.json(&told)?;
+        return Ok(Exit::Fine);
+    }
     for dropped in &left.dropped {
         console.line(format!("left out: {dropped}"))?;
     }
@@ -91,13 +104,15 @@ async fn look(args: &Args) -> Outcome<Left> {
     begin_with(&mut snapshot.manifest, base);
     let newest = snapshot.manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
     let mut reach = u64::MAX;
-    for core in 0..snapshot.cores() {
-        let (ends, claimed) = follow(&snapshot, core, &mut dropped).await?;
-        (reach, known) = (reach.min(ends), known.max(ends).max(claimed));
+    let claims = Claims::of_all(&snapshot.directory, &snapshot.ident, &snapshot.manifest).await;
+    for (core, claims) in (0..).zip(claims) {
+        let (ends, claimed) = follow(&snapshot, core, claims, &mut dropped).await?;
+        (reach, known) = (reach.min(ends), known.max(ends).max(claimed).max(claims.closed_through));
     }
     // Without a checkpoint only the whole log leads anywhere.
     let leads = snapshot.cores() > 0 && (newest > 0 || snapshot.manifest.beginning);
-    let epoch = if leads { newest.max(reach) } else { 0 };
+    let led_to = if leads { newest.max(reach) } else { 0 };
+    let epoch = newest_kept(&snapshot, led_to, &mut dropped).await?.unwrap_or(led_to);
     if epoch == 0 {
         let what = format!("nothing leads to any epoch: {}", dropped.join("; "));
         return Err(Failure::new(Exit::Damaged, what));
@@ -113,6 +128,20 @@ async fn newest_sound(snapshot: &Snapshot, dropped: &mut Vec<String>) -> Outcome
             Err(finding) => {
                 dropped.push(format!("the checkpoint of epoch {}: {}", checkpoint.epoch, left_out(finding)?));
             }
+        }
+    }
+    Ok(None)
+}
+
+/// The newest epoch behind `epoch` that is kept, and whose files are all sound.
+async fn newest_kept(snapshot: &Snapshot, epoch: u64, dropped: &mut Vec<String>) -> Outcome<Option<u64>> {
+    let mut kept: Vec<&Checkpoint> =
+        snapshot.manifest.kept_here().filter(|kept| kept.epoch > epoch).collect();
+    kept.sort_by_key(|kept| kept.epoch);
+    for kept in kept.into_iter().rev() {
+        match read(snapshot, kept).await {
+            Ok(()) => return Ok(Some(kept.epoch)),
+            Err(finding) => dropped.push(format!("the kept epoch {}: {}", kept.epoch, left_out(finding)?)),
         }
     }
     Ok(None)
@@ -153,7 +182,12 @@ async fn newest_manifest(
 }
 
 /// The last epoch that ends in what can be followed of the log of `core`, and the last that its frames speak of.
-async fn follow(snapshot: &Snapshot, core: u16, dropped: &mut Vec<String>) -> Outcome<(u64, u64)> {
+async fn follow(
+    snapshot: &Snapshot,
+    core: u16,
+    claims: Claims,
+    dropped: &mut Vec<String>,
+) -> Outcome<(u64, u64)> {
     let (directory, which) = (&snapshot.directory, (core, snapshot.ident.unit));
     let mut bad = Vec::new();
     let found = |_, finding: Finding| bad.push(finding);
@@ -172,18 +206,24 @@ async fn follow(snapshot: &Snapshot, core: u16, dropped: &mut Vec<String>) -> Ou
     loop {
         match reader.next().await {
             Ok(Some(_)) => {}
-            Ok(None) => return Ok(reader.epochs()),
+            Ok(None) => break,
             Err(finding) => {
                 dropped.push(left_out(finding)?);
                 return Ok(reader.epochs());
             }
         }
     }
+    // Where it ends is perhaps not where it ended.
+    let end = (core, reader.place(), claims);
+    if let Err(finding) = tail::check(directory, &snapshot.manifest, &log, end).await {
+        dropped.push(left_out(finding)?);
+    }
+    Ok(reader.epochs())
 }
 
 /// Reads all files of a checkpoint.
 async fn read(snapshot: &Snapshot, checkpoint: &Checkpoint) -> Result<(), Finding> {
-    for core in 0..snapshot.cores() {
+    for core in 0..checkpoint.cores() {
         let files: Vec<_> = checkpoint.files.iter().filter(|file| file.core == core).collect();
         let mut merge = Merge::open(&snapshot.directory, &files, &snapshot.ident).await?;
         while let Some(key) = merge.key().map(<[u8]>::to_vec) {

@@ -1,12 +1,20 @@
 //! A database as the tool reads it: the newest manifest, the logs, and the state of any epoch that they still lead to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
 
 use super::{Exit, Failure, Outcome};
+use crate::codec::EpochEnd;
+use crate::ids::{CoreId, Epoch};
+use crate::manifest::SinkEntry;
+use crate::verify::Progress;
 use crate::verify::decode::ident::Ident;
 use crate::verify::decode::manifest::{Checkpoint, Manifest, StateFile};
 use crate::verify::decode::record::{Kind, Offset};
+use crate::verify::end;
 use crate::verify::head::Head;
 use crate::verify::log::{Log, LogReader, Position};
 use crate::verify::merge::Merge;
@@ -42,7 +50,18 @@ pub(super) struct CoreState {
 
 impl Snapshot {
     pub(super) async fn open(path: &Path) -> Outcome<Self> {
-        let directory = Directory::new(StdVfs, path, None);
+        Self::with(path, None).await
+    }
+
+    /// The same, with a `bar` that counts what is read of the database.
+    pub(super) async fn shown(path: &Path, bar: &ProgressBar) -> Outcome<Self> {
+        let bar = bar.clone();
+        let progress: Progress = Arc::new(move |progress| bar.set_position(progress.bytes_read));
+        Self::with(path, Some(progress)).await
+    }
+
+    async fn with(path: &Path, progress: Option<Progress>) -> Outcome<Self> {
+        let directory = Directory::new(StdVfs, path, progress);
         let mut found = Vec::new();
         let head = Head::find(&directory, path, &mut |finding| found.push(finding)).await?;
         match (head.ident, head.greatest, head.manifest) {
@@ -73,26 +92,15 @@ impl Snapshot {
         Ok(Log::open(&self.directory, &self.manifest, which, |finding| found.push(finding)).await?)
     }
 
-    /// The epoch that an open recovers.
-    pub(super) async fn newest_epoch(&self) -> Outcome<u64> {
-        let newest = self.manifest.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
-        let floor = newest.max(self.manifest.recovered_epoch);
-        let mut least = None;
-        for core in 0..self.cores() {
-            let log = self.log(core).await?;
-            let mut reader = LogReader::from(&self.directory, &log, Position::default());
-            while reader.next().await?.is_some() {}
-            let (last, _) = reader.epochs();
-            least = Some(least.map_or(last, |least: u64| least.min(last)));
-        }
-        Ok(least.unwrap_or(0).max(floor))
-    }
-
-    /// `asked`, or the newest epoch; a failure when nothing leads there.
+    /// `asked`, or the epoch that an open recovers; a failure when nothing leads there, or when an open would refuse. What is in
+    /// files needs no log.
     pub(super) async fn epoch(&self, asked: Option<u64>) -> Outcome<u64> {
-        let newest = self.newest_epoch().await?;
+        if let Some(epoch) = asked.filter(|asked| self.in_files(*asked).is_some()) {
+            return Ok(epoch);
+        }
+        let newest = end::newest_epoch(&self.directory, &self.ident, &self.manifest).await?;
         let epoch = asked.unwrap_or(newest);
-        if (epoch <= newest && self.is_covered(epoch)) || self.kept(epoch).is_some() {
+        if epoch <= newest && self.is_covered(epoch) {
             return Ok(epoch);
         }
         let oldest = self
@@ -120,15 +128,16 @@ impl Snapshot {
             || self.manifest.checkpoints.iter().any(|checkpoint| checkpoint.epoch <= epoch)
     }
 
-    /// What is kept of `epoch` alone.
-    fn kept(&self, epoch: u64) -> Option<&Checkpoint> {
-        self.manifest.kept_here().find(|kept| kept.epoch == epoch)
+    /// What is retained, or kept, of just this epoch.
+    pub(super) fn in_files(&self, epoch: u64) -> Option<&Checkpoint> {
+        let retained = self.manifest.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch == epoch);
+        retained.or_else(|| self.manifest.kept_here().find(|kept| kept.epoch == epoch))
     }
 
-    /// The newest retained checkpoint of `epoch` or before it; if there is none, what is kept of `epoch` alone.
+    /// What `epoch` is in files of, or else the newest retained checkpoint before it.
     pub(super) fn base(&self, epoch: u64) -> Option<&Checkpoint> {
-        let retained = self.manifest.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch <= epoch);
-        retained.or_else(|| self.kept(epoch).filter(|_| !self.is_covered(epoch)))
+        let before = || self.manifest.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch < epoch);
+        self.in_files(epoch).or_else(before)
     }
 
     /// Over how many cores the keys of `epoch` are divided.
@@ -152,6 +161,57 @@ impl Snapshot {
             self.replay(core, (cut, epoch), &mut state).await?;
         }
         Ok(state)
+    }
+
+    /// The handles of the epochs through `epoch` that sinks are not known to have published, as a checkpoint of it lists them.
+    pub(super) async fn sinks(&self, epoch: u64) -> Outcome<Vec<SinkEntry>> {
+        let newest = self.manifest.checkpoints.last();
+        let known = || newest.into_iter().flat_map(|newest| &newest.sinks);
+        let listed = known().filter(|entry| !entry.lost).map(|entry| entry.epoch).max();
+        let listed = listed.max(newest.map(|newest| newest.epoch)).unwrap_or(0);
+        let mut names: BTreeSet<String> = known().map(|entry| entry.name.clone()).collect();
+        let mut entries = BTreeMap::new();
+        for entry in known().filter(|entry| entry.handle.is_some() && entry.epoch <= epoch) {
+            let place = (entry.name.clone(), (Epoch(entry.epoch), CoreId(entry.core)));
+            let known = SinkEntry { lost: entry.lost, ..self::entry(place.clone(), entry.handle.clone()) };
+            entries.insert(place, known);
+        }
+        for core in (0..self.cores()).filter(|_| listed < epoch) {
+            for end in self.ends(core, (listed, epoch)).await? {
+                for (name, handle) in end.sinks {
+                    names.insert(name.clone());
+                    let place = (name, (end.epoch, CoreId(core)));
+                    entries.extend(handle.map(|handle| (place.clone(), entry(place, Some(handle)))));
+                }
+            }
+        }
+        // The epoch itself has an entry for each sink and core, also where there is no handle.
+        for name in names {
+            for core in (0..self.cores_at(epoch)).map(CoreId) {
+                let place = (name.clone(), (Epoch(epoch), core));
+                entries.entry(place.clone()).or_insert_with(|| entry(place, None));
+            }
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    /// The ends of the epochs behind `after` through `through` in the log of `core`.
+    async fn ends(&self, core: u16, (after, through): (u64, u64)) -> Outcome<Vec<EpochEnd>> {
+        let log = self.log(core).await?;
+        let mut reader = LogReader::from(&self.directory, &log, Position::default());
+        let mut ends = Vec::new();
+        while let Some(record) = reader.next().await? {
+            let Some(mark) = record.mark else { continue };
+            if (after + 1..=through).contains(&mark.epoch) {
+                let end = EpochEnd::decode(record.entry.value).ok_or_else(|| {
+                    let what =
+                        format!("the end of epoch {} in the log of core {core} cannot be read", mark.epoch);
+                    Failure::new(Exit::Damaged, what)
+                })?;
+                ends.push(end);
+            }
+        }
+        Ok(ends)
     }
 
     /// Applies the log behind `cut` up to the end of `epoch`.
@@ -185,6 +245,10 @@ impl Snapshot {
         let what = format!("the log of core {core} ends before epoch {epoch}");
         Err(Failure::new(Exit::Damaged, what))
     }
+}
+
+fn entry((name, (epoch, core)): (String, (Epoch, CoreId)), handle: Option<Vec<u8>>) -> SinkEntry {
+    SinkEntry { name, epoch, core, handle, lost: false }
 }
 
 impl CoreState {

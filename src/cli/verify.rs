@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::console::Console;
+use super::copy::shown;
 use super::{Database, Exit, Outcome};
 use crate::verify::{VerifyOptions, verify};
 
@@ -27,14 +28,10 @@ pub(crate) struct Args {
 
 pub(super) fn run(args: &Args, console: &mut Console) -> Outcome {
     let bar = console.bar("verifying");
-    let shown = bar.clone();
     let options = VerifyOptions::new()
         .state_digests(args.digests)
         .memory_bytes(args.memory.saturating_mul(1 << 20))
-        .progress(move |progress| {
-            shown.set_length(progress.bytes_known);
-            shown.set_position(progress.bytes_read);
-        });
+        .progress(shown(&bar));
     let report = verify(&args.database.path, options);
     bar.finish_and_clear();
     let report = report?;

@@ -371,7 +371,7 @@ impl<E: Env> Work<'_, E> {
         let sinks = ledger.map(|ledger| ledger.list(epoch)).unwrap_or_default();
         let begun = self.clock.now();
         let span = tracing::debug_span!(target: "highwater::engine", "checkpoint", epoch = epoch.0);
-        self.checkpointer.spare(self.shared.space.is_short());
+        self.checkpointer.set_short(self.shared.space.is_short());
         let last_resort = self.shared.space.is_gone();
         let taken = self.checkpointer.take(epoch, sinks).instrument(span).await;
         self.last = self.clock.now();
@@ -414,10 +414,12 @@ impl<E: Env> Work<'_, E> {
         if let Some(ticket) = asked {
             self.requests.answer_all(ticket, answer, self.shared);
         }
-        let Some(taken) = taken else { return };
+        if taken.is_none() {
+            return;
+        }
         let pinned = self.mirror.as_ref().map(|mirror| mirror.pinned()).unwrap_or_default();
         let span = tracing::debug_span!(target: "highwater::engine", "collect", epoch = epoch.0);
-        let retired = self.checkpointer.give_up(&taken, &pinned).instrument(span).await;
+        let retired = self.checkpointer.give_up(&pinned).instrument(span).await;
         for (core, retired) in (0..).map(CoreId).zip(retired) {
             self.shared.core(core).counts.log.give_up(&retired);
             self.supply.retire(core, retired);

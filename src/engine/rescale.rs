@@ -18,6 +18,7 @@ use crate::checkpoint::{Checkpointer, FileReader};
 use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
+use crate::limits::INHERITED_OFFSETS_MAX;
 use crate::manifest::first_life::{FirstLife, clear_log, first_life, log_dir};
 use crate::manifest::gc::{self, Listing};
 use crate::manifest::ident::Ident;
@@ -73,6 +74,7 @@ pub(super) async fn rescale<E: Env>(
     let spec = checkpoint_spec(&old, ident, log_dirs, rates);
     let mut checkpointer = Checkpointer::new(env.clone(), vfs.clone(), spec, head);
     checkpointer.take(report.epoch, listed(sinks)).await?;
+    check_inherited(checkpointer.head_manifest(), options)?;
     let files = checkpointer.distribute(options.cores).await?;
     check_room(vfs, options, ident, &files).await?;
     let head = checkpointer.into_head();
@@ -118,6 +120,25 @@ async fn check_room<V: Vfs>(
         }
     }
     Ok(())
+}
+
+/// Whether the offsets of all cores so far are few enough for a manifest.
+///
+/// # Errors
+///
+/// `Invalid` when not.
+fn check_inherited(head: &Manifest, options: &Options) -> Result<()> {
+    let newest = head.newest_checkpoint();
+    let count = newest.map_or(0, |newest| newest.inherited.len() + newest.offsets.len());
+    if count <= INHERITED_OFFSETS_MAX {
+        return Ok(());
+    }
+    let what = format!(
+        "the cores, and those of earlier counts, have stated offsets of {count} sources, over the limit of \
+         {INHERITED_OFFSETS_MAX}: open with {} cores, and state those anew that still count",
+        head.cores
+    );
+    Err(Error::new(ErrorCode::TooManyOffsets, what).at(&options.path))
 }
 
 /// In the order of a manifest.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::ids::{CoreId, Epoch, FencingToken};
 use crate::limits::{
-    CORES_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX, PIN_NAME_BYTES_MAX, RECORD_HEADER_BYTES,
-    SINK_HANDLE_BYTES_MAX, SINK_NAME_BYTES_MAX,
+    CORES_MAX, INHERITED_OFFSETS_MAX, OFFSET_BYTES_MAX, OFFSET_NAME_BYTES_MAX, OFFSETS_MAX,
+    PIN_NAME_BYTES_MAX, RECORD_HEADER_BYTES, SINK_HANDLE_BYTES_MAX, SINK_NAME_BYTES_MAX,
 };
 use crate::offset::Offset;
 
@@ -261,8 +261,12 @@ fn sinks_fit(sinks: &[SinkEntry]) -> bool {
 }
 
 fn check_offsets(checkpoint: &Checkpoint) -> Result<(), Flaw> {
-    let fit = [&checkpoint.offsets, &checkpoint.inherited].into_iter().all(|offsets| offsets_fit(offsets));
-    if fit { Ok(()) } else { Err(Flaw::Offsets(checkpoint.epoch)) }
+    let mut of_cores = checkpoint.offsets.chunk_by(|a, b| a.0 == b.0);
+    let few = of_cores.all(|of_core| of_core.len() <= OFFSETS_MAX);
+    // One core may have left names behind with each count of cores.
+    let few_inherited = checkpoint.inherited.len() <= INHERITED_OFFSETS_MAX;
+    let fit = offsets_fit(&checkpoint.offsets) && offsets_fit(&checkpoint.inherited);
+    if fit && few && few_inherited { Ok(()) } else { Err(Flaw::Offsets(checkpoint.epoch)) }
 }
 
 fn offsets_fit(offsets: &[(CoreId, String, Offset)]) -> bool {
@@ -274,6 +278,5 @@ fn offsets_fit(offsets: &[(CoreId, String, Offset)]) -> bool {
         };
         opaque_fits && name.len() <= OFFSET_NAME_BYTES_MAX && core.0 < CORES_MAX
     });
-    let few = offsets.chunk_by(|a, b| a.0 == b.0).all(|of_core| of_core.len() <= OFFSETS_MAX);
-    sorted && fits && few
+    sorted && fits
 }

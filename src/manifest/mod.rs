@@ -51,7 +51,7 @@ pub(crate) enum Author {
     Open,
     /// A checkpoint was taken, or a base rewritten at the same epoch.
     Checkpoint,
-    /// Files and segments were given up for deletion.
+    /// Files and segments were given up for deletion. This program writes none: it gives them up with what makes them needless.
     Retire,
     /// In an object store only: an empty directory takes the database over.
     Restore,

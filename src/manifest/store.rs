@@ -70,12 +70,12 @@ pub(crate) async fn land<V: Vfs>(vfs: &V, root: &Path, manifest: &Manifest) -> R
     let temp = folder(root).join(format!("{:020}.{}.tmp", manifest.seq.0, manifest.nonce));
     write_temp(vfs, &temp, Bytes::from(encoded.bytes)).await?;
     let landing = match retry(|| vfs.link(&temp, &path)).await {
-        Ok(()) => sync_name(vfs, root, encoded.crc).await,
-        Err(error) => resolve(vfs, root, manifest, encoded.crc, error).await?,
+        Ok(()) => Ok(sync_name(vfs, root, encoded.crc).await),
+        Err(error) => resolve(vfs, root, manifest, encoded.crc, error).await,
     };
-    // Nobody reads a temp name; one that stays is removed by the garbage collection.
+    // Nobody reads a temp name, and a full device wants its space back; one that stays is removed by the garbage collection.
     let _ = retry(|| vfs.remove(&temp)).await;
-    Ok(landing)
+    landing
 }
 
 /// Lands `manifest`, without which the caller cannot go on, and makes it the head.
@@ -113,9 +113,10 @@ pub(crate) async fn land_again<V: Vfs>(
     let path = path_of(root, manifest.seq);
     let temp = folder(root).join(format!("{:020}.{nonce}.tmp", manifest.seq.0));
     write_temp(vfs, &temp, Bytes::from(encode(manifest)?.bytes)).await?;
-    retry(|| vfs.rename(&temp, &path))
-        .await
-        .map_err(|error| Error::io("renaming a manifest", &path, error))?;
+    if let Err(error) = retry(|| vfs.rename(&temp, &path)).await {
+        let _ = retry(|| vfs.remove(&temp)).await;
+        return Err(Error::io("renaming a manifest", &path, error));
+    }
     let folder = folder(root);
     retry(|| vfs.sync_dir(&folder)).await.map_err(|error| Error::io("syncing a folder", &folder, error))
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use super::decode::ident::Ident;
 use super::decode::manifest::{Checkpoint, Manifest, StateFile};
 use super::decode::record::{Kind, Offset};
+use super::end::LogEnd;
 use super::interval::{Divergence, Sides, compare};
 use super::kept;
 use super::log::{Log, LogReader, Position};
 use super::merge::Merge;
 use super::report::{DamageKind, Finding, Proof, StateDigest};
 use super::source::Directory;
-use super::tail::{self, Claims};
+use super::tail::Claims;
 use super::writes::{Writes, key_hash};
 use crate::ids::{KeyGroup, Lsn};
 use crate::vfs::Vfs;
@@ -37,18 +38,6 @@ pub(super) struct Proven {
     pub(super) epochs: Vec<(Proof, Option<StateDigest>)>,
     /// Of the log, if it could be followed to its end.
     pub(super) log: Option<LogEnd>,
-}
-
-/// How a log ends.
-pub(super) struct LogEnd {
-    pub(super) segments: u64,
-    pub(super) records: u64,
-    /// The last epoch that ends in it; zero if none does.
-    pub(super) last_epoch: u64,
-    /// The greatest epoch that a frame had called closed on all cores before it was followed.
-    pub(super) closed_through: u64,
-    /// The segment in which it ends, and where.
-    pub(super) place: Option<(u64, u64)>,
 }
 
 /// What a core's marks have said by the end of an epoch.
@@ -301,28 +290,15 @@ impl<V: Vfs> CoreProof<'_, V> {
     }
 
     /// Follows the log behind the last cut to its end.
-    async fn rest(&mut self, log: &Log, position: Position, mut records: u64) -> Option<LogEnd> {
-        let mut reader = LogReader::from(self.directory, log, position);
-        loop {
-            match reader.next().await {
-                Ok(Some(_)) => records += 1,
-                Ok(None) => break,
-                Err(finding) => {
-                    (self.found)(finding);
-                    return None;
-                }
+    async fn rest(&mut self, log: &Log, position: Position, records: u64) -> Option<LogEnd> {
+        let reader = LogReader::from(self.directory, log, position);
+        let of_core = (self.core, log, self.claims);
+        match LogEnd::find(self.directory, self.head, of_core, reader, records).await {
+            Ok(end) => Some(end),
+            Err(finding) => {
+                (self.found)(finding);
+                None
             }
         }
-        let (last_epoch, _) = reader.epochs();
-        let (place, closed_through) = (reader.place(), self.claims.closed_through);
-        if let Err(finding) =
-            tail::check(self.directory, self.head, log, (self.core, place, self.claims)).await
-        {
-            (self.found)(finding);
-            return None;
-        }
-        let segments = log.route.legs.len() as u64;
-        let place = place.map(|(segment, at, _)| (segment, at));
-        Some(LogEnd { segments, records, last_epoch, closed_through, place })
     }
 }

@@ -6,8 +6,9 @@
 //! log.rs        a core's log, record after record              file.rs      a checkpoint file, key after key
 //! writes.rs     the last write of every key, by hash           merge.rs     several files, by key
 //! interval.rs   one epoch from both sides                      core.rs      one core, epoch after epoch
-//! tail.rs       what frames claim that nothing leads to        report.rs    what was found
-//! kept.rs       epochs that no log leads to                version.rs   what a newer program wrote
+//! tail.rs       what frames claim that nothing leads to        end.rs       where logs end, and what is recovered
+//! kept.rs       epochs that no log leads to                report.rs    what was found
+//! version.rs    what a newer program wrote
 //! ```
 //!
 //! 1. Nothing of the engine's readers is used: `decode` is independent of them, and everything here rests on it.
@@ -15,14 +16,16 @@
 //!    claimed before any of them was followed. And a file may vanish: when there is a newer manifest, what was found counts
 //!    for nothing, and the verification begins anew.
 //! 3. Values and keys are compared by XXH3-128: two that differ are taken for equal once in 2^128.
-//! 4. The memory is that of [`VerifyOptions::memory_bytes`], and besides of one block of each file of a core's chain (64 KiB,
-//!    or one record), of one frame, of the manifests and of 64 bytes for each segment, however large the database is. A range of
-//!    the log that writes to more keys than fit is read several times.
+//! 4. The memory is that of [`VerifyOptions::memory_bytes`], and half as much again for a moment while that is filled, and besides
+//!    of one read of each file of a core's chain (256 KiB, or one record), of one frame, of the manifests and of 64 bytes for each
+//!    segment, however large the database is. A range of the log that writes to more keys than fit is read several times. What
+//!    diverges is held key by key, until that is certain.
 //! 5. Damage never ends it: what does not depend on the damaged file is verified. A newer format of IDENT or of the newest
 //!    manifest does: nothing else is believed then.
 
 mod core;
 pub(crate) mod decode;
+pub(crate) mod end;
 mod file;
 pub(crate) mod head;
 mod interval;
@@ -31,7 +34,7 @@ pub(crate) mod log;
 pub(crate) mod merge;
 mod report;
 pub(crate) mod source;
-mod tail;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 pub(crate) mod version;
@@ -44,17 +47,18 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::core::{CoreProof, LogEnd, Proven};
+use self::core::{CoreProof, Proven};
 use crate::env::{Blocking, Env, StdEnv};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, FencingToken, ManifestSeq, Nonce};
 use crate::vfs::Vfs;
+use end::{LogEnd, floor};
 use head::Head;
 use source::Directory;
 use tail::Claims;
 
 /// Who is told how far a verification is.
-type Progress = Arc<dyn Fn(VerifyProgress) + Send + Sync>;
+pub(crate) type Progress = Arc<dyn Fn(VerifyProgress) + Send + Sync>;
 
 /// How often a verification begins anew because a running engine has landed another manifest.
 const TRIES_MAX: u32 = 5;
@@ -100,8 +104,8 @@ impl VerifyOptions {
         Self::default()
     }
 
-    /// Bytes for the last writes of a range of the log: 49 for each key, in tables that double. With less, ranges are
-    /// read in more parts.
+    /// Bytes for the last writes of a range of the log: 49 for each key, in tables that double, and half as much again while
+    /// they do. With less, ranges are read in more parts.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.memory_bytes = bytes;
@@ -178,10 +182,7 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
         report.epochs.extend(retained.map(|checkpoint| kept::unproven(checkpoint, options.state_digests)));
         directory.expect_bytes(head.bytes());
         let head_path = head.path();
-        let mut claims = Vec::new();
-        for core in 0..manifest.cores {
-            claims.push(Claims::take(&directory, manifest, (core, ident.unit)).await);
-        }
+        let claims = Claims::of_all(&directory, ident, manifest).await;
         let mut logs = Vec::new();
         for (core, claims) in (0..manifest.cores).zip(claims) {
             let mut findings = Vec::new();
@@ -210,7 +211,7 @@ async fn once<V: Vfs>(vfs: &V, path: &Path, options: &VerifyOptions) -> Result<V
         for finding in tail::beyond(&directory, ident, manifest).await {
             report.add(finding);
         }
-        recoverable(&mut report, manifest, &logs);
+        recoverable(&mut report, manifest, logs);
         let (of, mut found) = ((ident, manifest), Vec::new());
         let kept =
             kept::verify(&directory, of, options.state_digests, &mut |finding| found.push(finding)).await;
@@ -251,35 +252,16 @@ fn join(report: &mut VerifyReport, of_core: &[(Proof, Option<StateDigest>)]) {
 }
 
 /// The greatest epoch that is closed on all cores; and no core claims another.
-fn recoverable(report: &mut VerifyReport, head: &decode::manifest::Manifest, logs: &[Option<LogEnd>]) {
-    let newest = head.checkpoints.last().map_or(0, |checkpoint| checkpoint.epoch);
-    let floor = newest.max(head.recovered_epoch);
-    let mut slowest: Option<(u16, &LogEnd)> = None;
-    for (core, log) in (0..head.cores).zip(logs) {
-        let Some(log) = log else { continue };
-        let (segments, records) = (log.segments, log.records);
-        let last_epoch = Epoch(log.last_epoch.max(floor));
-        report.logs.push(VerifiedLog { core: CoreId(core), segments, records, last_epoch });
-        if slowest.is_none_or(|(_, least)| log.last_epoch < least.last_epoch) {
-            slowest = Some((core, log));
-        }
-    }
-    if logs.iter().any(Option::is_none) {
-        return;
-    }
-    let epoch = slowest.map_or(head.recovered_epoch, |(_, log)| log.last_epoch.max(floor));
-    let claim = (0_u16..).zip(logs.iter().flatten()).find(|(_, log)| log.closed_through > epoch);
-    match (claim, slowest) {
-        (Some((claims, log)), Some((core, short))) => {
-            let (segment, at) = short.place.unwrap_or_default();
-            let what = format!(
-                "the log ends in epoch {epoch}, at offset {at} of segment {segment}; that of core {claims} says that \
-                 epoch {} was closed on all cores",
-                log.closed_through
-            );
-            let path = format!("wal/{core:05}");
-            report.add(Finding::new(DamageKind::Damaged, path.as_ref(), what).of_core(core));
-        }
-        _ => report.recoverable_epoch = Some(Epoch(epoch)),
+fn recoverable(report: &mut VerifyReport, head: &decode::manifest::Manifest, logs: Vec<Option<LogEnd>>) {
+    report.logs.extend(logs.iter().flatten().map(|log| VerifiedLog {
+        core: CoreId(log.core),
+        segments: log.segments,
+        records: log.records,
+        last_epoch: Epoch(log.last_epoch.max(floor(head))),
+    }));
+    let Some(ends) = logs.into_iter().collect::<Option<Vec<LogEnd>>>() else { return };
+    match end::recoverable(head, &ends) {
+        Ok(epoch) => report.recoverable_epoch = Some(Epoch(epoch)),
+        Err(finding) => report.add(finding),
     }
 }

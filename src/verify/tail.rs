@@ -19,22 +19,31 @@ type Place = Option<(u64, u64, u64)>;
 
 /// The most that the last life of a core claimed at one moment.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     /// The greatest epoch that a frame calls closed on all cores.
-    pub(super) closed_through: u64,
+    pub(crate) closed_through: u64,
     /// The greatest LSN that one calls durable, with the segment and the offset of that frame.
     durable: Option<(u64, u64, u64)>,
 }
 
 impl Claims {
+    /// Takes down those of every core of `head`.
+    pub(crate) async fn of_all<V: Vfs>(
+        directory: &Directory<V>,
+        ident: &Ident,
+        head: &Manifest,
+    ) -> Vec<Self> {
+        let mut claims = Vec::with_capacity(usize::from(head.cores));
+        for core in 0..head.cores {
+            claims.push(Self::take(directory, head, (core, ident.unit)).await);
+        }
+        claims
+    }
+
     /// Takes down those of `core`, whose database has this write unit. Claims grow along a log: the last segment with a
     /// frame has the greatest ones, wherever the log itself breaks off. What cannot be read claims nothing, and is found by
     /// whoever follows the log.
-    pub(super) async fn take<V: Vfs>(
-        directory: &Directory<V>,
-        head: &Manifest,
-        (core, unit): (u16, u32),
-    ) -> Self {
+    async fn take<V: Vfs>(directory: &Directory<V>, head: &Manifest, (core, unit): (u16, u32)) -> Self {
         let mut claims = Self::default();
         let numbers = directory.numbers(&format!("wal/{core:05}")).await.unwrap_or_default();
         for number in numbers.into_iter().rev() {
@@ -59,7 +68,7 @@ impl Claims {
 }
 
 /// Holds the end of a core's log against what it claimed before, and looks at the frames of later lives.
-pub(super) async fn check<V: Vfs>(
+pub(crate) async fn check<V: Vfs>(
     directory: &Directory<V>,
     head: &Manifest,
     log: &Log,

@@ -4,8 +4,8 @@
 //! their hashes, and the range is read once more for each part that was given up.
 //!
 //! 1. It holds the last write of every key of its part since the last `Clear`, and of no other key.
-//! 2. It never takes more than the memory that it was given, but for parts that are read later: they are as large as
-//!    the first by the law of large numbers, and may grow a little beyond it.
+//! 2. It takes no more than the memory that it was given, and half as much again while it becomes another table. Parts that are
+//!    read later are as large as the first by the law of large numbers: there is room for an eighth more.
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -63,8 +63,8 @@ impl Writes {
     /// An empty table that takes at most `memory_bytes`.
     pub(super) fn new(memory_bytes: usize) -> Self {
         let slots_max = (memory_bytes / (size_of::<Write>() + 1)).max(SLOTS_MIN);
-        // A power of two that fits, three quarters full.
-        let used_max = (slots_max + 1).next_power_of_two() / 2 / 4 * 3;
+        // A power of two that fits, three quarters full at most, and less in the first part: the others may be larger.
+        let used_max = (slots_max + 1).next_power_of_two() / 2 / 32 * 21;
         Self { slots: Vec::new(), tags: Vec::new(), used: 0, used_max, depth: 0, part: 0, cleared: None }
     }
 
@@ -160,15 +160,21 @@ impl Writes {
 
     /// The same writes, as far as they are of the part, in a table of `slots`.
     fn rebuild(&mut self, slots: usize) {
-        let before = std::mem::replace(&mut self.slots, vec![Write::default(); slots]);
-        self.tags = vec![0; slots];
-        self.used = 0;
-        for write in before.into_iter().filter(|write| write.lsn > 0) {
-            if self.covers(write.key) {
-                let at = self.find(write.key);
-                (self.slots[at], self.tags[at]) = (write, tag(write.key));
-                self.used += 1;
-            }
+        let stays = |write: &&Write| write.lsn > 0 && self.covers(write.key);
+        let mut kept = Vec::with_capacity(self.slots.iter().filter(stays).count());
+        kept.extend(self.slots.iter().filter(stays).copied());
+        if slots == self.slots.len() {
+            self.slots.fill(Write::default());
+            self.tags.fill(0);
+        } else {
+            // The smaller table goes before the larger one comes.
+            (self.slots, self.tags) = (Vec::new(), Vec::new());
+            (self.slots, self.tags) = (vec![Write::default(); slots], vec![0; slots]);
+        }
+        self.used = kept.len();
+        for write in kept {
+            let at = self.find(write.key);
+            (self.slots[at], self.tags[at]) = (write, tag(write.key));
         }
     }
 }

@@ -209,3 +209,84 @@ fn a_torn_tail_is_no_damage() {
     flip(segment, at);
     recovers("6");
 }
+
+/// The log's last frames are damaged, and marks behind them say what was durable and closed: an open refuses, and so does whoever
+/// would take the log for whole. What is in files is there all the same.
+#[test]
+fn a_log_that_ends_before_what_it_claims_is_not_taken_for_whole() {
+    let folder = folder();
+    let (path, root) = (folder.path(), folder.path().join("damaged"));
+    copy(&path.join("data"), &root);
+    let place = |path: &PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(9).position(|bytes| bytes == b"visits=5.")
+    };
+    let segments = files(&root.join("wal/00000"));
+    let segment = segments.iter().rfind(|path| place(path).is_some()).unwrap();
+    flip(segment, place(segment).unwrap());
+
+    let run = |arguments: &[&str], code: i32| {
+        let output = highwater(path, arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", told(&output));
+        output
+    };
+    let named = segment.strip_prefix(&root).unwrap().to_str().unwrap();
+    let refused: [&[&str]; 6] = [
+        &["verify", "damaged"],
+        &["dump", "damaged"],
+        &["dump", "damaged", "--epoch", "6"],
+        &["diff", "damaged", "4", "6"],
+        &["backup", "damaged", "copy"],
+        &["restore", "damaged", "copy", "--to-epoch", "6"],
+    ];
+    for arguments in refused {
+        let output = run(arguments, 1);
+        assert!(told(&output).contains(named), "{arguments:?}: {}", told(&output));
+    }
+    assert!(!path.join("copy").exists());
+    let error = Engine::open(options(&root)).unwrap_err();
+    assert_eq!(error.kind(), highwater::ErrorKind::Corrupt, "{error}");
+
+    for epoch in ["3", "4", "5"] {
+        let of = |root| run(&["dump", root, "--epoch", epoch], 0).stdout;
+        assert_eq!(of("damaged"), of("data"));
+    }
+    run(&["diff", "damaged", "3", "5"], 0);
+    run(&["restore", "damaged", "earlier", "--to-epoch", "5"], 0);
+
+    let output = run(&["salvage", "damaged", "saved"], 0);
+    let text = told(&output);
+    assert!(text.contains("lost: epochs 6 to 6") && text.contains("left out: wal/00000/"), "{text}");
+    let output = run(&["salvage", "damaged", "again", "--json"], 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["epoch"], &report["lost"]["from"]), (&5.into(), &6.into()), "{report}");
+    assert!(report["left_out"][0].as_str().unwrap().contains(named), "{report}");
+}
+
+/// What a command has found is told by its exit code, also where nobody reads to the end.
+#[test]
+fn damage_is_damage_where_nobody_reads() {
+    let folder = folder();
+    let root = folder.path().join("damaged");
+    copy(&folder.path().join("data"), &root);
+    flip(&oldest(&root, "f"), 140);
+    let cases: [(&[&str], i32); 4] = [
+        (&["verify", "damaged"], 1),
+        (&["verify", "damaged", "--json"], 1),
+        (&["verify", "data"], 0),
+        (&["dump", "data"], 0),
+    ];
+    for (arguments, code) in cases {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_highwater"))
+            .current_dir(folder.path())
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", told(&output));
+        assert!(output.stderr.is_empty(), "{arguments:?}: {}", told(&output));
+    }
+}

@@ -23,6 +23,7 @@ mod page;
 mod pins;
 #[path = "../../examples/flights/protocol.rs"]
 mod protocol;
+mod sinks;
 #[path = "../../examples/flights/source.rs"]
 mod source;
 

@@ -1,8 +1,21 @@
 //! Epochs that are held on to, from outside of the program that writes them.
 
+use std::fs;
+use std::path::Path;
+
 use highwater::{Engine, EpochMark, Opened};
 
-use crate::{folder, highwater, options, told};
+use crate::{copy, files, folder, highwater, options, told};
+
+/// Spoils every checkpoint file of the lives behind the second.
+fn spoil_later_lives(root: &Path) {
+    for file in files(&root.join("f")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with("0000000000000001-") && !name.starts_with("0000000000000002-") {
+            fs::write(&file, b"rotten").unwrap();
+        }
+    }
+}
 
 /// Pinned with one core, and left behind by ten checkpoints of three.
 #[test]
@@ -57,6 +70,21 @@ fn a_pinned_epoch_is_read_and_restored_whatever_has_become_of_the_cores() {
     assert_eq!((report.epoch.0, report.live_records), (4, held.len() as u64 - 1));
     assert!(engine.retained().iter().all(|retained| retained.pins.is_empty()), "another history");
     engine.close(cores).unwrap();
+
+    // What later lives have written is rotten, and nothing leads to any epoch but the one that is kept.
+    copy(&root, &path.join("rotten"));
+    spoil_later_lives(&path.join("rotten"));
+    assert_eq!(dump("rotten", "4"), held);
+    let told = run(&["salvage", "rotten", "saved"], 0);
+    assert!(told.contains("epoch 4: ") && told.contains("lost: epochs 5 to 36"), "{told}");
+    assert_eq!(dump("saved", "4"), held);
+
+    let told = run(&["pin", "data", "more", "--json"], 0);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told, serde_json::json!({ "pin": "more", "epoch": 36 }));
+    let told = run(&["unpin", "data", "more", "--json"], 0);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told, serde_json::json!({ "pin": "more", "epoch": 36 }));
 
     run(&["unpin", "data", "audit"], 0);
     run(&["unpin", "data", "audit"], 3);

@@ -81,7 +81,7 @@ async fn live<V: Vfs>(vfs: V, root: &Path) {
     let crc = landed(&vfs, root, &first).await;
 
     let target = Header { database: samples::DATABASE, ..header(FileKind::Base, 3, 0, 2) };
-    let written = merge(&vfs, root, &chain, target, (grouping(), Pace::default())).await.unwrap();
+    let written = merge(&vfs, root, &chain, || target, (grouping(), Pace::default())).await.unwrap();
     let base = seal(&vfs, root, vec![written]).await.unwrap().remove(0);
     verify(&vfs, root, samples::DATABASE, &base, Some(&grouping())).await.unwrap();
     assert_eq!((base.entries, base.tombstones), (3000, 0));

@@ -78,3 +78,21 @@ fn an_empty_tap_proves_nothing() {
     }
     assert_eq!(follower.next(), Some(Lsn(3)));
 }
+
+/// A checkpoint has failed, and its records are gone from memory: nothing is held in vain until the next one reads the log.
+#[test]
+fn behind_a_gap_no_more_is_taken_than_a_tap_holds() {
+    let one = batch(&["a"], Some(1)).len();
+    let (tap, mut follower) = (Tap::new(4 * one), follower());
+    for epoch in 2..100_u64 {
+        offer(&tap, 2 * epoch - 1..2 * epoch + 1, &batch(&["a"], Some(epoch)));
+        assert_eq!(follow(&mut follower, &tap, epoch), Stop::Short);
+    }
+    assert!(follower.pending_bytes() <= 4 * one, "{} bytes are held", follower.pending_bytes());
+    // What is held, and what the tap has, goes on where the disk ends.
+    for (lsn, key) in [(1, "a"), (2, "b")] {
+        assert!(follower.read(Lsn(lsn), &put(key.as_bytes(), b""), Path::new("log")).unwrap());
+    }
+    follow(&mut follower, &tap, 99);
+    assert!(follower.through() > Epoch(2), "followed through epoch {}", follower.through());
+}

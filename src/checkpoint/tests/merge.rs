@@ -1,9 +1,10 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::merge::{distribute, merge};
+use crate::checkpoint::merge::{distribute, distribute_in_passes, merge, merge_in_passes};
 use crate::checkpoint::reader::verify;
 use crate::codec::Digest;
 use crate::error::ErrorKind;
@@ -35,7 +36,17 @@ fn write_delta(vfs: &MemoryVfs, attempt: u32, from: u64, (clears, changes): &Del
 fn merged(vfs: &MemoryVfs, chain: &[CheckpointFile]) -> crate::Result<CheckpointFile> {
     let through = chain.last().unwrap().through_epoch.0;
     let target = header(FileKind::Base, 99, 0, through);
-    block_on(merge(vfs, root(), chain, target, (grouping(), Pace::default())))
+    block_on(merge(vfs, root(), chain, || target, (grouping(), Pace::default())))
+        .map(|written| sealed(vfs, written))
+}
+
+/// The same with so few files open.
+fn in_passes(vfs: &MemoryVfs, chain: &[CheckpointFile], files_max: usize) -> crate::Result<CheckpointFile> {
+    let through = chain.last().unwrap().through_epoch.0;
+    let attempt = Cell::new(100);
+    let target = || header(FileKind::Base, attempt.replace(attempt.get() + 1), 0, through);
+    let chain = (chain, files_max);
+    block_on(merge_in_passes(vfs, root(), chain, target, (grouping(), Pace::default())))
         .map(|written| sealed(vfs, written))
 }
 
@@ -62,6 +73,10 @@ proptest! {
         let expected = restore(&vfs, &chain);
         let file = merged(&vfs, &chain).unwrap();
         prop_assert_eq!(restore(&vfs, &[file]), expected.clone());
+        let before = vfs.image();
+        let short = in_passes(&vfs, &chain, 3).unwrap();
+        prop_assert_eq!(restore(&vfs, &[short]), expected.clone());
+        prop_assert_eq!(vfs.image().len(), before.len() + 1, "the bases between stay");
         prop_assert_eq!((file.entries, file.tombstones), (expected.len() as u64, 0));
         prop_assert_eq!(file.through_epoch, chain.last().unwrap().through_epoch);
 
@@ -152,6 +167,17 @@ fn a_new_count_of_cores_divides_the_chains_anew() {
     let how = (grouping(), Pace::default());
     let bases = block_on(distribute(&vfs, root(), &chains, &targets, how, owner)).unwrap();
     let bases: Vec<_> = bases.into_iter().map(|base| sealed(&vfs, base)).collect();
+
+    // With fewer files open it takes two passes and makes the same.
+    let others: Vec<_> =
+        (0..3).map(|core| of_core(core, 3, header(FileKind::Base, 20 + u32::from(core), 0, 2))).collect();
+    let how = (grouping(), Pace::default());
+    let again = block_on(distribute_in_passes(&vfs, root(), &chains, (&others, 2), how, owner)).unwrap();
+    let again: Vec<_> = again.into_iter().map(|base| sealed(&vfs, base)).collect();
+    assert_eq!(again.len(), bases.len());
+    for (base, again) in bases.iter().zip(&again) {
+        assert_eq!((base.core, restore(&vfs, &[*base])), (again.core, restore(&vfs, &[*again])));
+    }
     for base in &bases {
         assert!(restore(&vfs, &[*base]).keys().all(|key| owner(key) == base.core));
     }

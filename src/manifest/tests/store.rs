@@ -69,7 +69,9 @@ fn a_failure_before_the_link_is_a_failure() {
     ] {
         let vfs = disk();
         vfs.fail(operation, 0, kind, false);
+        let before = vfs.image();
         assert_eq!(landing(&vfs, &samples::manifest()).unwrap_err().kind(), expected, "{operation}");
+        assert_eq!(vfs.image(), before, "{operation}: what was written stays");
         vfs.crash();
         assert_eq!(found(&vfs), None);
         let again = Manifest { nonce: Nonce(7), ..samples::manifest() };

@@ -37,6 +37,9 @@ impl Follower {
 
     /// Takes the next frame of `leg`, which is whole.
     pub(crate) fn take(&mut self, leg: &Leg, frame: &FrameHeader, payload: &[u8]) -> Result<Taken, String> {
+        if frame.first_lsn == 0 {
+            return Err("a frame of LSN 0".to_owned());
+        }
         let lsn = *self.next_lsn.get_or_insert(frame.first_lsn);
         let expected = *self.chain.get_or_insert(frame.chain);
         if lsn > leg.through && (frame.kind == RECORDS || frame.first_lsn != lsn) {
@@ -63,7 +66,7 @@ impl Follower {
 
     /// Takes the end of an epoch at `lsn`, found in a life of `token`.
     pub(crate) fn end_epoch(&mut self, token: u64, lsn: u64, mark: &Mark) -> Result<(), String> {
-        if mark.token > token || (self.last_epoch > 0 && mark.epoch != self.last_epoch + 1) {
+        if mark.token > token || (self.last_epoch > 0 && self.last_epoch.checked_add(1) != Some(mark.epoch)) {
             return Err(format!(
                 "LSN {lsn}: epoch {} of token {} ends after epoch {}",
                 mark.epoch, mark.token, self.last_epoch
@@ -75,7 +78,7 @@ impl Follower {
 
     /// The last LSN that was read, as far as it counts in `leg`; zero for none.
     pub(crate) fn last_lsn(&self, leg: &Leg) -> u64 {
-        (self.next_lsn.unwrap_or(1) - 1).min(leg.through)
+        self.next_lsn.map_or(0, |next| next.saturating_sub(1)).min(leg.through)
     }
 
     /// Leaves `leg` where its frames end.
