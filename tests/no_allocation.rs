@@ -1,4 +1,5 @@
-//! Overwrites, reads and appends allocate nothing, on the thread that calls: neither for the log nor for the state.
+//! Overwrites, reads and appends allocate nothing, on the thread that calls: neither for the log nor for the state. What deletes,
+//! inserts and changes sizes allocates little, and says what for.
 
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one counts and passes on")]
 
@@ -156,6 +157,76 @@ fn calls_for_many_keys_and_reads_allocate_nothing() {
             let (read, allocations) = counted(|| core.range(&from[..]..).take(1_000).count());
             assert_eq!((read, allocations), (1_000, 0), "allocations in a range");
         }
+        engine.close(cores).unwrap();
+    }
+}
+
+/// What [`steady`] does to a key.
+#[derive(Clone, Copy)]
+enum Change {
+    Put { value_bytes: usize },
+    Delete,
+}
+
+/// Rounds over all keys, in each of which `change` says what is done to a key, by round and number; the allocations of the calls that
+/// were accepted.
+fn steady(
+    core: &mut CoreHandle,
+    (key_bytes, rounds): (usize, u64),
+    change: impl Fn(u64, u64) -> Change,
+) -> u64 {
+    let (value, mut allocations) = ([7; 300], 0);
+    for round in 0..rounds {
+        for number in 0..KEYS {
+            let mut key = [0; 40];
+            // In no order, so that nodes of an ordered index come and go.
+            key[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            let key = &key[..key_bytes];
+            allocations += loop {
+                let (outcome, count) = counted(|| match change(round, number) {
+                    Change::Put { value_bytes } => core.put(key, &value[..value_bytes]),
+                    Change::Delete => core.delete(key),
+                });
+                match outcome {
+                    Ok(_) => break count,
+                    Err(error) if error.kind() == ErrorKind::Busy => core.ready().wait().expect("room comes"),
+                    Err(error) => panic!("{error}"),
+                }
+            };
+        }
+        core.commit().expect("an epoch closes");
+    }
+    allocations
+}
+
+/// With and without an ordered index; bytes of a key, below and above what lies in the order's nodes.
+const STEADY: [(bool, usize); 4] = [(false, 16), (false, 40), (true, 16), (true, 40)];
+
+/// Round after round a quarter of the keys is deleted, the quarter that was deleted last comes back, and every value changes its size
+/// class: tables, chunks and nodes grow and shrink with that, a few per hundred calls.
+#[test]
+fn a_mix_of_deletes_insertions_and_sizes_allocates_what_grows() {
+    const ROUNDS: u64 = 24;
+    const SIZES_BYTES: [usize; 3] = [40, 100, 300];
+    for (ordered, key_bytes) in STEADY {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new(dir.path().join("data")).ordered_index(ordered);
+        let options = options.batch_bytes(64 << 10).queue_bytes(256 << 10);
+        let Opened { engine, mut cores, .. } = Engine::open(options).unwrap();
+        let mixed = |round: u64, number: u64| {
+            let value_bytes = SIZES_BYTES[usize::try_from((number + round) % 3).expect("below three")];
+            if number % 4 == round % 4 { Change::Delete } else { Change::Put { value_bytes } }
+        };
+        steady(&mut cores[0], (key_bytes, ROUNDS), mixed);
+        let allocations = steady(&mut cores[0], (key_bytes, ROUNDS), mixed);
+        let inserted = ROUNDS * KEYS / 4;
+        let nodes_max = if ordered { inserted / 4 } else { 0 };
+        let long = if ordered && key_bytes > 22 { inserted } else { 0 };
+        let max = ROUNDS * KEYS / 10 + nodes_max + long;
+        assert!(
+            allocations >= long && allocations <= max,
+            "{allocations} allocations over {max}, ordered: {ordered}, keys of {key_bytes} bytes"
+        );
         engine.close(cores).unwrap();
     }
 }

@@ -9,8 +9,9 @@
 //! ```
 //!
 //! A record lies in its slot exactly as it lies in the log: one encoding everywhere. A put to a key whose
-//! record keeps its size class overwrites the slot and touches nothing else. No call does I/O, and none
-//! allocates but to grow: a new chunk of slots, or one of the 1,024 tables, or a node of the order.
+//! record keeps its size class overwrites the slot and touches nothing else. No call does I/O. Such a put allocates
+//! nothing; other changes do where something grows or shrinks: a chunk of slots, one of the 1,024 tables, a node of
+//! the order. A key over 22 bytes takes memory of its own in the order whenever it is inserted, also again.
 //!
 //! Invariants, checked by `assert_invariants` in tests after every batch of operations:
 //!
