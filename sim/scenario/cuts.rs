@@ -1,5 +1,7 @@
 //! Crashes at moments that matter.
 
+use std::collections::BTreeSet;
+
 use highwater::EpochMark;
 use highwater::sim::FaultPlan;
 
@@ -14,32 +16,34 @@ pub(crate) const TESTS: &[Test] = tests![
     a_commit_survives_the_power_in_every_round,
 ];
 
-/// S22: the end of an epoch reached half of the cores when the power went. The epoch never was.
+/// S22: the end of an epoch reached half of the cores when the process died, or the power went. The epoch never was.
 fn an_epoch_that_half_of_the_cores_ended_is_gone_on_all_of_them() {
-    story(FaultPlan::none(), async |mut rig| {
-        let mut opened = rig.recover(options(4)).await;
-        for core in 0..4 {
-            put(&mut opened, core, 1, b"kept").expect("room");
-        }
-        let kept = commit(&mut opened).await.expect("no faults");
-        for core in 0..4 {
-            put(&mut opened, core, 1, b"lost").expect("room");
-        }
-        for core in &mut opened.cores[..2] {
-            core.close_epoch(EpochMark::new()).expect("room");
-        }
-        // Long enough for the two logs to write all of it.
-        rig.host.sleep(std::time::Duration::from_secs(5)).await;
-        rig.kill();
-        drop(opened);
+    for power in [false, true] {
+        story(FaultPlan::none(), async move |mut rig| {
+            let mut opened = rig.recover(options(4)).await;
+            for core in 0..4 {
+                put(&mut opened, core, 1, b"kept").expect("room");
+            }
+            let kept = commit(&mut opened).await.expect("no faults");
+            for core in 0..4 {
+                put(&mut opened, core, 1, b"lost").expect("room");
+            }
+            for core in &mut opened.cores[..2] {
+                core.close_epoch(EpochMark::new()).expect("room");
+            }
+            // Long enough for the two logs to write all of it.
+            rig.host.sleep(std::time::Duration::from_secs(5)).await;
+            rig.end(power);
+            drop(opened);
 
-        let opened = rig.recover(options(4)).await;
-        assert_eq!(opened.report.epoch, kept);
-        for core in 0..4 {
-            assert_eq!(get(&opened, core, 1).as_deref(), Some(&b"kept"[..]), "core {core}");
-        }
-        assert!(opened.report.discarded_records > 0);
-    });
+            let opened = rig.recover(options(4)).await;
+            assert_eq!(opened.report.epoch, kept);
+            for core in 0..4 {
+                assert_eq!(get(&opened, core, 1).as_deref(), Some(&b"kept"[..]), "core {core}");
+            }
+            assert!(opened.report.discarded_records > 0);
+        });
+    }
 }
 
 /// S17 and S18: recovery is cut off at each of its calls, three times in a row. The state stays what it was.
@@ -137,15 +141,26 @@ fn interrupted_checkpoint(boundaries: u64, power: bool) -> bool {
 
 /// Acknowledged through many rolls, not a checkpoint in sight: every crash gives back the last commit.
 fn a_commit_survives_the_power_in_every_round() {
+    /// More frames than a segment has room for.
+    const COMMITS: u32 = 10;
     story(FaultPlan::none(), async |mut rig| {
+        let mut segments = BTreeSet::new();
         for round in 0..30_u32 {
             let mut opened = rig.recover(options(1)).await;
             let before = round.checked_sub(1).map(|before| before.to_le_bytes().to_vec());
             assert_eq!(get(&opened, 0, 1), before);
-            put(&mut opened, 0, 1, &round.to_le_bytes()).expect("room");
-            commit(&mut opened).await.expect("no faults");
+            let at_open = rig.segments();
+            for _ in 0..COMMITS {
+                put(&mut opened, 0, 2, &[7; 900]).expect("room");
+                put(&mut opened, 0, 1, &round.to_le_bytes()).expect("room");
+                commit(&mut opened).await.expect("no faults");
+            }
+            let rolled = rig.segments().difference(&at_open).count();
+            assert!(rolled >= 2, "round {round}: the log has {rolled} new segments");
+            segments.extend(rig.segments());
             put(&mut opened, 0, 1, b"never closed").expect("room");
             rig.cut_power();
         }
+        assert!(segments.len() > 60, "{} segments", segments.len());
     });
 }

@@ -13,6 +13,8 @@ pub(crate) mod pressure;
 pub(crate) mod rescale;
 pub(crate) mod zombies;
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -117,6 +119,13 @@ impl Rig {
         let (streams, plan) = (Streams::new(0x5eed), plan.with_latency(Latency::FLASH));
         self.disk = SimDisk::new(self.disk.disk(), self.host.executor(), &streams, plan, Trace::silent());
         self.env = self.env.reboot(self.process.executor(), self.disk.vfs());
+    }
+
+    /// The log files that are there.
+    fn segments(&self) -> BTreeSet<PathBuf> {
+        let logs = Path::new(DIRECTORY).join("wal");
+        let tree = self.disk.disk().tree().into_iter();
+        tree.filter(|(path, len)| len.is_some() && path.starts_with(&logs)).map(|(path, _)| path).collect()
     }
 
     /// Ends the process; the machine stays up.
