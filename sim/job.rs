@@ -92,6 +92,11 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
+    /// What counts as crash states for a budget: with all crashes switched off there are none, and a seed counts as one.
+    fn work(&self) -> u64 {
+        self.states().max(self.seeds)
+    }
+
     /// Crash states recovered: one per crash of a story, and those of fan-outs.
     pub(crate) fn states(&self) -> u64 {
         self.tally.crashes + self.explored.states
@@ -145,7 +150,7 @@ pub(crate) fn run(job: &Job, progress: &(dyn Fn(&Totals) + Sync)) -> Totals {
                     total.add(ran);
                     total.took = begun.elapsed();
                     let over = total.failures.len() >= job.failures_max
-                        || total.states() >= job.budget.states
+                        || total.work() >= job.budget.states
                         || total.took >= job.budget.time;
                     stop.fetch_or(over, Ordering::Relaxed);
                     progress(&total);

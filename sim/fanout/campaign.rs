@@ -83,7 +83,9 @@ impl Campaign {
 
     fn goes_on(&self) -> bool {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        !failed && self.total.lock().unwrap_or_else(PoisonError::into_inner).0.states < self.states
+        // With all crashes switched off there are no states: then a seed counts as one.
+        let (tally, seeds) = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        !failed && tally.states.max(seeds) < self.states
     }
 
     fn seed(&self, seed: u64, explore: Exploration) {

@@ -2,6 +2,7 @@
 //! that happen, and how their processes end.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use highwater::sim::{
@@ -9,8 +10,8 @@ use highwater::sim::{
     Stream, Streams,
 };
 
-use super::{Cut, Moment, Seen, watch};
-use crate::explain::record::{self, Event, Fanned};
+use super::{Cut, Moment, Remains, Seen, Shot, watch};
+use crate::explain::record::{self, At, Event, Fanned};
 use crate::plan::Fate;
 use crate::remote::RemotePlan;
 use crate::step::Moment as Scope;
@@ -99,6 +100,9 @@ pub(super) struct Stage<'a, P> {
     pub(super) streams: Streams,
     pub(super) draws: Stream,
     course: &'a Course,
+    moments: Arc<Mutex<Vec<Moment<P>>>>,
+    /// The number of the last call that took effect.
+    last_call: Arc<AtomicU64>,
 }
 
 /// Runs `work` on a fresh disk, and returns the moments at which it may crash. `told` is what people are told of it: what
@@ -113,6 +117,7 @@ pub(super) fn run<'a, P: Clone + Send + 'static, Work: Future<Output = Result<()
     let promise = Arc::new(Mutex::new(promise));
     let moments = Arc::new(Mutex::new(Vec::new()));
     let (of_hook, seen) = (Arc::clone(&promise), Arc::clone(&moments));
+    let (last_call, of_stage) = (Arc::new(AtomicU64::new(0)), Arc::clone(&moments));
     let outcome = simulator.run(|handle: Handle| async move {
         let executor: Arc<dyn Executor> = Arc::new(handle.clone());
         let (plan, trace) = (course.plan.clone(), record::trace());
@@ -124,14 +129,40 @@ pub(super) fn run<'a, P: Clone + Send + 'static, Work: Future<Output = Result<()
         };
         record::fanned(fanned, &executor);
         let store = course.remote.as_ref().map(|remote| remote.store(streams, trace.clone()));
-        let take = move |shot| lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() });
+        let called = Arc::clone(&last_call);
+        let take = move |shot: Shot| {
+            if let At::Call(number) = shot.at {
+                called.store(number, Ordering::SeqCst);
+            }
+            lock(&seen).push(Moment { shot, promise: lock(&of_hook).clone() });
+        };
         let _watch = watch(&disk, store.as_ref(), take);
         let draws = streams.stream("workload");
-        work(handle, Stage { disk, store, promise, streams, draws, course }).await
+        work(handle, Stage { disk, store, promise, streams, draws, course, moments: of_stage, last_call })
+            .await
     });
     let outcome = outcome.unwrap_or_else(|stuck| Err(format!("the run is stuck: {stuck}")));
     let moments = std::mem::take(&mut *lock(&moments));
     (moments, outcome)
+}
+
+impl<P: Clone> Stage<'_, P> {
+    /// Somebody is told something now: `raise` adds it to the promise, and says whether that is new. If so, it is a moment of
+    /// its own, between what took effect before and what is on its way: an acknowledgement must be true when it is given.
+    pub(super) fn promised(&self, raise: impl FnOnce(&mut P) -> bool) {
+        let promise = {
+            let mut promise = lock(&self.promise);
+            if !raise(&mut promise) {
+                return;
+            }
+            promise.clone()
+        };
+        let disk = self.disk.with_disk(|disk| disk.clone());
+        let remains = Remains { disk, store: self.store.as_ref().map(SimStore::image) };
+        let number = self.last_call.load(Ordering::SeqCst);
+        let shot = Shot { remains, call: format!("{number} acknowledged"), at: At::Call(number) };
+        lock(&self.moments).push(Moment { shot, promise });
+    }
 }
 
 impl<P> Stage<'_, P> {

@@ -508,8 +508,17 @@ impl Run<'_> {
         let all = lock(&self.stage.promise).hashes.len();
         wal.sync().await?;
         record::note(|| Event::Synced { lsn: self.lsns.last().map_or(0, |lsn| lsn.0) });
-        lock(&self.stage.promise).acked = all;
+        self.acknowledged(all);
         Ok(())
+    }
+
+    /// The first `count` records are promised.
+    fn acknowledged(&self, count: usize) {
+        self.stage.promised(|promise| {
+            let is_new = count > promise.acked;
+            promise.acked = promise.acked.max(count);
+            is_new
+        });
     }
 
     async fn trim(&mut self, wal: &mut Wal) -> Result<(), Error> {
@@ -544,7 +553,7 @@ impl Run<'_> {
             way if way == 0 || without::crash(Fate::Drawn).is_none() => {
                 let all = lock(&self.stage.promise).hashes.len();
                 if wal.close().await.is_ok() {
-                    lock(&self.stage.promise).acked = all;
+                    self.acknowledged(all);
                 }
                 return;
             }

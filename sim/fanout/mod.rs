@@ -1,8 +1,8 @@
 //! Crash fan-out: one run, and every disk that a crash at any of its calls may leave.
 //!
 //! ```text
-//! run ──┬─────┬─────┬─────►   a moment = one call took effect: a copy-on-write image of the disk, and what had been
-//!       │     │     │         promised by then
+//! run ──┬─────┬─────┬─────►   a moment = one call took effect, or somebody was told something: a copy-on-write image of the
+//!       │     │     │         disk, and what had been promised by then
 //!     images of a power cut, image of a process crash
 //!       │
 //!     recover ──┬────┬────►   moments of the recovery: nested crashes, up to three deep
@@ -47,6 +47,9 @@ const AGAIN: u64 = 1;
 
 /// How many images of a disk, and outcomes of the requests on their way, are corners: nothing lost and everything.
 const CORNERS: usize = 2;
+
+/// One in so many moments of a recovery sees its process end, too: what that leaves is recovered twice (F2).
+const NESTED_PROCESS_CRASH_ONE_IN: u64 = 8;
 
 /// How deep crashes inside recoveries nest.
 const DEPTH_MAX: u32 = 3;
@@ -462,6 +465,9 @@ impl<'a, S: Subject> Explorer<'a, S> {
             let (shot, found) = (&recovery.moments[number], Some(&recovery.found));
             let scene = Scene { shot, place: Place::Recovery, promise, within: Some(origin), found };
             self.power_cuts(&scene, self.effort.nested_images)?;
+            if !without::process_crash() && self.draws.below(NESTED_PROCESS_CRASH_ONE_IN) == 0 {
+                self.process_crashes(&scene)?;
+            }
             self.losses(&scene)?;
         }
         if origin.power && self.seen.insert(hash, recovery.found).is_none() {

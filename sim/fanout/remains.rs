@@ -93,7 +93,7 @@ pub(crate) struct Outcome {
     pub(crate) landed: String,
 }
 
-/// What there was at the moment a call took effect.
+/// What there was at the moment a call took effect, or somebody was told something behind it.
 #[derive(Clone)]
 pub(crate) struct Shot {
     /// Disk and store.

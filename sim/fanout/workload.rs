@@ -226,6 +226,8 @@ impl Run<'_> {
             }
             _ => engine.checkpoint_async().await.map(|_| ()),
         };
+        // Whoever asks is told, also when nobody waits for it.
+        self.acknowledged(engine.durable_epoch().0);
         match done {
             Ok(()) => Ok(true),
             Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Full) => {
@@ -260,14 +262,19 @@ impl Run<'_> {
     async fn wait_for_store(&mut self, engine: &Engine<World>) -> Result<(), Error> {
         let ended = self.ended();
         engine.remote_durable(highwater::Epoch(ended)).await?;
-        let mut promise = lock(&self.stage.promise);
-        promise.acked = promise.acked.max(ended);
-        promise.stored = promise.stored.max(ended);
         record::note(|| Event::Acknowledged(ended));
         let status = engine.remote_status();
-        if status.is_some_and(|status| !status.pending && status.trouble.is_none()) {
-            promise.stored_pins = promise.pins.clone();
-        }
+        let all_there = status.is_some_and(|status| !status.pending && status.trouble.is_none());
+        self.stage.promised(|promise| {
+            let is_new = ended > promise.acked.min(promise.stored)
+                || (all_there && promise.stored_pins != promise.pins);
+            promise.acked = promise.acked.max(ended);
+            promise.stored = promise.stored.max(ended);
+            if all_there {
+                promise.stored_pins = promise.pins.clone();
+            }
+            is_new
+        });
         Ok(())
     }
 
@@ -282,7 +289,7 @@ impl Run<'_> {
         if set {
             let _ = engine.unpin_async(name).await;
         } else if let Ok(epoch) = engine.pin_async(name, None).await {
-            lock(&self.stage.promise).pins.insert(name.to_owned(), epoch.0);
+            self.stage.promised(|promise| promise.pins.insert(name.to_owned(), epoch.0).is_none());
         }
     }
 
@@ -345,10 +352,18 @@ impl Run<'_> {
     async fn wait(&mut self, engine: &Engine<World>) -> Result<(), Error> {
         let ended = self.ended();
         engine.durable(highwater::Epoch(ended)).await?;
-        let mut promise = lock(&self.stage.promise);
-        promise.acked = promise.acked.max(ended);
         record::note(|| Event::Acknowledged(ended));
+        self.acknowledged(ended);
         Ok(())
+    }
+
+    /// Somebody was told that `epoch` is durable.
+    fn acknowledged(&self, epoch: u64) {
+        self.stage.promised(|promise| {
+            let is_new = epoch > promise.acked;
+            promise.acked = promise.acked.max(epoch);
+            is_new
+        });
     }
 
     /// The last epoch that every core has ended.

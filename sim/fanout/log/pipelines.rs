@@ -5,7 +5,7 @@ use std::time::Duration;
 use highwater::wal::Pipeline;
 use highwater::{Error, Lsn};
 
-use super::{Env, Run, Wal, lock};
+use super::{Env, Run, Wal};
 
 impl Run<'_> {
     /// The log as a pipeline for a while. What it calls durable at any moment is a promise from then on.
@@ -22,7 +22,7 @@ impl Run<'_> {
         self.promise(&pipeline);
         self.wait_for_space(synced).await?;
         let wal = pipeline.finish().await?;
-        lock(&self.stage.promise).acked = self.lsns.len();
+        self.acknowledged(self.lsns.len());
         Ok(wal)
     }
 
@@ -65,7 +65,6 @@ impl Run<'_> {
     /// What the pipeline calls durable is promised.
     fn promise(&self, pipeline: &Pipeline<Env>) {
         let mark = pipeline.high_water();
-        let mut promise = lock(&self.stage.promise);
-        promise.acked = promise.acked.max(self.lsns.partition_point(|lsn| *lsn <= mark));
+        self.acknowledged(self.lsns.partition_point(|lsn| *lsn <= mark));
     }
 }
