@@ -10,7 +10,7 @@ use crate::profile::Profile;
 use crate::repeat;
 use crate::sweep::Outcome;
 use crate::world::{Tally, lock};
-use crate::{DAMAGE_MUST_HIT, REMOTE_MUST_HIT};
+use crate::{DAMAGE_MUST_HIT, MUST_HIT, REMOTE_MUST_HIT};
 
 /// How many of a ledger's faults and a trace's lines are shown.
 const LAST: usize = 20;
@@ -109,54 +109,53 @@ pub(crate) fn totals(job: &Job, total: &Totals) {
     one(profile, scheduler, first);
 }
 
-/// What stories had to see and did not, if there were enough seeds to tell: marks of `must_hit`, and cells of the
-/// coverage.
-pub(crate) fn missed(total: &Totals, profile: Profile, must_hit: &[&str]) -> Vec<String> {
+/// What the stories of one profile have seen.
+pub(crate) struct SeenBy<'a> {
+    /// How many there were.
+    pub(crate) seeds: u64,
+    /// Whether an event of the engine was among it.
+    pub(crate) is_hit: &'a dyn Fn(&str) -> bool,
+    /// Outcomes of the lattice, and how often there was each.
+    pub(crate) outcomes: &'a BTreeMap<String, u64>,
+    /// Cells of the coverage that were reached.
+    pub(crate) reached: &'a BTreeMap<String, u64>,
+}
+
+/// The outcomes of the lattice that there were, by name.
+pub(crate) fn outcomes(tally: &Tally) -> BTreeMap<String, u64> {
+    let Tally { exact, typed, tail_lost, verified_damage, .. } = *tally;
+    let counts = [exact, typed, tail_lost, verified_damage];
+    OUTCOMES.iter().map(|name| (*name).to_owned()).zip(counts).filter(|(_, count)| *count > 0).collect()
+}
+
+/// Every outcome of the lattice.
+const OUTCOMES: [&str; 4] = ["exact", "typed error", "unproven tail lost", "verify names damage"];
+
+/// What stories had to see and did not, if there were enough seeds to tell.
+pub(crate) fn missed(total: &Totals, profile: Profile) -> Vec<String> {
+    let is_hit = |mark: &str| total.marks.count(mark) > 0;
+    let (outcomes, reached) = (outcomes(&total.tally), total.coverage.named());
+    missing(profile, &SeenBy { seeds: total.seeds, is_hit: &is_hit, outcomes: &outcomes, reached: &reached })
+}
+
+/// [`missed`] of what stories of `profile` have seen: each has events, and perhaps outcomes or cells of the coverage, of its own.
+pub(crate) fn missing(profile: Profile, seen: &SeenBy<'_>) -> Vec<String> {
     if profile.exploration().is_some() {
         return Vec::new();
     }
-    if profile == Profile::Damage {
-        return missed_outcomes(total);
-    }
-    if profile == Profile::Remote {
-        let is_hit = |mark: &str| total.marks.count(mark) > 0;
-        let missed = REMOTE_MUST_HIT.iter().filter(|mark| total.seeds >= MARKS_SEEDS_MIN && !is_hit(mark));
-        return missed.map(|mark| (*mark).to_owned()).collect();
-    }
-    missing(total.seeds, must_hit, |mark| total.marks.count(mark) > 0, &total.coverage.named())
-}
-
-/// [`missed`] of damage: marks, and outcomes of the lattice.
-fn missed_outcomes(total: &Totals) -> Vec<String> {
-    let Tally { exact, typed, tail_lost, verified_damage, .. } = total.tally;
-    let outcomes = [
-        ("exact", exact),
-        ("typed error", typed),
-        ("unproven tail lost", tail_lost),
-        ("verify names damage", verified_damage),
-    ];
+    let (marks, outcomes, covers): (&[&str], &[&str], bool) = match profile {
+        Profile::Damage => (DAMAGE_MUST_HIT, &OUTCOMES, false),
+        Profile::Remote => (REMOTE_MUST_HIT, &[], false),
+        _ => (MUST_HIT, &[], true),
+    };
     let mut missed = Vec::new();
-    if total.seeds >= MARKS_SEEDS_MIN {
-        let marks = DAMAGE_MUST_HIT.iter().filter(|mark| total.marks.count(mark) == 0);
-        missed.extend(marks.map(|mark| (*mark).to_owned()));
-        missed.extend(outcomes.iter().filter(|(_, count)| *count == 0).map(|(name, _)| (*name).to_owned()));
+    if seen.seeds >= MARKS_SEEDS_MIN {
+        missed.extend(marks.iter().filter(|mark| !(seen.is_hit)(mark)));
+        missed.extend(outcomes.iter().filter(|name| !seen.outcomes.contains_key(**name)));
     }
-    missed
-}
-
-/// [`missed`] of `seeds` stories that have hit these marks and named cells.
-pub(crate) fn missing(
-    seeds: u64,
-    must_hit: &[&str],
-    is_hit: impl Fn(&str) -> bool,
-    reached: &BTreeMap<String, u64>,
-) -> Vec<String> {
-    let mut missed = Vec::new();
-    if seeds >= MARKS_SEEDS_MIN {
-        missed.extend(must_hit.iter().filter(|mark| !is_hit(mark)).map(|mark| (*mark).to_owned()));
-    }
-    if seeds >= COVERAGE_SEEDS_MIN {
-        missed.extend(coverage::cold(reached));
+    let mut missed: Vec<String> = missed.into_iter().map(|name: &&str| (*name).to_owned()).collect();
+    if covers && seen.seeds >= COVERAGE_SEEDS_MIN {
+        missed.extend(coverage::cold(seen.reached));
     }
     missed
 }

@@ -20,8 +20,12 @@ use crate::host::Scheduler;
 use crate::job::{self, Budget, Job, Totals};
 use crate::profile::Profile;
 use crate::recipe::Recipe;
+use crate::report::{self, SeenBy};
 use crate::seeds::Recorded;
-use crate::{MUST_HIT, report, settings};
+use crate::{DAMAGE_MUST_HIT, Test, settings};
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![a_lane_misses_what_this_build_has_not_seen];
 
 /// How long one profile has all cores before it is the next one's turn.
 const ROUND: Duration = Duration::from_secs(60);
@@ -78,12 +82,15 @@ struct Done {
     /// Seeds and crash states of the build that ran last.
     #[serde(default)]
     by_build: [u64; 2],
-    /// The engine's events, and how often each was seen.
+    /// Of the same build, here and below. The engine's events, and how often each was seen.
     #[serde(default)]
     marks: BTreeMap<String, u64>,
     /// Cells of the coverage, and how often each was reached.
     #[serde(default)]
     coverage: BTreeMap<String, u64>,
+    /// Outcomes on disks that break their word, and how often there was each.
+    #[serde(default)]
+    outcomes: BTreeMap<String, u64>,
 }
 
 /// Runs the campaign.
@@ -191,15 +198,24 @@ impl State {
 
     /// With nothing done by this build yet, if another one ran last.
     #[expect(clippy::disallowed_methods, reason = "this program's own file")]
-    fn of_this_build(mut self) -> Result<Self, String> {
+    fn of_this_build(self) -> Result<Self, String> {
         let program = env::current_exe().and_then(fs::read);
         let program = program.map_err(|error| format!("the harness: {error}"))?;
-        let build = format!("{:016x}", xxh3_64(&program));
+        Ok(self.of_build(format!("{:016x}", xxh3_64(&program))))
+    }
+
+    /// What another build has seen says nothing about this one.
+    fn of_build(mut self, build: String) -> Self {
         if build != self.build {
             self.build = build;
-            self.done.values_mut().for_each(|done| done.by_build = [0; 2]);
+            for done in self.done.values_mut() {
+                done.by_build = [0; 2];
+                done.marks.clear();
+                done.coverage.clear();
+                done.outcomes.clear();
+            }
         }
-        Ok(self)
+        self
     }
 
     #[expect(clippy::disallowed_methods, reason = "the file of a campaign is not the engine's")]
@@ -227,20 +243,28 @@ impl State {
                 "  {name:<18} {seeds:>9} seeds {states:>11} crash states {core_seconds:>7} core seconds{told}, next {next}"
             );
         }
-        let stories = self.done.iter().filter(|(name, _)| name.starts_with("forward"));
-        let mut all = Done::default();
-        for (_, done) in stories {
-            all.seeds += done.seeds;
-            all.marks.extend(done.marks.clone());
-            all.coverage.extend(done.coverage.clone());
+        let missed = self.missed();
+        for (name, missed) in &missed {
+            println!("{name}: {} seeds of this build never saw: {missed:?}", self.done[name].by_build[0]);
         }
-        let is_hit = |mark: &str| all.marks.contains_key(mark);
-        let missed = report::missing(all.seeds, MUST_HIT, is_hit, &all.coverage);
-        if missed.is_empty() {
-            return Exit::Clean;
-        }
-        println!("{} seeds never saw: {missed:?}", all.seeds);
-        Exit::Missed
+        if missed.is_empty() { Exit::Clean } else { Exit::Missed }
+    }
+
+    /// What this build had to see and did not, lane by lane.
+    fn missed(&self) -> Vec<(String, Vec<String>)> {
+        let of_lane = |(profile, scheduler)| {
+            let name = name(profile, scheduler);
+            let done = self.done.get(&name)?;
+            let seen = SeenBy {
+                seeds: done.by_build[0],
+                is_hit: &|mark| done.marks.contains_key(mark),
+                outcomes: &done.outcomes,
+                reached: &done.coverage,
+            };
+            let missed = report::missing(profile, &seen);
+            (!missed.is_empty()).then_some((name, missed))
+        };
+        lanes(&[]).into_iter().filter_map(of_lane).collect()
     }
 }
 
@@ -258,5 +282,33 @@ impl Done {
         for (cell, count) in total.coverage.named() {
             *self.coverage.entry(cell).or_default() += count;
         }
+        for (outcome, count) in report::outcomes(&total.tally) {
+            *self.outcomes.entry(outcome).or_default() += count;
+        }
     }
+}
+
+/// Every lane has its own list, and what another build has seen is not this one's.
+fn a_lane_misses_what_this_build_has_not_seen() {
+    let lanes = ["forward-madsim", "damage-built-in", "remote-built-in", "fan-out-log"];
+    let done = || Done { seeds: 600, by_build: [600, 0], ..Done::default() };
+    let mut state = State {
+        build: "this".to_owned(),
+        done: lanes.iter().map(|name| ((*name).to_owned(), done())).collect(),
+    };
+    let names = |state: &State| state.missed().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(&state), ["forward-madsim", "damage-built-in", "remote-built-in"]);
+
+    let damage = state.done.get_mut("damage-built-in").expect("made above");
+    damage.marks = DAMAGE_MUST_HIT.iter().map(|mark| ((*mark).to_owned(), 1)).collect();
+    let outcomes = ["exact", "typed error", "unproven tail lost"].map(|name| (name.to_owned(), 1));
+    damage.outcomes = outcomes.into_iter().collect();
+    let missed = state.missed().into_iter().find(|(name, _)| name == "damage-built-in");
+    assert_eq!(missed.expect("one outcome").1, ["verify names damage"]);
+
+    let mut state = state.of_build("another".to_owned());
+    assert_eq!(names(&state), [""; 0], "this build has run nothing yet");
+    state.done.get_mut("damage-built-in").expect("made above").by_build = [600, 0];
+    let missed = state.missed().remove(0).1;
+    assert!(missed.len() > DAMAGE_MUST_HIT.len(), "the other build's do not count: {missed:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Every command ends with an [`Exit`], so that scripts need not read what it says.
 
-mod campaign;
+pub(crate) mod campaign;
 mod determinism;
 mod explain;
 pub(crate) mod mutants;
