@@ -11,16 +11,24 @@
 //! yesterday's database. Marks of such a history say nothing about the one that was recovered instead; which segments
 //! hold them is known by their identities.
 
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use highwater::sim::{Disk, FaultClass, Injected, Ledger, SimDisk};
 use highwater::{Error, ErrorKind, Opened};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::Test;
 use crate::check;
 use crate::decode::{self, FileCache, Marked};
 use crate::shape::DIRECTORY;
 use crate::world::{Run, World, lock};
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![
+    a_folder_that_was_hit_excuses_what_names_something_in_it,
+    a_hit_elsewhere_in_a_file_excuses_no_place
+];
 
 /// What a disk was like before an open.
 pub(crate) struct Before {
@@ -154,11 +162,27 @@ fn place_is_excused(
         return kind == ErrorKind::Invalid && ledger.touching(&path.join("IDENT")).next().is_some();
     }
     let number = disk.file_number(path);
-    let hit_as_number = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
-    ledger.touching(path).next().is_some()
-        || ledger.out_of_contract().any(|hit| hit_as_number(hit) || is_named(disk, hit, text))
+    let is_it = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
+    number.is_some_and(|number| ledger.excuses(number, &named_bytes(text)))
+        || ledger.touching(path).any(|hit| !is_it(hit))
+        || ledger.out_of_contract().any(|hit| is_named(disk, hit, text))
         || (contradicts_older_manifests(disk, path)
             && ledger.out_of_contract().skip(since).any(makes_older_manifest))
+}
+
+/// What a device tears, and a text may be a few bytes into.
+const SECTOR_BYTES: u64 = 512;
+
+/// Most bytes that are checked as one: a frame, a block, what a header says of itself.
+const CHECKED_BYTES_MAX: u64 = 32 << 10;
+
+/// The bytes of its file that `text` is about: from the sector of the offset that it names on, or all of them.
+fn named_bytes(text: &str) -> Range<u64> {
+    let mut words = text.split_whitespace().skip_while(|word| *word != "offset");
+    let number = words.nth(1).and_then(|word| word.trim_end_matches([',', ':']).parse::<u64>().ok());
+    number.map_or(0..u64::MAX, |offset| {
+        offset / SECTOR_BYTES * SECTOR_BYTES..offset.saturating_add(CHECKED_BYTES_MAX)
+    })
 }
 
 /// Whether `hit` may have put an older manifest in place of the newest.
@@ -176,15 +200,24 @@ fn contradicts_older_manifests(disk: &Disk, path: &Path) -> bool {
     path.starts_with(root.join("wal")) || (path.starts_with(root.join("f")) && gone)
 }
 
-/// Whether `text` names the file that was hit beside its place, as it is called now or was then: two files contradict
-/// each other. Findings name files below the directory.
+/// Whether `text` names what was hit beside its place, as it is called now or was then: two files contradict each other.
+/// Findings name files below the directory.
 fn is_named(disk: &Disk, hit: &Injected, text: &str) -> bool {
-    let name = hit.path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let then = hit.class != FaultClass::LostLock && name.is_some_and(|name| text.contains(&name));
-    let words = || text.split_whitespace().map(|word| word.trim_matches(['(', ')', ',', ';']));
-    let is_hit = |path: &Path| disk.file_number(path) == Some(hit.file);
-    let now = |word: &str| is_hit(Path::new(word)) || is_hit(&Path::new(DIRECTORY).join(word));
-    then || (hit.file != 0 && words().any(now))
+    if hit.class == FaultClass::LostLock {
+        return false;
+    }
+    let words = text.split_whitespace().map(|word| word.trim_matches(['(', ')', ',', ';', ':']));
+    words.filter(|word| !word.is_empty()).map(below_directory).any(|path| {
+        // A folder has no number: its hit is one of all the names in it.
+        let then = if hit.file == 0 { path.parent() == Some(&hit.path) } else { path == hit.path };
+        then || (hit.file != 0 && disk.file_number(path) == Some(hit.file))
+    })
+}
+
+/// A path that a text gives whole, or from the directory on.
+fn below_directory(word: &str) -> PathBuf {
+    let root = Path::new(DIRECTORY);
+    root.join(Path::new(word).strip_prefix(root).unwrap_or(Path::new(word)))
 }
 
 fn broken(ledger: &Ledger) -> usize {
@@ -200,4 +233,35 @@ fn digest(disk: &Disk) -> u128 {
         hasher.update(&bytes);
     }
     hasher.digest128()
+}
+
+fn lost_sync(path: &str, file: u64) -> Injected {
+    let (operation, bytes, at) = ("sync", 0..u64::MAX, highwater::env::Tick(0));
+    Injected { class: FaultClass::LostSync, operation, path: path.into(), file, bytes, at, firing: None }
+}
+
+/// `db/m` is in no text because that has an m.
+fn a_folder_that_was_hit_excuses_what_names_something_in_it() {
+    let mut disk = Disk::new(highwater::sim::Personality::default());
+    for name in ["db/m/1", "db/f/2", "db/f/22"] {
+        disk.install_dir(Path::new(name).parent().expect("a folder")).expect("a new one");
+        disk.install_file(name, b"bytes").expect("a new one");
+    }
+    let of_folder = lost_sync("db/m", 0);
+    assert!(!is_named(&disk, &of_folder, "corrupt: offset 12: the sum is wrong (db/f/2)"));
+    assert!(is_named(&disk, &of_folder, "corrupt: m/1, behind it, says another length (db/f/2)"));
+    let number = disk.file_number("db/f/2").expect("made above");
+    let of_file = lost_sync("db/f/2", number);
+    assert!(!is_named(&disk, &of_file, "corrupt: the sum is wrong (db/f/22)"));
+    assert!(is_named(&disk, &of_file, "corrupt: contradicts (db/f/2)"));
+    let renamed = lost_sync("db/f/2.tmp", number);
+    assert!(is_named(&disk, &renamed, "corrupt: contradicts f/2 (db/m/1)"));
+}
+
+/// An error that names an offset is about the bytes from there on.
+fn a_hit_elsewhere_in_a_file_excuses_no_place() {
+    let named = named_bytes("corrupt: core 0, offset 8200, LSN 7: found zeroes (db/wal/1)");
+    assert!(named.contains(&8192) && named.contains(&9000) && !named.contains(&8191));
+    assert!(!named.contains(&(8192 + 2 * CHECKED_BYTES_MAX)));
+    assert_eq!(named_bytes("corrupt: the folder is missing (db/wal)"), 0..u64::MAX);
 }

@@ -92,6 +92,7 @@ const SUITES: &[&[Test]] = &[
     fanout::offsite::TESTS,
     fanout::rescale::TESTS,
     flips::TESTS,
+    lattice::TESTS,
     many::TESTS,
     repeat::TESTS,
     scenario::bounds::TESTS,
