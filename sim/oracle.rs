@@ -91,9 +91,8 @@ pub(crate) struct Oracle {
     remote_floor: u64,
     /// Whether the disk was lost, and no open has returned since.
     lost: bool,
-    /// Histories that were left behind, each with the epoch that it began with; kept if [`Oracle::keeps`].
+    /// Histories that were left behind, each with the epoch that it began with.
     left: Vec<(u64, Vec<CoreHistory>)>,
-    keeps: bool,
     /// How often an open returned `Ok`.
     pub(crate) opened: u64,
     /// The token of the last open.
@@ -104,8 +103,7 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     /// The model of a database that does not exist yet.
-    /// It keeps what was left behind if it `keeps` (O3).
-    pub(crate) fn new(cores: u16, keeps: bool) -> Self {
+    pub(crate) fn new(cores: u16) -> Self {
         let cores = (0..cores).map(|_| CoreHistory::default()).collect();
         Self {
             cores,
@@ -114,7 +112,6 @@ impl Oracle {
             remote_floor: 0,
             lost: false,
             left: Vec::new(),
-            keeps,
             opened: 0,
             token: None,
             failed_at: None,
@@ -208,6 +205,16 @@ impl Oracle {
             .unwrap_or_else(|| panic!("the model has no epoch {epoch}"))
     }
 
+    /// The states of all cores at `epoch` of this history, also of what lies before the last recovery; none if it has no such
+    /// epoch.
+    pub(crate) fn lineage(&self, epoch: u64) -> Option<Vec<CoreModel>> {
+        let present = std::iter::once((self.base, &self.cores));
+        let mut parts = present.chain(self.left.iter().rev().map(|(base, cores)| (*base, cores)));
+        // What a part has behind the beginning of a later one never happened (O2).
+        let (base, cores) = parts.find(|(base, _)| *base <= epoch)?;
+        states(base, cores, epoch)
+    }
+
     /// Every state that `epoch` ever had when it was closed, the present history first (O3).
     pub(crate) fn ever(&self, epoch: u64) -> impl Iterator<Item = Vec<CoreModel>> + use<'_> {
         let present = states(self.base, &self.cores, epoch);
@@ -224,9 +231,7 @@ impl Oracle {
             ..CoreHistory::default()
         });
         let before = std::mem::replace(&mut self.cores, fresh.collect());
-        if self.keeps {
-            self.left.push((self.base, before));
-        }
+        self.left.push((self.base, before));
         self.base = epoch;
         self.floor = epoch;
         self.lost = false;

@@ -138,8 +138,7 @@ struct Aim {
 impl Run {
     /// Before the first life.
     pub(crate) fn new(plan: Plan) -> Arc<Self> {
-        let oracle =
-            Mutex::new(Oracle::new(plan.shape.cores, plan.damage.is_some() || plan.remote.is_some()));
+        let oracle = Mutex::new(Oracle::new(plan.shape.cores));
         Arc::new(Self {
             plan,
             trace: Trace::new(),
