@@ -146,6 +146,9 @@ async fn open(
                 let excused = matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full)
                     || (error.kind() == ErrorKind::Fenced && taken);
                 assert!(excused, "I7: only faults in contract, and open says: {error}");
+                if error.kind() != ErrorKind::Fenced {
+                    run.since().check(run, "open", &error);
+                }
                 return Err(format!("not opened: {error}"));
             }
         }
@@ -189,6 +192,7 @@ async fn close(user: &mut User) -> String {
         }
         Err(error) => {
             assert!(matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full), "close: {error}");
+            user.since.check(&user.run, "close", &error);
             format!("closed with an error: {error}")
         }
     }

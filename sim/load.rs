@@ -16,6 +16,7 @@ use std::time::Duration;
 use highwater::sim::{Executor, Stream, Streams};
 use highwater::{CoreHandle, CoreId, Engine, Epoch, EpochMark, Error, ErrorKind, Health, Offset};
 
+use crate::cause::Since;
 use crate::check;
 use crate::draw::Draw;
 use crate::explain::record::{self, Event};
@@ -63,6 +64,8 @@ pub(crate) struct User {
     keys: Vec<Vec<Vec<u8>>>,
     accounts: Vec<Vec<u8>>,
     sinks: Option<Sinks>,
+    /// What had gone wrong before the engine was opened.
+    pub(crate) since: Since,
     /// Rows that every core has written.
     rows: Vec<u64>,
 }
@@ -92,7 +95,7 @@ impl User {
         executor: Arc<dyn Executor>,
         (life, tuning): (u32, &Tuning),
     ) -> Self {
-        let (run, tuning) = (Arc::clone(run), tuning.clone());
+        let (run, tuning, since) = (Arc::clone(run), tuning.clone(), run.since());
         let stream = Streams::new(run.plan.seed).stream(&format!("user/{life}"));
         let mut user = Self {
             run,
@@ -106,6 +109,7 @@ impl User {
             keys: Vec::new(),
             accounts: Vec::new(),
             sinks,
+            since,
             rows: Vec::new(),
         };
         user.rows = (0..user.cores.len()).map(|core| sink::count(&user.run, core)).collect();
@@ -319,6 +323,7 @@ impl User {
                             matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full),
                             "ready: {error}"
                         );
+                        self.since.check(&self.run, "ready", &error);
                     }
                 } else {
                     self.executor.sleep(patience).await;
@@ -326,6 +331,7 @@ impl User {
                 Ok(())
             }
             ErrorKind::Full => {
+                self.since.check(&self.run, "a change", &error);
                 // Space is looked for again in the background, or by whoever drives.
                 self.executor.sleep(PATIENCE).await;
                 if self.tuning.inline {
@@ -335,6 +341,7 @@ impl User {
             }
             ErrorKind::Failed => {
                 assert_eq!(self.engine.health(), Health::Failed, "a change said: {error}");
+                self.since.check(&self.run, "a change", &error);
                 Err(Stop::Failed(error))
             }
             kind => panic!("a right call got {kind}: {error}"),

@@ -33,6 +33,7 @@ macro_rules! tests {
 }
 
 mod audit;
+mod cause;
 mod check;
 mod cli;
 mod coverage;
@@ -84,6 +85,7 @@ use crate::profile::Profile;
 /// Every list of tests.
 const SUITES: &[&[Test]] = &[
     TESTS,
+    cause::TESTS,
     cli::campaign::TESTS,
     cli::mutants::TESTS,
     explain::TESTS,

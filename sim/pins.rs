@@ -56,7 +56,7 @@ pub(crate) fn perhaps(run: &Arc<Run>, engine: &Engine<World>, streams: Streams) 
     }
     lock(&run.pins).0.insert(name, asked);
     let (pin, unpin) = (engine.pin_async(name, epoch), engine.unpin_async(name));
-    let run = Arc::clone(run);
+    let (since, run) = (run.since(), Arc::clone(run));
     let spawned = engine.env().spawn().spawn("pinner", move || async move {
         let answer = if sets { pin.await } else { unpin.await };
         if lock(&run.oracle).opened != opened {
@@ -73,6 +73,9 @@ pub(crate) fn perhaps(run: &Arc<Run>, engine: &Engine<World>, streams: Streams) 
                 let expected =
                     matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full | ErrorKind::Invalid);
                 assert!(expected || run.plan.damage.is_some(), "a pin: {error}");
+                if error.kind() != ErrorKind::Invalid {
+                    since.check(&run, "a pin", &error);
+                }
             }
         }
         lock(&run.pins).0.insert(name, Pin { known, asked: None });

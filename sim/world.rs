@@ -9,6 +9,7 @@ use highwater::env::Tick;
 use highwater::sim::{BoundaryInfo, Executor, SimDisk, SimEnv, SimStore, SimVfs, Trace};
 
 use crate::audit::Audits;
+use crate::cause::Since;
 use crate::coverage::{Coverage, Work};
 use crate::damage::Images;
 use crate::explain::record;
@@ -99,6 +100,8 @@ pub(crate) struct Run {
     pub(crate) coverage: Mutex<Coverage>,
     /// When opens began and ended; the end of one that goes on is the end of time.
     pub(crate) opens: Mutex<Vec<(Tick, Tick)>>,
+    /// What had gone wrong before the last open.
+    since: Mutex<Since>,
     /// What the engine was doing at the boundary of the last trigger.
     pub(crate) interrupted: Mutex<Option<Work>>,
     /// Where the run stands, for people.
@@ -146,6 +149,7 @@ impl Run {
             tally: Mutex::default(),
             coverage: Mutex::default(),
             opens: Mutex::default(),
+            since: Mutex::default(),
             interrupted: Mutex::default(),
             step: Mutex::new("before the first life".to_owned()),
             disk: Mutex::default(),
@@ -191,6 +195,7 @@ impl Run {
 
     /// An open begins; it ends with [`Self::opened`], or with the next crash.
     pub(crate) fn opening(&self, now: Tick) {
+        *lock(&self.since) = Since::look(self, now);
         lock(&self.opens).push((now, Tick(u64::MAX)));
     }
 
@@ -201,6 +206,11 @@ impl Run {
         {
             *to = now;
         }
+    }
+
+    /// What had gone wrong before the last open.
+    pub(crate) fn since(&self) -> Since {
+        *lock(&self.since)
     }
 
     /// Begins a life whose crash, if any, comes at `trigger`.

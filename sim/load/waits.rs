@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use highwater::env::{Env, Spawn};
-use highwater::{Epoch, Error, ErrorKind, Standing};
+use highwater::{Epoch, Error, ErrorCode, ErrorKind, Standing};
 
 use super::User;
+use crate::cause::Since;
 use crate::lattice;
 use crate::remote;
-use crate::world::lock;
+use crate::world::{Run, lock};
 
 /// How often the store or the sinks are waited for, when nothing is wrong with them.
 const TRIES_MAX: u32 = 20;
@@ -17,13 +18,13 @@ impl User {
     pub(super) fn wait_in_background(&mut self) {
         let epoch = Epoch(lock(&self.run.oracle).ceiling());
         let (durable, run) = (self.engine.durable(epoch), Arc::clone(&self.run));
-        let opened = lock(&run.oracle).opened;
+        let (opened, since) = (lock(&run.oracle).opened, self.since);
         let spawned = self.engine.env().spawn().spawn("waiter", move || async move {
             match durable.await {
                 // A task of this engine may take its step when the next engine is open: its epochs are others.
                 Ok(()) if lock(&run.oracle).opened == opened => lock(&run.oracle).acknowledge(epoch.0),
                 Ok(()) => {}
-                Err(error) => check_background(&error),
+                Err(error) => check_background(&run, since, &error),
             }
         });
         assert!(spawned.is_ok(), "a simulated task starts");
@@ -36,7 +37,7 @@ impl User {
         }
         let epoch = Epoch(lock(&self.run.oracle).ceiling());
         let (stored, run) = (self.engine.remote_durable(epoch), Arc::clone(&self.run));
-        let opened = lock(&run.oracle).opened;
+        let (opened, since) = (lock(&run.oracle).opened, self.since);
         let spawned = self.engine.env().spawn().spawn("remote-waiter", move || async move {
             match stored.await {
                 Ok(()) if lock(&run.oracle).opened == opened => {
@@ -45,7 +46,7 @@ impl User {
                 }
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Busy => {}
-                Err(error) => check_background(&error),
+                Err(error) => check_background(&run, since, &error),
             }
         });
         assert!(spawned.is_ok(), "a simulated task starts");
@@ -89,12 +90,12 @@ impl User {
     }
 
     pub(super) fn checkpoint_in_background(&mut self) {
-        let (checkpoint, run) = (self.engine.checkpoint_async(), Arc::clone(&self.run));
+        let (checkpoint, run, since) = (self.engine.checkpoint_async(), Arc::clone(&self.run), self.since);
         let spawned = self.engine.env().spawn().spawn("checkpointer", move || async move {
             match checkpoint.await {
                 Ok(_) => run.count(|tally| tally.checkpoints += 1),
                 Err(error) if lattice::excuses_checkpoint(&run, &error) => {}
-                Err(error) => check_background(&error),
+                Err(error) => check_background(&run, since, &error),
             }
         });
         assert!(spawned.is_ok(), "a simulated task starts");
@@ -102,7 +103,9 @@ impl User {
 }
 
 /// Errors that somebody who waits in the background may be told.
-fn check_background(error: &Error) {
-    let expected = matches!(error.kind(), ErrorKind::Failed | ErrorKind::Full | ErrorKind::Invalid);
-    assert!(expected, "a wait in the background: {error}");
+pub(crate) fn check_background(run: &Run, since: Since, error: &Error) {
+    match error.kind() {
+        ErrorKind::Failed | ErrorKind::Full => since.check(run, "a wait in the background", error),
+        _ => assert_eq!(error.code(), ErrorCode::EngineClosed, "a wait in the background: {error}"),
+    }
 }
