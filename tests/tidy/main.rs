@@ -4,6 +4,7 @@
 
 mod codes;
 mod layers;
+mod mutants;
 mod seeds;
 mod tree;
 
