@@ -1,5 +1,5 @@
 //! The invariants of docs/durability.md that a forward run can see, one function each, under the same number.
-//! (I6 to I9 are the business of the crash fan-out and of later versions.) A violation panics: the run is over.
+//! (The others have files of their own: docs/simulator.md, "What is checked".) A violation panics: the run is over.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
