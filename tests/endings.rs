@@ -45,7 +45,7 @@ struct Panicking;
 
 impl Sink for Panicking {
     async fn recover(&self, _: &SinkLife) -> SinkResult<Recovered> {
-        Ok(Recovered { published: None, in_doubt_max: 100 })
+        Ok(Recovered::new(100))
     }
 
     async fn pre_commit(&self, part: Part) -> SinkResult<Option<Vec<u8>>> {
@@ -138,6 +138,10 @@ impl Spawn for Few {
             Ok(_) => StdSpawn.spawn(name, make),
             Err(_) => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+
+    fn give_way(&self) {
+        StdSpawn.give_way();
     }
 }
 
@@ -295,7 +299,7 @@ struct Quiet;
 
 impl Sink for Quiet {
     async fn recover(&self, _: &SinkLife) -> SinkResult<Recovered> {
-        Ok(Recovered { published: None, in_doubt_max: 100 })
+        Ok(Recovered::new(100))
     }
 
     async fn pre_commit(&self, _: Part) -> SinkResult<Option<Vec<u8>>> {

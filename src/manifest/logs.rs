@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::first_life::log_dir;
-use super::{Manifest, ident, store};
+use super::{Checkpoint, Manifest, ident, store};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::CoreId;
 use crate::vfs::Vfs;
@@ -66,7 +66,7 @@ pub async fn logs_in<V: Vfs>(vfs: &V, root: impl AsRef<Path>) -> Result<Vec<Merg
 fn log_of(manifest: &Manifest, core: usize, id: LogId, root: &Path) -> Option<MergedLog> {
     let oldest = manifest.checkpoints.first().filter(|_| !manifest.beginning);
     let cut = oldest.and_then(|oldest| oldest.cuts.get(core));
-    let since = cut.map(|cut| cut.token).or(oldest.map(|oldest| oldest.cut_token())).unwrap_or_default();
+    let since = cut.map(|cut| cut.token).or(oldest.map(Checkpoint::cut_token)).unwrap_or_default();
     let lives = manifest.lives.iter().filter(|life| life.token >= since);
     let lives: Vec<_> = lives
         .filter_map(|life| life.cores.get(core).map(|of_core| of_core.as_read(life.token, of_core.ceiling)))

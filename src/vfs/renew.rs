@@ -62,6 +62,7 @@ mod tests {
     /// A name that is not UTF-8 was left as it was, and might have been in the cache alone.
     #[cfg(target_os = "linux")]
     #[test]
+    #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it looks past the seam")]
     fn a_directory_of_any_name_is_renamed_away_and_back() {
         use std::os::unix::ffi::OsStrExt;
         let home = tempfile::tempdir().unwrap();

@@ -228,7 +228,8 @@ fn an_epoch_of_many_messages_is_copied_whole() {
     client.batch_execute("CREATE TABLE rows (number bigint)").unwrap();
     let url = format!("{} options='-c statement_timeout=45s'", server.url());
     let sink = PostgresSink::new(&url, "COPY rows FROM STDIN").unwrap();
-    let rows: String = (1_000_000..1_500_000).map(|number| format!("{number}\n")).collect();
+    let rows: String =
+        (1_000_000..1_500_000).flat_map(|number: u32| [number.to_string(), "\n".to_owned()]).collect();
     StdEnv.block_on(async {
         sink.recover(&life(1)).await.unwrap();
         sink.write(CoreId(0), rows.as_bytes());

@@ -8,7 +8,6 @@ use crate::engine::meters::Meters;
 use crate::engine::reserve::Space;
 use crate::error::ErrorKind;
 use crate::ids::{CoreId, Epoch, Lsn};
-use crate::meter::Timer;
 use crate::wal::{Batch, Pool};
 
 const BATCH_BYTES: usize = 512;
@@ -21,7 +20,7 @@ struct Rig {
 }
 
 fn rig() -> Rig {
-    let meters = Meters { log_syncs: vec![Timer::default()], ..Meters::default() };
+    let meters = Meters::none(1);
     let shared = Arc::new(Shared::new(meters, Epoch(0), 1, Space::new(false)));
     let pool = Pool::new(3, BATCH_BYTES);
     let (producer, queue) = rtrb::RingBuffer::new(4);

@@ -57,7 +57,7 @@ impl Meters {
         Self::none(options.cores)
     }
 
-    fn none(cores: u16) -> Self {
+    pub(super) fn none(cores: u16) -> Self {
         Self { log_syncs: (0..cores).map(|_| Timer::default()).collect(), ..Self::default() }
     }
 
