@@ -16,14 +16,14 @@ use crate::sim::faults::FaultClass;
 use crate::sim::trace::{Answer, Traced};
 use crate::vfs::{Entry, EntryKind, OpenMode, Vfs};
 
-/// The file system of one process on a [`SimDisk`].
+/// The file system of one process on a [`SimDisk`](crate::sim::SimDisk).
 #[derive(Clone)]
 pub struct SimVfs {
     shared: Arc<Shared>,
     incarnation: u64,
 }
 
-/// A held lock of a directory of a [`SimDisk`].
+/// A held lock of a directory of a [`SimDisk`](crate::sim::SimDisk).
 pub struct SimLock {
     shared: Arc<Shared>,
     incarnation: u64,
