@@ -259,9 +259,9 @@ fn manifests_below_the_boundary_go_later() {
     });
 }
 
-/// Waits until a manifest is on its way to the store.
+/// Waits until a manifest is on its way to the store: files go before it, and removals behind the one before.
 async fn under_way(rig: &Rig) {
-    for _ in 0..10_000 {
+    for _ in 0..100_000 {
         let image = rig.store.image();
         if image.on_the_way().any(|(operation, name)| operation == "create" && name.starts_with("m/")) {
             return;

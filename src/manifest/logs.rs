@@ -32,13 +32,11 @@ use crate::wal::{Cut, LogId, MergedLog};
 /// opened.engine.close(opened.cores)?;
 ///
 /// let mut puts = 0;
-/// StdEnv.block_on(async {
-///     let mut changes = merged(&StdVfs, logs_in(&StdVfs, &directory).await?, 256 << 10).await?;
-///     while let Some(change) = changes.next().await? {
-///         puts += u32::from(matches!(change.record, WalRecord::Put { .. }));
-///     }
-///     highwater::Result::Ok(())
-/// })?;
+/// let logs = StdEnv.block_on(logs_in(&StdVfs, &directory))?;
+/// let mut changes = StdEnv.block_on(merged(&StdVfs, logs, 256 << 10))?;
+/// while let Some(change) = StdEnv.block_on(changes.next())? {
+///     puts += u32::from(matches!(change.record, WalRecord::Put { .. }));
+/// }
 /// assert_eq!(puts, 1);
 /// # Ok(())
 /// # }
