@@ -39,17 +39,23 @@ const CLOSED: (ErrorKind, ErrorCode) = (ErrorKind::Invalid, ErrorCode::EngineClo
 const OPEN: (ErrorKind, ErrorCode) = (ErrorKind::Invalid, ErrorCode::EpochOpen);
 const OTHERS: (ErrorKind, ErrorCode) = (ErrorKind::Invalid, ErrorCode::OtherCores);
 
-/// A sink whose thread does not survive the first commit.
+/// A sink without a system behind it.
 #[derive(Debug)]
-struct Panicking;
+enum Stub {
+    /// Its thread does not survive the first commit.
+    Panicking,
+    /// It never has anything.
+    Quiet,
+}
 
-impl Sink for Panicking {
+impl Sink for Stub {
     async fn recover(&self, _: &SinkLife) -> SinkResult<Recovered> {
         Ok(Recovered::new(100))
     }
 
     async fn pre_commit(&self, part: Part) -> SinkResult<Option<Vec<u8>>> {
-        Ok(Some(part.epoch.0.to_le_bytes().to_vec()))
+        let handle = part.epoch.0.to_le_bytes().to_vec();
+        Ok(matches!(self, Self::Panicking).then_some(handle))
     }
 
     async fn commit(&self, _: &[u8]) -> SinkResult<Commit> {
@@ -74,14 +80,15 @@ impl Sink for Panicking {
 fn a_sink_that_panics_fails_the_engine_and_close_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let options = options(dir.path());
-    let Opened { engine, mut cores, .. } = Engine::open(options.clone().sink("panics", Panicking)).unwrap();
+    let Opened { engine, mut cores, .. } =
+        Engine::open(options.clone().sink("panics", Stub::Panicking)).unwrap();
     cores[0].put(b"key", b"value").unwrap();
     let epoch = cores[0].commit().unwrap();
     assert_eq!(code(engine.wait_published(epoch)), PANICKED);
     assert_eq!(code(cores[0].put(b"key", b"more")), PANICKED);
     assert_eq!(code(engine.close(&mut cores)), PANICKED);
     // The lock of the directory is free, and what was durable is there.
-    let Opened { cores, report, .. } = Engine::open(options.sink("panics", Panicking)).unwrap();
+    let Opened { cores, report, .. } = Engine::open(options.sink("panics", Stub::Panicking)).unwrap();
     assert_eq!(report.epoch, epoch);
     assert_eq!(cores[0].get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
 }
@@ -184,7 +191,7 @@ impl Blocking for Few {
 fn an_open_that_is_refused_a_thread_leaves_none_behind() {
     let dir = tempfile::tempdir().unwrap();
     for inline in [false, true] {
-        let options = options(dir.path()).cores(2).inline(inline).sink("rows", Panicking);
+        let options = options(dir.path()).cores(2).inline(inline).sink("rows", Stub::Panicking);
         let mut threads = 0;
         let opened = loop {
             match Engine::open_blocking_in(Few::new(threads), options.clone()) {
@@ -277,7 +284,7 @@ fn close_wants_every_core_of_the_engine_once() {
 fn an_environment_that_blocks_is_opened_so() {
     let dir = tempfile::tempdir().unwrap();
     for inline in [false, true] {
-        let options = options(dir.path()).inline(inline).sink("none", Quiet);
+        let options = options(dir.path()).inline(inline).sink("none", Stub::Quiet);
         let Opened { engine, mut cores, .. } = Engine::open_blocking_in(StdEnv, options.clone()).unwrap();
         cores[0].ready().wait().unwrap();
         cores[0].put(b"key", b"value").unwrap();
@@ -290,35 +297,5 @@ fn an_environment_that_blocks_is_opened_so() {
         let Opened { engine, mut cores, .. } = StdEnv.block_on(Engine::open_in(StdEnv, options)).unwrap();
         assert_eq!(code(cores[0].commit()), (ErrorKind::Invalid, ErrorCode::CannotBlock));
         engine.close(cores).unwrap();
-    }
-}
-
-/// A sink that never has anything.
-#[derive(Debug)]
-struct Quiet;
-
-impl Sink for Quiet {
-    async fn recover(&self, _: &SinkLife) -> SinkResult<Recovered> {
-        Ok(Recovered::new(100))
-    }
-
-    async fn pre_commit(&self, _: Part) -> SinkResult<Option<Vec<u8>>> {
-        Ok(None)
-    }
-
-    async fn commit(&self, _: &[u8]) -> SinkResult<Commit> {
-        Ok(Commit::Done)
-    }
-
-    async fn abort(&self, _: &[u8]) -> SinkResult<()> {
-        Ok(())
-    }
-
-    async fn in_doubt(&self) -> SinkResult<Vec<Prepared>> {
-        Ok(Vec::new())
-    }
-
-    async fn forget(&self, _: Epoch) -> SinkResult<()> {
-        Ok(())
     }
 }
