@@ -1,4 +1,4 @@
-//! The names of things: one type for each, so that no two can be mixed up.
+//! The names of things: one type for each, so that no two can be mixed up; those drawn from entropy share one, [`Nonce`].
 
 use std::fmt;
 

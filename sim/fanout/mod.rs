@@ -19,10 +19,12 @@
 mod campaign;
 mod course;
 mod cut;
+mod effort;
 pub(crate) mod engine;
 mod found;
 pub(crate) mod log;
 pub(crate) mod offsite;
+mod origin;
 mod promise;
 mod remains;
 pub(crate) mod rescale;
@@ -30,11 +32,13 @@ mod workload;
 
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use cut::{Cut, Seen};
+pub(crate) use effort::{Effort, Tally, Work};
 use highwater::sim::{Aftermath, Crash, Disk, Images, StoreImage, Stream, Streams};
+use origin::{Fate, Origin, Place, Step};
 use remains::{Outcome, watch};
 pub(crate) use remains::{Remains, Shot, Shots};
 
@@ -59,7 +63,7 @@ pub(crate) trait Subject {
     /// What the program had promised at some moment.
     type Promise;
     /// What a recovery returns.
-    type Found: Clone + PartialEq + fmt::Debug;
+    type Found: Clone + PartialEq + Debug;
 
     /// Recovers from `remains`, drawing identities from `boot`; watches the recovery's own moments if `watch`.
     fn recover(&self, remains: Remains, boot: u64, watch: bool) -> Result<Recovery<Self::Found>, String>;
@@ -88,84 +92,6 @@ pub(crate) struct Moment<P> {
     pub shot: Shot,
     /// The promise.
     pub promise: P,
-}
-
-/// How many images are tried.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
-    /// Images per moment of the run, beside the corners.
-    pub images: u64,
-    /// Images per moment of a recovery, beside the corners.
-    pub nested_images: u64,
-    /// One state in so many has its recovery crashed.
-    pub nest_one_in: u64,
-    /// One state in so many is recovered twice; process crashes always are.
-    pub again_one_in: u64,
-    /// After so much work the other moments of the run are left out.
-    pub run_max: Work,
-    /// After so much work the other moments of one recovery are left out, and of the recoveries inside it.
-    pub recovery_max: Work,
-}
-
-/// How much was recovered. A state costs what its disk holds: without a bound on bytes a few large runs would take
-/// the time of all others.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Work {
-    /// Crash states.
-    pub states: u64,
-    /// Bytes of their disks.
-    pub bytes: u64,
-}
-
-impl Work {
-    const UNBOUNDED: Self = Self { states: u64::MAX, bytes: u64::MAX };
-
-    /// As many states, and the bytes of as many disks of `disk_bytes`.
-    const fn of(states: u64, disk_bytes: u64) -> Self {
-        Self { states, bytes: states * disk_bytes }
-    }
-
-    /// Whether more was done between `before` and `now`.
-    fn is_done(self, before: Tally, now: Tally) -> bool {
-        now.states - before.states >= self.states || now.bytes - before.bytes >= self.bytes
-    }
-}
-
-impl Effort {
-    /// The same up to the states that `cut` leaves.
-    fn within(self, cut: &Cut) -> Self {
-        let states = cut.states_max.unwrap_or(self.run_max.states);
-        Self { run_max: Work { states, ..self.run_max }, ..self }
-    }
-}
-
-/// What was done.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
-    /// Moments of runs.
-    pub moments: u64,
-    /// Crash images judged.
-    pub images: u64,
-    /// Crash states recovered: images that were not seen before, and second recoveries.
-    pub states: u64,
-    /// Those of them inside recoveries.
-    pub nested: u64,
-    /// Bytes of the disks that were recovered: what a state costs grows with them.
-    pub bytes: u64,
-    /// Crash states that differ in what a program can read, within their seed; all were recovered.
-    pub distinct: u64,
-}
-
-impl Tally {
-    /// Adds what somebody else did.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.moments += other.moments;
-        self.images += other.images;
-        self.states += other.states;
-        self.nested += other.nested;
-        self.bytes += other.bytes;
-        self.distinct += other.distinct;
-    }
 }
 
 /// What explores all crashes of a seed's run, or of what is left of it.
@@ -216,75 +142,6 @@ struct Told {
     boot: u64,
     /// How it came about.
     words: String,
-}
-
-/// How remains came about, for people and for what may be expected of them.
-#[derive(Clone, Copy)]
-struct Origin<'a> {
-    within: Option<&'a Origin<'a>>,
-    step: Step<'a>,
-    /// Whether what is there is durable.
-    power: bool,
-    /// Whether a machine was lost on the way.
-    lost: bool,
-    depth: u32,
-}
-
-/// The last part of how remains came about. Its text is made when somebody has to read it.
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Crash { place: Place, call: &'a str, fate: Fate, landed: &'a str },
-    Again { lost: bool },
-}
-
-/// Where a crash came.
-#[derive(Clone, Copy)]
-enum Place {
-    /// At this moment of the run.
-    Run(usize),
-    /// In a recovery.
-    Recovery,
-}
-
-/// What became of the machine.
-#[derive(Clone, Copy)]
-enum Fate {
-    /// Its power was cut: the image of this number.
-    Cut(usize),
-    /// Its process ended.
-    Process,
-    /// It is gone.
-    Lost,
-}
-
-impl fmt::Display for Origin<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(within) = self.within {
-            write!(f, "{within}, ")?;
-        }
-        self.step.fmt(f)
-    }
-}
-
-impl fmt::Display for Step<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Step::Crash { place, call, fate, landed } = self else {
-            return f.write_str(match self {
-                Step::Again { lost: true } => "recovered, then the machine lost",
-                _ => "recovered, then a power cut that loses everything unsynced",
-            });
-        };
-        match place {
-            Place::Run(number) => write!(f, "moment {number} ({call}), ")?,
-            Place::Recovery => write!(f, "in its recovery ({call}), ")?,
-        }
-        match fate {
-            Fate::Cut(image) => write!(f, "power cut, image {image}")?,
-            Fate::Process => f.write_str("process crash")?,
-            Fate::Lost => f.write_str("machine lost")?,
-        }
-        if landed.is_empty() { Ok(()) } else { write!(f, " [{landed}]") }
-    }
 }
 
 /// A moment whose crashes are tried, and what is known of it.

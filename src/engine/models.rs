@@ -23,11 +23,11 @@ use crate::checkpoint::Tap;
 use crate::codec::{Record, RecordKind};
 use crate::error::{Error, ErrorCode};
 use crate::forecast::Rates;
-use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, Lsn, Nonce, TimelineId};
+use crate::ids::{CoreId, DatabaseId, Epoch, Lsn, Nonce, TimelineId};
 use crate::manifest::Manifest;
 use crate::meter::Timer;
 use crate::turns::Turns;
-use crate::wal::{Batch, Feed, Pool, epoch_end};
+use crate::wal::{Batch, Feed, Pool};
 
 /// Runs `model` in every order that up to `switches` forced switches make, or as many as `LOOM_MAX_PREEMPTIONS` says.
 fn explore(switches: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -175,6 +175,9 @@ fn a_turn_is_taken_by_one_at_a_time() {
     });
 }
 
+/// How much a batch of the queue holds: more than any model appends.
+const BATCH_BYTES: usize = 1 << 10;
+
 /// A log writer that never counts as idle, or always does.
 struct Idle(bool);
 
@@ -195,11 +198,11 @@ fn a_batch_that_is_handed_over_wakes_its_writer() {
 
 fn handed_over(idle: bool) {
     let shared = shared(1);
-    let (producer, pool, mut feed) = queue(&shared, 1 << 10, idle);
+    let (producer, pool, mut feed) = queue(&shared, idle);
     let handle = {
         let shared = Arc::clone(&shared);
         thread::spawn(move || {
-            let mut appender = Appender::new(CoreId(0), shared, (producer, pool), Lsn(1), 1 << 10);
+            let mut appender = Appender::new(CoreId(0), shared, (producer, pool), Lsn(1), 1 << 20);
             appender.append(&Record { kind: RecordKind::Put, key: b"key", value: b"value" }).unwrap();
             appender.hand_over();
         })
@@ -209,42 +212,11 @@ fn handed_over(idle: bool) {
     handle.join().unwrap();
 }
 
-/// With batches that hold it, and with smaller ones: then it has one of its own.
-#[test]
-fn the_end_of_an_epoch_is_announced_before_the_writer_sees_it() {
-    for batch_bytes in [1 << 10, 16] {
-        explore(3, move || announced(batch_bytes));
-    }
-}
-
-fn announced(batch_bytes: usize) {
-    let shared = shared(1);
-    let (producer, pool, mut feed) = queue(&shared, batch_bytes, false);
-    let handle = {
-        let shared = Arc::clone(&shared);
-        thread::spawn(move || {
-            let mut appender =
-                Appender::new(CoreId(0), Arc::clone(&shared), (producer, pool), Lsn(1), 1 << 10);
-            appender.append_end(&epoch_end::bare(Epoch(1), FencingToken(1))).unwrap();
-            shared.end(CoreId(0), Epoch(1));
-            appender.hand_over();
-        })
-    };
-    drop(next_batch(&mut feed));
-    // Panics when nobody has announced it.
-    shared.durable(CoreId(0), Epoch(1));
-    handle.join().unwrap();
-    assert_eq!(shared.closed(), Epoch(1));
-}
-
-/// Both ends of a queue of one core, whose pool has batches of `batch_bytes`.
-fn queue(
-    shared: &Arc<Shared>,
-    batch_bytes: usize,
-    idle: bool,
-) -> (rtrb::Producer<Batch>, Arc<Pool>, QueueFeed<Idle>) {
+/// Both ends of a queue of one core.
+fn queue(shared: &Arc<Shared>, idle: bool) -> (rtrb::Producer<Batch>, Arc<Pool>, QueueFeed<Idle>) {
     let (producer, queue) = rtrb::RingBuffer::new(3);
-    let head = Manifest::create(DatabaseId::default(), TimelineId::default(), Nonce::default());
+    let mut head = Manifest::create(DatabaseId::default(), TimelineId::default(), Nonce::default());
+    head.cores = 1;
     let outlook = Outlook { rates: Rates::default(), budget: None };
     let feed = QueueFeed {
         core: CoreId(0),
@@ -253,8 +225,9 @@ fn queue(
         tap: Arc::new(Tap::new(1 << 10)),
         queue,
         patience: Idle(idle),
+        given: 0,
     };
-    (producer, Pool::new(2, batch_bytes), feed)
+    (producer, Pool::new(2, BATCH_BYTES), feed)
 }
 
 fn next_batch(feed: &mut QueueFeed<Idle>) -> Batch {
