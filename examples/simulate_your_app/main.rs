@@ -11,7 +11,7 @@
 //!
 //! `service.rs` is the program, which knows of no simulation. `storm.rs` lets it live through what a seed has in
 //! store and says what must be true, `shrink.rs` takes away what a failure does not need, `real.rs` runs the program
-//! on the disk of this machine. docs/simulate-your-app.md goes through it step by step.
+//! on the disk of this machine. docs/simulate-your-app.md goes through a smaller one step by step.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
