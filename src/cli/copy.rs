@@ -48,7 +48,7 @@ pub(crate) struct BackupArgs {
     /// The folder to make; its parent must exist.
     #[arg(value_name = "TARGET")]
     target: PathBuf,
-    /// The epoch: any that a retained checkpoint and the log lead to [default: the newest closed one].
+    /// The epoch: any that is kept, or that a retained checkpoint and the log lead to [default: the newest closed one].
     #[arg(long)]
     epoch: Option<u64>,
     /// Print one JSON document.
@@ -64,7 +64,7 @@ pub(crate) struct RestoreArgs {
     /// The folder to make; its parent must exist.
     #[arg(value_name = "TARGET")]
     target: PathBuf,
-    /// The epoch: any that a retained checkpoint and the log lead to.
+    /// The epoch: any that is kept, or that a retained checkpoint and the log lead to.
     #[arg(long, value_name = "EPOCH")]
     to_epoch: u64,
     /// Print one JSON document.
@@ -115,8 +115,10 @@ impl Copied {
     }
 }
 
-/// The only token of a copy, the number of its segments, the LSN of its only record.
-const TOKEN: FencingToken = FencingToken(1);
+/// The only token of a copy that is a history of its own.
+const FIRST_TOKEN: FencingToken = FencingToken(1);
+
+/// The number of a copy's segments, the LSN of its only record.
 const SEGMENT: SegmentNo = SegmentNo(1);
 const LSN: Lsn = Lsn(1);
 
@@ -155,12 +157,13 @@ pub(super) async fn write(
 ) -> Outcome<Copied> {
     let temp = temp_of(target).await?;
     let ident = target_ident(source, timeline).await?;
-    let sinks = match timeline {
-        None => snapshot.sinks(epoch).await?,
-        Some(_) => Vec::new(),
+    // Sinks know every token of a history that goes on: the copy's first open has to come behind all of them.
+    let (token, sinks) = match timeline {
+        None => (FencingToken(snapshot.manifest.token), snapshot.sinks(epoch).await?),
+        Some(_) => (FIRST_TOKEN, Vec::new()),
     };
     let bar = console.bar(doing);
-    let mut copy = Copy { snapshot, temp: &temp, ident, epoch, sinks, keys: 0, bar: &bar };
+    let mut copy = Copy { snapshot, temp: &temp, ident, token, epoch, sinks, keys: 0, bar: &bar };
     let written = copy.write().await;
     let keys = copy.keys;
     bar.finish_and_clear();
@@ -226,6 +229,7 @@ struct Copy<'a> {
     snapshot: &'a Snapshot,
     temp: &'a Path,
     ident: Ident,
+    token: FencingToken,
     epoch: u64,
     /// What the checkpoint lists.
     sinks: Vec<SinkEntry>,
@@ -243,7 +247,7 @@ impl Copy<'_> {
         let (mut files, mut lives) = (Vec::new(), Vec::new());
         let mut checkpoint = Checkpoint {
             epoch: Epoch(self.epoch),
-            token: TOKEN,
+            token: self.token,
             files: Vec::new(),
             cuts: Vec::new(),
             offsets: Vec::new(),
@@ -257,7 +261,7 @@ impl Copy<'_> {
             let offsets: Vec<(String, Offset)> =
                 state.marks.offsets.iter().map(|(name, offset)| (name.clone(), known(offset))).collect();
             lives.push(self.life(core, &offsets, state.marks.watermark).await?);
-            checkpoint.cuts.push(Cut { token: TOKEN, segment: SEGMENT, lsn: LSN });
+            checkpoint.cuts.push(Cut { token: self.token, segment: SEGMENT, lsn: LSN });
             checkpoint.offsets.extend(offsets.into_iter().map(|(name, offset)| (core, name, offset)));
             checkpoint.watermarks.push(state.marks.watermark);
         }
@@ -269,12 +273,12 @@ impl Copy<'_> {
         }
         checkpoint.files = seal(&StdVfs, self.temp, files).await.map_err(unwritten)?;
         let mut manifest = created.successor(crc, nonce(), Author::Checkpoint);
-        manifest.token = TOKEN;
+        manifest.token = self.token;
         manifest.cores = cores;
         manifest.recovered_epoch = Epoch(self.epoch);
         manifest.beginning = false;
         manifest.attempt_floor = u64::from(ATTEMPT) + 1;
-        manifest.lives.push(Life { token: TOKEN, recovered_epoch: Epoch(self.epoch), cores: lives });
+        manifest.lives.push(Life { token: self.token, recovered_epoch: Epoch(self.epoch), cores: lives });
         manifest.checkpoints.push(checkpoint);
         manifest.trim();
         self.land(&manifest).await.map(|_| ())
@@ -295,7 +299,7 @@ impl Copy<'_> {
         let uuid = StdEnv.entropy().nonce();
         let header = Header {
             database,
-            name: FileName { token: TOKEN, attempt: ATTEMPT, uuid, kind: FileKind::Base },
+            name: FileName { token: self.token, attempt: ATTEMPT, uuid, kind: FileKind::Base },
             core,
             cores: self.snapshot.cores_at(self.epoch),
             from_epoch: Epoch(0),
@@ -327,7 +331,7 @@ impl Copy<'_> {
         let life = FirstLife {
             ident: &self.ident,
             core,
-            token: TOKEN,
+            token: self.token,
             identity: StdEnv.entropy().nonce(),
             segment: SEGMENT,
             lsn: LSN,

@@ -166,12 +166,17 @@ impl Snapshot {
     /// The handles of the epochs through `epoch` that sinks are not known to have published, as a checkpoint of it lists them.
     pub(super) async fn sinks(&self, epoch: u64) -> Outcome<Vec<SinkEntry>> {
         let newest = self.manifest.checkpoints.last();
-        let known = || newest.into_iter().flat_map(|newest| &newest.sinks);
-        let listed = known().filter(|entry| !entry.lost).map(|entry| entry.epoch).max();
-        let listed = listed.max(newest.map(|newest| newest.epoch)).unwrap_or(0);
-        let mut names: BTreeSet<String> = known().map(|entry| entry.name.clone()).collect();
+        // By checkpoints that were given up: the list of the newest of them is the whole one.
+        let (known, listed) = if let Some((listed, known)) = &self.manifest.decided {
+            (known.as_slice(), *listed)
+        } else {
+            let known = newest.map_or(&[][..], |newest| &newest.sinks);
+            let listed = known.iter().filter(|entry| !entry.lost).map(|entry| entry.epoch).max();
+            (known, listed.max(newest.map(|newest| newest.epoch)).unwrap_or(0))
+        };
+        let mut names: BTreeSet<String> = known.iter().map(|entry| entry.name.clone()).collect();
         let mut entries = BTreeMap::new();
-        for entry in known().filter(|entry| entry.handle.is_some() && entry.epoch <= epoch) {
+        for entry in known.iter().filter(|entry| entry.handle.is_some() && entry.epoch <= epoch) {
             let place = (entry.name.clone(), (Epoch(entry.epoch), CoreId(entry.core)));
             let known = SinkEntry { lost: entry.lost, ..self::entry(place.clone(), entry.handle.clone()) };
             entries.insert(place, known);

@@ -30,7 +30,13 @@ fn a_backup_publishes_what_was_acknowledged() {
     let path = folder.path();
     let (root, out) = (path.join("data"), path.join("out"));
     let sink = FileSink::new(&out);
-    let Opened { engine, mut cores, .. } = Engine::open(options(&root).sink("rows", sink.clone())).unwrap();
+    for _ in 0..3 {
+        let Opened { engine, cores, .. } = Engine::open(options(&root).sink("rows", sink.clone())).unwrap();
+        engine.close(cores).unwrap();
+    }
+    let Opened { engine, mut cores, report } =
+        Engine::open(options(&root).sink("rows", sink.clone())).unwrap();
+    let token = report.token;
     for row in ["one", "two"] {
         end(&engine, &mut cores[0], &sink, row);
     }
@@ -59,6 +65,7 @@ fn a_backup_publishes_what_was_acknowledged() {
         let Opened { engine, cores, report } =
             Engine::open(options(&root).sink("rows", sink.clone())).unwrap();
         assert_eq!(report.epoch, Epoch(through));
+        assert!(report.token > token, "a sink would take it for one that was replaced");
         engine.wait_published(Epoch(through)).unwrap();
         engine.close(cores).unwrap();
         rows(&sink)
