@@ -12,7 +12,7 @@ use highwater::sink::{FileSink, LostPolicy, Part, Prepared, Sink, SinkLife};
 use highwater::{CoreId, Engine, Epoch, EpochMark, ErrorKind, FencingToken, Nonce, Standing};
 
 use super::outlet::{Outlet, SinkFault};
-use super::rig::{CORES, SECOND, World, file_rows, open, options, story};
+use super::rig::{CORES, SECOND, User, World, file_rows, open, options, story};
 use crate::Test;
 
 /// See [`Test`].
@@ -30,6 +30,7 @@ pub(super) const TESTS: &[Test] = tests![
     a_rotten_checkpoint_takes_no_decision_back,
     nor_does_one_that_leaves_nothing_but_the_log,
     with_a_store_its_manifest_decides,
+    what_no_upload_can_decide_any_more_gets_a_checkpoint,
     a_writer_fenced_in_the_middle_of_a_commit_publishes_nothing_twice,
     a_deposed_writer_leaves_nothing_in_doubt,
     what_cores_that_are_gone_have_prepared_is_published,
@@ -434,6 +435,41 @@ fn with_a_store_its_manifest_decides() {
         let epoch = user.round(2).await.unwrap();
         user.published(epoch).await.unwrap();
         assert_eq!(rig.assert_dense(), [3, 3]);
+    });
+}
+
+/// The checkpoint that lists an epoch is given up before the store has it: only another one can decide now, and who waits for that has it
+/// taken.
+fn what_no_upload_can_decide_any_more_gets_a_checkpoint() {
+    story(213, async |mut rig| {
+        let mut machine = rig.machine();
+        let mut user = rig.open_remote(&machine).await.unwrap();
+        let put = |user: &mut User, value: u8| {
+            for number in 0..40_u64 {
+                let key = number.to_le_bytes();
+                let core = user.opened.engine.core_of(&key).index();
+                user.opened.cores[core].put(&key, &[value; 100]).unwrap();
+            }
+        };
+        put(&mut user, 1);
+        let before = user.round(1).await.unwrap();
+        user.published(before).await.unwrap();
+        rig.store.unplug(Tick(u64::MAX));
+        put(&mut user, 2);
+        let epoch = user.round(1).await.unwrap();
+        user.opened.engine.durable(epoch).await.unwrap();
+        assert_eq!(user.opened.engine.checkpoint_async().await.unwrap().epoch, epoch);
+        let files: Vec<_> = machine.disk().disk().tree().into_iter().map(|(path, _)| path).collect();
+        machine.crash_process();
+        for path in files.iter().filter(|path| path.extension().is_some_and(|end| end == "delta")) {
+            machine.disk().damage(path, &Damage::BitRot { offset: 200, mask: 1 }).unwrap();
+        }
+        rig.store.unplug(Tick(0));
+        let user = rig.open_remote(&machine).await.unwrap();
+        assert_eq!((user.opened.report.epoch, user.opened.report.checkpoint_epoch), (epoch, before));
+        assert_eq!(user.standings(), BTreeSet::from([(epoch.0, Standing::InDoubt)]));
+        user.published(epoch).await.unwrap();
+        assert_eq!(rig.assert_dense(), [2, 2]);
     });
 }
 

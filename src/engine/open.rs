@@ -103,11 +103,14 @@ async fn begin_sinks<E: Env>(
     recovered: &mut Recovered,
     owned: Option<&Owned>,
 ) -> Result<Participants> {
-    let (timeline, decided) = match owned {
-        None => (ident.timeline, recovered.listed),
+    let (timeline, decided, listed) = match owned {
+        None => (ident.timeline, recovered.listed, recovered.listed),
         Some(owned) => {
             let newest = owned.head.manifest.newest_checkpoint();
-            (owned.id.ident.timeline, newest.map_or(Epoch(0), Checkpoint::listed_epoch))
+            let decided = newest.map_or(Epoch(0), Checkpoint::listed_epoch);
+            // What only checkpoints listed that were given up never gets there: another one has to list it.
+            let here = recovered.head.manifest.newest_checkpoint();
+            (owned.id.ident.timeline, decided, here.map_or(decided, |newest| newest.epoch.max(decided)))
         }
     };
     let beginning = Beginning {
@@ -117,7 +120,7 @@ async fn begin_sinks<E: Env>(
         epoch: recovered.report.epoch,
         known: std::mem::take(&mut recovered.sinks),
         decided,
-        listed: recovered.listed,
+        listed,
     };
     sinks::begin(env, options, beginning).await
 }
