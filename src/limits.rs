@@ -52,11 +52,16 @@ pub(crate) const CHECKPOINT_MEMORY_BYTES_MAX: u64 = 5 << 29;
 pub(crate) const RETAINED_MAX: u64 = 1_000;
 pub(crate) const SPANS_MAX: u64 = 10_000;
 
+/// Files that a manifest names, each as often as an epoch needs it: at 104 bytes they leave a third of the longest manifest to
+/// everything else.
+pub(crate) const MANIFEST_FILES_MAX: usize = 400_000;
+
 /// Files that are on their way to or from an object store at once.
 pub(crate) const TRANSFERS_MAX: u64 = 1_024;
 
-/// Chunks of the state of one core, of 64 KiB or one large record each: what a location in the index can name.
-pub(crate) const STATE_CHUNKS_MAX: u32 = 1 << 20;
+/// Chunks of the state of one core, of 64 KiB or one large record each: what a location in the index can name, but for those that a
+/// rebuilt state may have above them.
+pub(crate) const STATE_CHUNKS_MAX: u32 = (1 << 20) - 1024;
 
 /// Bytes of the fixed header in front of every frame's payload.
 pub(crate) const FRAME_HEADER_BYTES: usize = 64;

@@ -81,7 +81,7 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> 
     let began = clock.now();
     let config = StateConfig::new(KeyHasher::new(order.hash_seed));
     let mut rebuilt = Rebuilt {
-        state: CoreState::new(config.chunks_max(order.chunks_max).ordered(order.ordered)),
+        state: CoreState::new(config.rebuilt(order.chunks_max).ordered(order.ordered)),
         offsets: order.offsets.clone(),
         watermark: order.watermark,
         sinks: Vec::new(),
@@ -139,6 +139,7 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> 
         }
     }
     rebuilt.state.settle();
+    rebuilt.state.limit(order.chunks_max);
     (rebuilt.loading, rebuilt.replaying) = (loaded.since(began), clock.now().since(loaded));
     Ok(rebuilt)
 }
@@ -166,12 +167,15 @@ impl Rebuilt {
         }
         let end =
             EpochEnd::decode(record.value).ok_or_else(|| unreadable(&order.log_dir, order.core, lsn))?;
-        assert!(
-            end.epoch <= order.epoch,
-            "replayed epoch {} beyond the recovered {}",
-            end.epoch,
-            order.epoch
-        );
+        // Of the lives before the last one nobody has looked at the ends yet.
+        if end.epoch > order.epoch {
+            let what = format!(
+                "epoch {} ends at LSN {lsn} of core {}, behind the recovered epoch {}: the log is of another database; \
+                 nothing was changed, restore this directory from a backup",
+                end.epoch, order.core, order.epoch
+            );
+            return Err(Error::corrupt(ErrorCode::EpochEndDamaged, &order.log_dir, what));
+        }
         self.offsets.extend(end.offsets);
         self.watermark = end.watermark.or(self.watermark);
         if end.epoch > order.listed {

@@ -7,7 +7,7 @@
 //!
 //! Moves need no new memory: the slots free elsewhere were more than a chunk's.
 
-use super::slab::{KIND_OFFSET, Location, Slab, slot_bytes, slots_max};
+use super::slab::{CLASSES, KIND_OFFSET, Location, Slab, slot_bytes, slots_max};
 
 /// Most records that one operation moves.
 pub(super) const MOVES_MAX: usize = 6;
@@ -59,8 +59,7 @@ impl Slab {
     /// Notes whether `class` is sparse.
     pub(super) fn judge(&mut self, class: usize) {
         let held = &self.classes[class];
-        let spared = held.free() > slots_max(class) as u64;
-        let sparse = spared && held.free() * FREE_SHARE > held.slots;
+        let sparse = self.could_spare_a_chunk(class) && held.free() * FREE_SHARE > held.slots;
         self.sparse = self.sparse & !(1 << class) | u64::from(sparse) << class;
     }
 
@@ -69,22 +68,34 @@ impl Slab {
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&[u8], Location, Location)) {
         let class = self.sparse.trailing_zeros() as usize;
         self.judge(class);
-        if self.sparse & (1 << class) == 0 {
-            return;
+        if self.sparse & (1 << class) != 0 {
+            self.empty_some(class, &mut moved);
         }
+    }
+
+    /// Empties chunks while any class could do with one less. As [`Slab::compact`] else, and in one go.
+    #[cold]
+    pub(super) fn squeeze(&mut self, mut moved: impl FnMut(&[u8], Location, Location)) {
+        for class in 0..CLASSES {
+            while self.could_spare_a_chunk(class) && self.empty_some(class, &mut moved) {}
+        }
+    }
+
+    /// Moves a few records of `class` out of one chunk. False when there is none to empty.
+    fn empty_some(&mut self, class: usize, mut moved: impl FnMut(&[u8], Location, Location)) -> bool {
         let (mut moves, mut looks) = (0, 0);
         while moves < MOVES_MAX && looks < LOOKS_MAX {
-            let Some(victim) = self.victim(class) else { break };
+            let Some(victim) = self.victim(class) else { return false };
             let info = self.infos[victim.chunk];
             if info.live == 0 {
                 self.retire(class, victim.chunk);
                 self.judge(class);
-                return;
+                return true;
             }
             if self.classes[class].open.is_empty() {
                 // Puts were faster and took the slots that the rest was to move to.
                 self.give_up_compaction(class);
-                break;
+                return false;
             }
             let from = Location::new(victim.chunk, victim.slot * slot_bytes(class));
             assert!(
@@ -99,6 +110,12 @@ impl Slab {
             }
             self.classes[class].compaction.victim = Some(Victim { slot: victim.slot + 1, ..victim });
         }
+        true
+    }
+
+    /// Whether the records of `class` fit into one full-sized chunk less.
+    fn could_spare_a_chunk(&self, class: usize) -> bool {
+        self.classes[class].free() > slots_max(class) as u64
     }
 
     /// Goes on using the chunk that was being emptied; whether there was one.
@@ -147,7 +164,7 @@ impl Slab {
     /// Panics unless the bookkeeping agrees with the bytes (S2).
     #[cfg(test)]
     pub(super) fn assert_invariants(&self) {
-        use super::slab::{CLASSES, NOT_LISTED, Use, number};
+        use super::slab::{NOT_LISTED, Use, number};
         for class in 0..CLASSES {
             let mut sums = (0, 0);
             for (chunk, info) in self.infos.iter().enumerate() {

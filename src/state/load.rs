@@ -33,7 +33,7 @@ impl<'a> Load<'a> {
     #[must_use]
     pub(crate) fn apply(&mut self, state: &mut CoreState) -> bool {
         self.waiting.drain(..).all(|(hash, record)| match record.kind {
-            RecordKind::Put if !state.has_room_for(hash, &record) => false,
+            RecordKind::Put if !state.makes_room_for(hash, &record) => false,
             RecordKind::Put => {
                 state.put(hash, &record);
                 true

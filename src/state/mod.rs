@@ -41,14 +41,20 @@ mod table;
 mod tests;
 
 use crate::codec::{Record, RecordKind};
-use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, STATE_CHUNKS_MAX, VALUE_BYTES_MAX};
 pub(crate) use hash::KeyHasher;
 pub(crate) use load::Load;
 use pending::{INDEX_PUTS, PENDING_BYTES_MAX, PENDING_MAX, Pending};
 use records::Records;
 pub(crate) use room::Room;
 pub(crate) use scan::KeyRange;
-use slab::{CHUNKS_MAX, Location, Stored};
+use slab::{CHUNKS_MAX, CLASSES, Location, Stored};
+
+/// Chunks that a rebuilt state may have above those of the state that it was: of each class those that are smaller at first, and one
+/// that is not full.
+pub(crate) const REBUILD_CHUNKS: u32 = 1024;
+const _: () = assert!(REBUILD_CHUNKS as usize == CLASSES * 16);
+const _: () = assert!(STATE_CHUNKS_MAX + REBUILD_CHUNKS <= CHUNKS_MAX, "a location names every chunk");
 
 /// How a [`CoreState`] is built.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +70,11 @@ impl StateConfig {
     /// As large as a location allows: 64 GiB of records, at most a million of them larger than 16 KiB.
     pub(crate) fn new(hasher: KeyHasher) -> Self {
         Self { hasher, chunks_max: CHUNKS_MAX, ordered: false }
+    }
+
+    /// For what is rebuilt of a state that had at most `chunks_max` chunks.
+    pub(crate) fn rebuilt(self, chunks_max: u32) -> Self {
+        self.chunks_max((chunks_max + REBUILD_CHUNKS).min(CHUNKS_MAX))
     }
 
     /// With at most `chunks_max` chunks.
@@ -202,6 +213,20 @@ impl CoreState {
     pub(crate) fn has_room_for(&mut self, hash: u64, record: &Record<'_>) -> bool {
         // Each put takes one chunk at most, those under way too.
         self.records.slab.chunks_left() > PENDING_MAX || self.has_room_though_full(hash, record)
+    }
+
+    /// As [`CoreState::has_room_for`], and moves as many records as that takes: not for a put that somebody waits for.
+    pub(crate) fn makes_room_for(&mut self, hash: u64, record: &Record<'_>) -> bool {
+        self.has_room_for(hash, record) || {
+            self.records.squeeze();
+            self.has_room_for(hash, record)
+        }
+    }
+
+    /// Has no more than `chunks_max` chunks from now on, unless it has more already.
+    pub(crate) fn limit(&mut self, chunks_max: u32) {
+        self.config.chunks_max = chunks_max;
+        self.records.slab.limit(chunks_max);
     }
 
     /// Whether puts of any `entries` records of `bytes` encoded bytes together will find room, in any order.

@@ -155,4 +155,11 @@ impl Records {
             self.slab.compact(|key, from, to| index.relocate(hasher.hash(key), from, to));
         }
     }
+
+    /// Moves records until every class has less than a chunk's worth of free slots.
+    #[cold]
+    pub(super) fn squeeze(&mut self) {
+        let (index, hasher) = (&mut self.index, self.hasher);
+        self.slab.squeeze(|key, from, to| index.relocate(hasher.hash(key), from, to));
+    }
 }

@@ -1,7 +1,7 @@
 use super::{Room, chunks_most, chunks_of};
 use crate::codec::{Record, RecordKind};
 use crate::state::slab::{CLASSES, slot_bytes};
-use crate::state::{CoreState, KeyHasher, StateConfig};
+use crate::state::{CoreState, KeyHasher, Load, StateConfig};
 
 #[test]
 fn so_many_records_of_a_class_take_no_more_chunks_than_the_bound_says() {
@@ -36,4 +36,54 @@ fn records_that_are_said_to_fit_fit() {
             state.put(hash, &record);
         }
     }
+}
+
+/// What was deleted of a state that was filled in another order than that of its keys emptied chunks there, and only thins them out in
+/// one that is loaded in order: what had taken their place found none.
+#[test]
+fn what_a_state_took_finds_room_when_it_is_rebuilt() {
+    const CHUNKS: u32 = 300;
+    // More than any class begins with chunks that are not full-sized.
+    const MARGIN: u32 = 20;
+    let key = |number: u32| number.wrapping_mul(0x9E37_79B1).to_le_bytes();
+    let put = |key: &'static [u8], bytes: usize| Record {
+        kind: RecordKind::Put,
+        key,
+        value: Box::leak(vec![1; bytes].into_boxed_slice()),
+    };
+    let config = StateConfig::new(KeyHasher::new(7));
+    let mut state = CoreState::new(config.chunks_max(CHUNKS));
+    let mut fill = |first: u32, bytes: usize, deleted: u32| {
+        let mut puts: Vec<Record<'static>> = Vec::new();
+        for number in 0..deleted {
+            let key = key(number);
+            assert!(state.delete(state.hash(&key), &key));
+        }
+        for number in first.. {
+            let record = put(Box::leak(Box::new(key(number))), bytes);
+            let hash = state.hash(record.key);
+            if !state.has_room_for(hash, &record) {
+                break;
+            }
+            state.put(hash, &record);
+            puts.push(record);
+        }
+        puts.sort_by_key(|record| record.key);
+        puts
+    };
+    let base = fill(0, 1_000, 0);
+    let deleted = u32::try_from(base.len() * 3 / 20).expect("some thousands");
+    let large = fill(1 << 20, 20_000, deleted);
+    assert!(large.len() > 2 * MARGIN as usize, "{} large ones", large.len());
+
+    let mut rebuilt = CoreState::new(config.chunks_max(CHUNKS + MARGIN));
+    let mut load = Load::new();
+    let keys: Vec<[u8; 4]> = (0..deleted).map(key).collect();
+    let gone = keys.iter().map(|key| Record { kind: RecordKind::Delete, key, value: b"" });
+    for record in base.iter().copied().chain(gone).chain(large) {
+        assert!(load.push(&mut rebuilt, record), "no room for what was there");
+    }
+    assert!(load.apply(&mut rebuilt));
+    rebuilt.limit(CHUNKS);
+    assert_eq!((rebuilt.len(), rebuilt.bytes()), (state.len(), state.bytes()));
 }

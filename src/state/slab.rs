@@ -17,10 +17,10 @@
 use super::compact::Compaction;
 use super::processor::prefetch;
 use crate::codec::{Record, lengths, record_bytes};
-use crate::limits::{RECORD_HEADER_BYTES, STATE_CHUNKS_MAX};
+use crate::limits::RECORD_HEADER_BYTES;
 
 /// Most chunks that a location can tell apart.
-pub(super) const CHUNKS_MAX: u32 = STATE_CHUNKS_MAX;
+pub(super) const CHUNKS_MAX: u32 = 1 << (32 - OFFSET_BITS);
 
 pub(super) const CLASSES: usize = 64;
 
@@ -40,7 +40,6 @@ pub(super) const KIND_OFFSET: usize = 6;
 const NO_SLOT: u16 = u16::MAX;
 pub(super) const NOT_LISTED: u32 = u32::MAX;
 
-const _: () = assert!(CHUNKS_MAX == 1 << (32 - OFFSET_BITS), "a location names every chunk");
 const _: () = assert!(CHUNK_BYTES / UNIT_BYTES < NO_SLOT as usize, "two bytes name every slot of a chunk");
 const _: () = assert!(RECORD_HEADER_BYTES <= UNIT_BYTES && KIND_OFFSET < RECORD_HEADER_BYTES);
 const _: () = assert!(class_of(SLOT_BYTES_MAX) == CLASSES - 1, "classes end at the largest slot");
@@ -224,6 +223,11 @@ impl Slab {
             chunk_bytes: 0,
             reserved: false,
         }
+    }
+
+    /// Adds no chunk that would be one more than `chunks_max`.
+    pub(super) fn limit(&mut self, chunks_max: u32) {
+        self.chunks_max = chunks_max;
     }
 
     /// Expects about `bytes` bytes of records: loading them allocates full chunks and no bookkeeping.
@@ -500,7 +504,7 @@ impl Slab {
     /// How many chunks can be added.
     #[inline]
     pub(super) fn chunks_left(&self) -> usize {
-        self.vacant.len() + (self.chunks_max as usize).saturating_sub(self.chunks.len())
+        (self.chunks_max as usize + self.vacant.len()).saturating_sub(self.chunks.len())
     }
 
     pub(super) fn memory_bytes(&self) -> u64 {
