@@ -33,6 +33,7 @@ use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::forecast::Rates;
 use crate::ids::{CoreId, Epoch, Lsn, ManifestSeq, SegmentNo};
+use crate::limits::MANIFEST_FILES_MAX;
 use crate::manifest::gc;
 use crate::manifest::kept::{Edit, Spans};
 use crate::manifest::store::{self, Head, Landing};
@@ -364,6 +365,10 @@ impl<E: Env> Checkpointer<E> {
         next.decided = None;
         self.apply_retention(&mut next).await?;
         next.keep_spans(self.spec.spans);
+        let given_up = next.give_up_beyond(MANIFEST_FILES_MAX);
+        if given_up > 0 {
+            tracing::warn!(target: "highwater::checkpoint", given_up, "more epochs are kept than a manifest can name");
+        }
         next.rates = self.spec.rates;
         next.retire_files_of(&self.head.manifest);
         next.trim();

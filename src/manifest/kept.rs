@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Checkpoint, CheckpointFile, FileName, Manifest};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::Epoch;
-use crate::limits::PIN_NAME_BYTES_MAX;
+use crate::limits::{MANIFEST_FILES_MAX, PIN_NAME_BYTES_MAX};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// `Invalid` when there is no such epoch or pin, or when the name is taken or too long.
+    /// `Invalid` when there is no such epoch or pin, when the name is taken or too long, or when pins would hold too many files.
     pub(crate) fn edit_pins(&mut self, edit: &Edit) -> Result<Epoch> {
         match edit {
             Edit::Pin { name, epoch } => self.pin(name, *epoch),
@@ -97,6 +97,7 @@ impl Manifest {
             Err(at) => {
                 let retained = self.checkpoints.iter().rfind(|checkpoint| checkpoint.epoch == epoch);
                 let kept = retained.map(KeptEpoch::of).ok_or_else(|| self.not_retained(epoch))?;
+                self.check_pinned(kept.checkpoint.files.len())?;
                 self.kept.insert(at, kept);
                 at
             }
@@ -105,6 +106,18 @@ impl Manifest {
         pins.push(name.to_owned());
         pins.sort_unstable();
         Ok(epoch)
+    }
+
+    /// Whether pins may hold so many files `more`: nothing gives them up to make room.
+    fn check_pinned(&self, more: usize) -> Result<()> {
+        let held = self.kept.iter().filter(|kept| !kept.pins.is_empty());
+        let files = more + held.map(|kept| kept.checkpoint.files.len()).sum::<usize>();
+        if files > MANIFEST_FILES_MAX / 2 {
+            let what =
+                format!("pins would hold {files} files, more than {}: unpin some", MANIFEST_FILES_MAX / 2);
+            return Err(Error::new(ErrorCode::ManifestTooLarge, what));
+        }
+        Ok(())
     }
 
     fn unpin(&mut self, name: &str) -> Result<Epoch> {
@@ -169,5 +182,42 @@ impl Manifest {
         }
         firsts.drain(..firsts.len().saturating_sub(count));
         self.kept.retain(|kept| !kept.pins.is_empty() || firsts.contains(&kept.checkpoint.epoch));
+    }
+
+    /// Gives up epochs, the oldest first, until no more than `most` files are named: those that no pin holds, then fallbacks. Says
+    /// how many it were. A manifest that cannot be written would let nothing go any more.
+    pub(crate) fn give_up_beyond(&mut self, most: usize) -> usize {
+        let mut given_up = 0;
+        while self.named_files() > most {
+            if let Some(oldest) = self.kept.iter().position(|kept| kept.pins.is_empty()) {
+                self.kept.remove(oldest);
+            } else if let Some(oldest) = self.needless_fallback() {
+                self.checkpoints.remove(oldest);
+                self.beginning = false;
+            } else {
+                break;
+            }
+            given_up += 1;
+        }
+        given_up
+    }
+
+    /// The oldest checkpoint that is neither the newest nor what is there in its stead when a file of that is damaged.
+    fn needless_fallback(&self) -> Option<usize> {
+        let newest = self.checkpoints.len().checked_sub(1)?;
+        let shares = |checkpoint: &Checkpoint| {
+            let is_ours = |file: &CheckpointFile| {
+                self.checkpoints[newest].files.iter().any(|ours| ours.name == file.name)
+            };
+            checkpoint.files.iter().any(is_ours)
+        };
+        let fallback = self.checkpoints[..newest].iter().rposition(|checkpoint| !shares(checkpoint));
+        let fallback = fallback.or(newest.checked_sub(1));
+        (0..newest).find(|index| Some(*index) != fallback)
+    }
+
+    pub(super) fn named_files(&self) -> usize {
+        let kept = self.kept.iter().map(|kept| &kept.checkpoint);
+        self.checkpoints.iter().chain(kept).map(|checkpoint| checkpoint.files.len()).sum()
     }
 }

@@ -35,6 +35,7 @@ use crate::env::{Clock, Entropy, Env};
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::forecast::{Measured, Parts, Rates, Volume};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
+use crate::limits::MANIFEST_FILES_MAX;
 use crate::manifest::first_life::log_dir;
 use crate::manifest::gc::Listing;
 use crate::manifest::ident::Ident;
@@ -132,6 +133,7 @@ impl<E: Env> Recovery<'_, E> {
     async fn steps(&self, head: &Head) -> Result<Recovered> {
         let clock = self.env.clock();
         let started = clock.now();
+        self.check_width()?;
         let findings = self.look().instrument(stage!("look")).await?;
         let looked = clock.now();
         let plan = stage!("decide").in_scope(|| self.decide(&findings))?;
@@ -178,6 +180,24 @@ impl<E: Env> Recovery<'_, E> {
 
     fn cores(&self) -> impl Iterator<Item = CoreId> + use<E> {
         (0..self.options.cores).map(CoreId)
+    }
+
+    /// Only another number of cores begins lives of another width, and it leaves none of the old ones.
+    fn check_width(&self) -> Result<()> {
+        let cores = usize::from(self.options.cores);
+        let lives = self.old.lives.iter().map(|life| life.cores.len());
+        let cuts = self.old.checkpoints.iter().map(|checkpoint| checkpoint.cuts.len());
+        match lives.chain(cuts).find(|width| *width != cores) {
+            None => Ok(()),
+            Some(width) => {
+                let what = format!(
+                    "manifest {} is of {cores} cores and says something of {width}: nothing was changed, restore this folder \
+                     from a backup",
+                    self.old.seq
+                );
+                Err(Error::corrupt(ErrorCode::ManifestDamaged, &self.options.path.join("m"), what))
+            }
+        }
     }
 
     /// The directory of one core's log.
@@ -435,6 +455,7 @@ impl<E: Env> Recovery<'_, E> {
         });
         next.lives.push(Life { token, recovered_epoch: plan.epoch, cores: cores.collect() });
         next.forget_empty_lives();
+        next.give_up_beyond(MANIFEST_FILES_MAX);
         next.retire_files_of(&old.manifest);
         next.trim();
         next

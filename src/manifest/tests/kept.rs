@@ -79,6 +79,34 @@ fn of_every_span_the_first_stays_and_pins_stay_besides() {
     assert!(kept(&manifest).is_empty());
 }
 
+/// A manifest that was too large for its bounds could not be followed by a smaller one.
+#[test]
+fn what_names_too_many_files_gives_the_oldest_epochs_up() {
+    let mut manifest = samples::manifest();
+    for epoch in [6, 20, 30, 40] {
+        manifest = with_checkpoint(&manifest, epoch);
+        if epoch == 20 {
+            pin(&mut manifest, "twenty", None).unwrap();
+        }
+        manifest.keep_spans(Some(Spans { epochs: 10, count: 9 }));
+    }
+    let files = |manifest: &Manifest| manifest.checkpoints.last().unwrap().files.len();
+    assert_eq!((kept(&manifest), manifest.checkpoints.len()), (vec![6, 20, 30, 40], 2));
+    let named = manifest.named_files();
+    assert_eq!(manifest.give_up_beyond(named), 0);
+    assert_eq!(manifest.give_up_beyond(named - files(&manifest) - 1), 2);
+    assert_eq!(kept(&manifest), [20, 40]);
+    assert_eq!(manifest.give_up_beyond(0), 1);
+    assert_eq!((kept(&manifest), manifest.checkpoints.len()), (vec![20], 2), "pins and a fallback stay");
+    let mut of_its_own = manifest.checkpoints[0].clone();
+    of_its_own.epoch = Epoch(1);
+    of_its_own.files.iter_mut().for_each(|file| file.name.attempt += 1000);
+    manifest.checkpoints.insert(0, of_its_own);
+    assert_eq!(manifest.give_up_beyond(0), 1);
+    let left: Vec<_> = manifest.checkpoints.iter().map(|checkpoint| checkpoint.epoch).collect();
+    assert_eq!(left, [Epoch(1), Epoch(40)], "the fallback is what shares no file with the newest");
+}
+
 #[test]
 fn what_is_in_the_store_alone_needs_no_file_here() {
     let mut manifest = samples::manifest();
