@@ -59,8 +59,10 @@ pub async fn merged<V: Vfs>(
         let mut pilot = open(vfs, &log, read_ahead_bytes).await?;
         while pilot.advance().await? {}
         let (ends, last) = (pilot.scan().epoch_ends.clone(), pilot.scan().prefix_end);
+        let first_epoch = pilot.epoch_before().map_or(Epoch(1), Epoch::next);
         let reader = open(vfs, &log, read_ahead_bytes).await?;
-        let mut stream = Stream { core: log.log.core, reader, ends, last, passed: 0, rest: None };
+        let mut stream =
+            Stream { core: log.log.core, reader, ends, first_epoch, last, passed: 0, rest: None };
         stream.settle().await?;
         streams.push(stream);
     }
@@ -83,6 +85,8 @@ struct Stream<V: Vfs> {
     core: CoreId,
     reader: WalReader<V>,
     ends: Vec<EpochEndAt>,
+    /// The epoch of its first record, if that is not in `ends`.
+    first_epoch: Epoch,
     /// Where the log ended when its epoch ends were read: of what a writer appends later the epoch is not known.
     last: Lsn,
     /// How many of `ends` lie before the next record.
@@ -119,7 +123,7 @@ impl<V: Vfs> Stream<V> {
         let epoch = match self.ends.get(self.passed) {
             Some(end) if end.token == rest.token => end.epoch,
             // Behind the last epoch end of its life.
-            _ => self.passed.checked_sub(1).map_or(Epoch(1), |last| self.ends[last].epoch.next()),
+            _ => self.passed.checked_sub(1).map_or(self.first_epoch, |last| self.ends[last].epoch.next()),
         };
         Some((rest.token, epoch, self.core, lsn))
     }

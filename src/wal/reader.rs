@@ -70,6 +70,10 @@ pub struct WalReader<V: Vfs> {
     next_lsn: Lsn,
     proven: Lsn,
     current: Option<Current>,
+    /// The last epoch that ends before the cut, if its end was come across.
+    before: Option<Epoch>,
+    /// Where the log was looked at once more before it was refused.
+    again_at: Option<(SegmentNo, u64)>,
     /// The epochs that end in the frame that is looked at, each with its place among the records.
     ends: Vec<(u32, Epoch)>,
     scan: LogScan,
@@ -138,6 +142,8 @@ impl<V: Vfs> WalReader<V> {
             next_lsn: Lsn(1),
             proven: Lsn(0),
             current: None,
+            before: None,
+            again_at: None,
             ends: Vec::new(),
             scan: LogScan::default(),
             ended: false,
@@ -174,6 +180,11 @@ impl<V: Vfs> WalReader<V> {
         self.scan
     }
 
+    /// The last epoch that ends before the cut, if its end was come across: not when that is in a segment before.
+    pub(crate) fn epoch_before(&self) -> Option<Epoch> {
+        self.before
+    }
+
     /// The segment of the frame that was read last.
     pub(crate) fn segment(&self) -> SegmentNo {
         self.reading.as_ref().map_or(self.scan.end_segment, |reading| reading.at.number)
@@ -206,7 +217,11 @@ impl<V: Vfs> WalReader<V> {
                 }
                 (Verdict::NextSegment, _) => self.enter_next(next).await?,
                 (Verdict::End | Verdict::Torn, _) => self.end_of_log(next, evidence.unwrap_or_default()),
-                (Verdict::Corrupt | Verdict::Replay, _) => return Err(self.refuse(next, &life)),
+                (Verdict::Corrupt | Verdict::Replay, _) => {
+                    if !self.looks_again(&life).await? {
+                        return Err(self.refuse(next, &life));
+                    }
+                }
             }
         }
         Ok(false)
@@ -367,7 +382,18 @@ impl<V: Vfs> WalReader<V> {
         self.scan.greatest_lsn = self.scan.greatest_lsn.max(Lsn(self.next_lsn.0 - 1));
         let above = self.cut.map_or(Lsn(0), |cut| cut.lsn);
         let through = life.ceiling.unwrap_or(Lsn(u64::MAX));
-        if header.kind != FrameKind::Records || header.next_lsn() <= above.next() {
+        if header.kind != FrameKind::Records {
+            return false;
+        }
+        let lsn_at = |place: &u32| Lsn(header.first_lsn.0 + u64::from(*place));
+        self.before = self
+            .ends
+            .iter()
+            .rev()
+            .find(|(place, _)| lsn_at(place) <= above)
+            .map(|(_, epoch)| *epoch)
+            .or(self.before);
+        if header.next_lsn() <= above.next() {
             return false;
         }
         self.current =
@@ -375,8 +401,7 @@ impl<V: Vfs> WalReader<V> {
         let first = header.first_lsn.max(above.next());
         let last = Lsn(header.next_lsn().0 - 1).min(through);
         let records = (last.0 + 1).saturating_sub(first.0);
-        let ends =
-            self.ends.iter().map(|(place, epoch)| (Lsn(header.first_lsn.0 + u64::from(*place)), *epoch));
+        let ends = self.ends.iter().map(|(place, epoch)| (lsn_at(place), *epoch));
         let in_range = ends.filter(|(lsn, _)| (first..=last).contains(lsn));
         let token = life.token;
         self.scan.epoch_ends.extend(in_range.map(|(lsn, epoch)| EpochEndAt { token, epoch, lsn }));

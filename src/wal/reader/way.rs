@@ -188,4 +188,21 @@ impl<V: Vfs> WalReader<V> {
         }
         Ok((None, unlinked))
     }
+
+    /// Whether the place that cannot be read is to be looked at once more. A writer may have gone on between what was read ahead and
+    /// the proof of more: then what the proof is of is there now.
+    pub(super) async fn looks_again(&mut self, life: &Life) -> Result<bool> {
+        let (at, is_whole) = (self.at(), life.ceiling.is_some());
+        let here = (at.number, at.offset);
+        if is_whole || at.next.is_some() || self.again_at == Some(here) {
+            return Ok(false);
+        }
+        self.again_at = Some(here);
+        self.catalog = segment::list(&self.vfs, &self.dir).await?;
+        let (next, unlinked) = self.find_next(here.0, life.token).await?;
+        self.window.reset();
+        let reading = self.reading.as_mut().expect("a segment is being read");
+        (reading.at.next, reading.unlinked) = (next, unlinked);
+        Ok(true)
+    }
 }

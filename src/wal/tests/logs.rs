@@ -4,9 +4,11 @@ use super::disk::{Disk, Unsynced};
 use super::rig::{block_on, dir, env, fresh, names_a_file, numbers, open, open_with, put, recover, small};
 use super::rig::{segment_files, value};
 use crate::error::ErrorKind;
-use crate::ids::{CoreId, Epoch, Lsn, Nonce};
+use crate::ids::{CoreId, Epoch, Lsn, Nonce, SegmentNo};
 use crate::vfs::Vfs;
-use crate::wal::{CoreWal, LogId, MergedLog, SegmentState, Tail, WalOptions, WalRecord, merged, segments};
+use crate::wal::{
+    CoreWal, Cut, LogId, MergedLog, SegmentState, Tail, WalOptions, WalReader, WalRecord, merged, segments,
+};
 
 #[test]
 fn what_was_synced_is_read_back_after_a_close() {
@@ -222,6 +224,63 @@ fn cores_merge_by_epoch_then_core() {
     }
     // Of core 0 one, two or three records for each epoch, of core 1 one more, and two ends.
     assert_eq!((last.0, count), (Epoch(30), 30 * 2 + 30 * 3 + 30 * 2));
+}
+
+/// What was read ahead was held against what the writer had proven since: a sound log was called corrupt.
+#[test]
+fn a_log_is_read_beside_its_writer() {
+    for (read_ahead_bytes, more) in
+        [512, 4096, 1 << 20].into_iter().flat_map(|bytes| [(bytes, 2), (bytes, 60)])
+    {
+        let (disk, mut wal) = fresh();
+        let mut written = 0;
+        let mut write = |count| {
+            for _ in 0..count {
+                put(&mut wal, written);
+                wal.sync_blocking().unwrap();
+                written += 1;
+            }
+            (wal.id(), wal.lives().to_vec(), written)
+        };
+        // Wherever the log stands in a segment.
+        for _ in 0..40 {
+            let (id, lives, before) = write(1);
+            let reader = WalReader::open(disk.clone(), &dir(), id, lives, None, read_ahead_bytes);
+            let mut reader = block_on(reader).unwrap();
+            for _ in 0..before {
+                assert!(block_on(reader.next()).unwrap().is_some());
+            }
+            write(more);
+            while block_on(reader.next()).unwrap().is_some() {}
+            assert!(reader.scan().prefix_end >= Lsn(before));
+        }
+    }
+}
+
+/// Records behind the cut of the only checkpoint were of epoch 1, and the first in order.
+#[test]
+fn records_behind_a_cut_are_of_the_epoch_that_was_open() {
+    let (disk, mut wal) = fresh();
+    let mut cut = None;
+    for epoch in 1..=9 {
+        for _ in 0..3 {
+            put(&mut wal, epoch);
+        }
+        let lsn = wal.append(&WalRecord::EpochEnd { epoch: Epoch(epoch) }).unwrap();
+        wal.sync_blocking().unwrap();
+        cut = Some(Cut { segment: SegmentNo(segment_files(&disk).len() as u64), lsn });
+    }
+    for _ in 0..3 {
+        put(&mut wal, 10);
+    }
+    wal.sync_blocking().unwrap();
+    let logs = vec![MergedLog { dir: dir().to_path_buf(), log: wal.id(), lives: wal.lives().to_vec(), cut }];
+    let mut reader = block_on(merged(&disk, logs, 4096)).unwrap();
+    let mut epochs = Vec::new();
+    while let Some(one) = block_on(reader.next()).unwrap() {
+        epochs.push(one.epoch);
+    }
+    assert_eq!(epochs, [Epoch(10); 3]);
 }
 
 #[test]
