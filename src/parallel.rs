@@ -32,6 +32,31 @@ impl<T> Board<T> {
     }
 }
 
+/// The place of a job's result, which is filled however the job's thread ends.
+struct Place<T> {
+    board: Arc<Board<T>>,
+    index: usize,
+    name: String,
+    filled: bool,
+}
+
+impl<T> Place<T> {
+    fn fill(mut self, result: Result<T>) {
+        self.filled = true;
+        self.board.post(self.index, result);
+    }
+}
+
+impl<T> Drop for Place<T> {
+    fn drop(&mut self) {
+        // One whose thread ends with its process has nobody left to tell.
+        if !self.filled && std::thread::panicking() {
+            let what = format!("{} panicked: this is a bug; reopen the database", self.name);
+            self.board.post(self.index, Err(Error::new(ErrorCode::Panicked, what)));
+        }
+    }
+}
+
 /// Runs every job with a disk of its own and returns their results in order: on threads named `name`, or here when
 /// there is only one.
 ///
@@ -53,12 +78,13 @@ where
             board.post(index, run(env.clone(), job).await);
             break;
         }
-        let (env_of_job, board_of_job) = (env.clone(), Arc::clone(&board));
-        let started = env.spawn().spawn(&format!("{name}-{index}"), move || async move {
-            board_of_job.post(index, run(env_of_job, job).await);
+        let (env_of_job, name) = (env.clone(), format!("{name}-{index}"));
+        let place = Place { board: Arc::clone(&board), index, name: name.clone(), filled: false };
+        let started = env.spawn().spawn(&name, move || async move {
+            place.fill(run(env_of_job, job).await);
         });
         if let Err(error) = started {
-            let what = format!("starting the thread {name}-{index}: {error}; free some and try again");
+            let what = format!("starting the thread {name}: {error}; free some and try again");
             board.post(index, Err(Error::new(ErrorCode::ThreadRefused, what)));
         }
     }
@@ -94,4 +120,23 @@ pub(crate) async fn beside<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
     })
     .await;
     running.into_iter().filter_map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Blocking, StdEnv};
+
+    /// A thread that ended without an answer was waited for.
+    #[test]
+    fn a_job_that_panics_is_an_error() {
+        let jobs = (0..3).map(|index| {
+            move |_| async move {
+                assert!(index != 1, "the second job panics");
+                Ok(index)
+            }
+        });
+        let error = StdEnv.block_on(for_each(&StdEnv, "job", jobs.collect())).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Panicked, "{error}");
+    }
 }

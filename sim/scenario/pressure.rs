@@ -323,26 +323,30 @@ fn a_full_device_is_opened() {
     });
 }
 
-/// Nothing is held back where that is asked for: then there is no warning, and no way out but room.
+/// Nothing is held back where that is asked for: then there is no warning, and no way out but room. That is seen at once, also by a
+/// log that is never idle.
 fn without_a_reserve_a_full_device_is_waited_for() {
-    story(async |mut rig| {
-        let opened = rig.recover(frugal()).await;
-        rig.host.sleep(Duration::from_secs(1)).await;
-        assert!(is_held(&rig));
-        rig.kill();
-        drop(opened);
-        let mut opened = rig.recover(frugal().reserve(false)).await;
-        rig.host.sleep(Duration::from_secs(1)).await;
-        assert!(!is_held(&rig), "what an earlier engine held back is let go");
-        fill(&rig).await;
-        let mut number = 0;
-        while round(&mut opened, number).await {
-            assert_eq!(opened.engine.health(), Health::Healthy);
-            number += 1;
-        }
-        assert_eq!(opened.engine.health(), Health::ReadOnly);
-        empty(&rig).await;
-        until(&rig, &opened, Health::Healthy).await;
-        assert!(round(&mut opened, number).await);
-    });
+    for idle_seal_after in [Duration::from_millis(50), Duration::from_secs(3_600)] {
+        story(async move |mut rig| {
+            let options = || frugal().idle_seal_after(idle_seal_after);
+            let opened = rig.recover(options()).await;
+            rig.host.sleep(Duration::from_secs(1)).await;
+            assert!(is_held(&rig));
+            rig.kill();
+            drop(opened);
+            let mut opened = rig.recover(options().reserve(false)).await;
+            rig.host.sleep(Duration::from_secs(1)).await;
+            assert!(!is_held(&rig), "what an earlier engine held back is let go");
+            fill(&rig).await;
+            let mut number = 0;
+            while round(&mut opened, number).await {
+                assert_eq!(opened.engine.health(), Health::Healthy);
+                number += 1;
+            }
+            assert_eq!(opened.engine.health(), Health::ReadOnly);
+            empty(&rig).await;
+            until(&rig, &opened, Health::Healthy).await;
+            assert!(round(&mut opened, number).await);
+        });
+    }
 }

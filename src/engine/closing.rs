@@ -14,6 +14,10 @@ use crate::error::{Error, ErrorCode, Result};
 /// `Invalid` when `cores` are not all cores of the engine, each once, or an epoch is open with records that were not given up.
 pub(super) fn check(shared: &Arc<Shared>, cores: &[CoreHandle]) -> Result<()> {
     check_all(shared, cores)?;
+    // It ends no epochs any more, and says so itself.
+    if shared.failed() {
+        return Ok(());
+    }
     if let Some(open) = cores.iter().find(|core| core.open_records() > 0) {
         let what = format!(
             "core {} has {} records in the open epoch {}: end the epoch, or call discard_open",
@@ -23,8 +27,7 @@ pub(super) fn check(shared: &Arc<Shared>, cores: &[CoreHandle]) -> Result<()> {
         );
         return Err(Error::new(ErrorCode::EpochOpen, what));
     }
-    // What has failed ends no epochs any more, and says so itself.
-    if shared.failed() { Ok(()) } else { check_even(cores) }
+    check_even(cores)
 }
 
 /// # Errors

@@ -133,9 +133,9 @@ impl Engine {
     /// # Errors
     ///
     /// * `Busy`: another process, or another engine in this one, has it open.
-    /// * `Invalid`: the options contradict themselves or what the database was created with.
-    /// * `Unsupported`: the format is newer than this build, the directory holds something else, or the backend that
-    ///   was asked for does not work here.
+    /// * `Invalid`: the options contradict themselves or what the database was created with, or the directory holds
+    ///   something else.
+    /// * `Unsupported`: the format is newer than this build, or the backend that was asked for does not work here.
     /// * `Corrupt`: the disk contradicts what was promised. Nothing was changed; the text names file and offset.
     /// * `Full`: there is no space for the first log files.
     /// * `Failed`: an I/O error; the text names file and operation. Nothing is lost: open again.

@@ -19,7 +19,7 @@ use super::maintenance::Requests;
 use super::reserve::{Change, Keeper};
 use super::shared::{Shared, lock};
 use crate::env::{Clock, Entropy, Env};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::ids::{CoreId, Nonce, SegmentNo};
 use crate::race::race;
 use crate::sync::Mutex;
@@ -256,13 +256,16 @@ impl<E: Env> Preparer<E> {
             let number = self.supply.number(core);
             let header = SegmentHeader { log: *spec, number, identity: self.env.entropy().nonce() };
             let prepared = match self.supply.pop_retired(core) {
-                Some(retired) => match recycle(vfs, dir, retired, &header).await {
-                    Ok(recycled) => recycled,
-                    Err(error) => {
-                        self.supply.put_back(core, retired);
-                        return Err(error);
-                    }
-                },
+                Some(retired) => {
+                    let recycled = match recycle(vfs, dir, retired, &header).await {
+                        // Its space is what a writer may be waiting for.
+                        Err(error) if error.kind() == ErrorKind::Full => {
+                            remove_segment(vfs, dir, retired).await.map(|()| None)
+                        }
+                        recycled => recycled,
+                    };
+                    recycled.inspect_err(|_| self.supply.put_back(core, retired))?
+                }
                 None => Some(prepare(vfs, dir, &header).await?),
             };
             if let Some(prepared) = prepared {

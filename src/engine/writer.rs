@@ -129,6 +129,14 @@ impl<P: Patience> QueueFeed<P> {
         Some(batch)
     }
 
+    /// Whether the log waits for space, for everybody to know.
+    fn is_full(&self, full: bool) {
+        if self.of_core().full.swap(full, Ordering::AcqRel) != full {
+            tracing::info!(target: "highwater::engine", core = self.core.0, full, "space for the log");
+            self.shared.notify();
+        }
+    }
+
     /// Waits, without a timer, until there is something to write or the engine stops.
     pub(super) async fn asleep(&mut self) {
         poll_fn(|context| {
@@ -181,6 +189,10 @@ impl<P: Patience> Feed for QueueFeed<P> {
     }
 
     fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]) {
+        // Nothing was in flight when there was no space, and nothing passes what waited: it went into a new segment.
+        if self.of_core().full.load(Ordering::Relaxed) {
+            self.is_full(false);
+        }
         let waited = !self.of_core().is_large_durable();
         self.of_core().durable_lsn.store(lsn.0, Ordering::Release);
         if waited && self.of_core().is_large_durable() {
@@ -215,12 +227,7 @@ impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
     async fn write(&mut self) -> Result<(), ErrorKind> {
         let outcome = self.log.run(&mut self.feed, &mut self.segments).await;
         let no_space = matches!(&outcome, Err(error) if error.kind() == ErrorKind::Full);
-        let full = no_space && self.segments.ran_out_of_space();
-        let of_core = self.feed.of_core();
-        if of_core.full.swap(full, Ordering::AcqRel) != full {
-            tracing::info!(target: "highwater::engine", core = self.feed.core.0, full, "space for the log");
-            self.feed.shared.notify();
-        }
+        self.feed.is_full(no_space && self.segments.ran_out_of_space());
         outcome.map_err(|error| self.fail(&error))
     }
 
