@@ -100,9 +100,11 @@
 //!
 //! A put is visible to its own core at once, and to nobody after a crash until its epoch has closed: on every core, and
 //! durably. [`Engine::wait_durable`] returns then; [`CoreHandle::commit`] does both for one core. Calls are refused rather
-//! than queued without bound: [`ErrorKind::Busy`] and [`ErrorKind::Full`] leave nothing half done, and
-//! [`CoreHandle::ready`] waits until it is worth trying again. Every [`ErrorKind`] says what the caller does next. After
-//! [`ErrorKind::Failed`] reads go on, nothing is acknowledged any more, and the database is to be opened again.
+//! than queued without bound: what [`ErrorKind::Busy`] or [`ErrorKind::Full`] refuses has changed nothing
+//! ([`CoreHandle::put_many`] says how far it got, and a [`CoreHandle::commit`] may have ended the epoch), and
+//! [`CoreHandle::ready`] waits for what passes by itself. Every [`ErrorKind`] says what the caller does next. After
+//! [`ErrorKind::Failed`] reads go on; if [`Engine::check`] fails, too, nothing is acknowledged any more, and the database is to
+//! be opened again.
 //!
 //! Threads of the engine's own write the logs and take checkpoints: a put takes no lock and makes no system call. With
 //! [`Options::inline`] the core's own thread writes its log.

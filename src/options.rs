@@ -157,7 +157,8 @@ impl Options {
     }
 
     /// How many cores share the key space, each with its own handle and log. Default 1. At an open of a database that has
-    /// another number, its keys are divided anew: that rewrites the state, and keeps no epoch but the recovered one.
+    /// another number, its keys are divided anew: that rewrites the state, and keeps no epoch but the recovered one. At most 256, and
+    /// never more than the [`key_groups`](Options::key_groups) that the database was created with.
     pub fn cores(mut self, cores: u16) -> Self {
         self.cores = cores;
         self

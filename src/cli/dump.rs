@@ -18,7 +18,7 @@ use crate::verify::decode::record::Offset;
 pub(crate) struct Args {
     #[command(flatten)]
     database: Database,
-    /// The epoch: any that a retained checkpoint and the log lead to [default: the newest closed one].
+    /// The epoch: any that is kept, or that a retained checkpoint and the log lead to [default: the newest closed one].
     #[arg(long)]
     epoch: Option<u64>,
     /// Only this core.
