@@ -8,11 +8,19 @@ use std::path::Path;
 use highwater::sim::SimDisk;
 use highwater::{CoreHandle, Engine, Offset, RecoveryReport};
 
+use crate::Test;
+use crate::decode::{self, FileCache};
+use crate::host::Scheduler;
 use crate::load::account_balance;
 use crate::oracle::{CoreModel, Oracle};
 use crate::plan::Plan;
+use crate::profile::Profile;
 use crate::shape::DIRECTORY;
+use crate::sweep;
 use crate::world::{Run, World, lock};
+
+/// See [`Test`].
+pub(crate) const TESTS: &[Test] = tests![what_nothing_needs_is_left_over];
 
 /// Acknowledged ⊆ recovered.
 pub(crate) fn i1_acknowledged_is_recovered(oracle: &Oracle, epoch: u64) {
@@ -199,6 +207,26 @@ pub(crate) fn i10_memory_is_bounded(core: &CoreHandle, model: &CoreModel) {
 /// What a nearly empty state may take, and what is left over when a large one has shrunk.
 const MEMORY_SLACK_BYTES: u64 = 16 << 20;
 
+/// The files in the folders of checkpoints and manifests that nothing needs: what the head does not name, manifests beside it and
+/// the one that it was derived from, and temps, those beside IDENT too.
+pub(crate) fn left_over(run: &Run) -> Vec<String> {
+    let Some(disk) = lock(&run.disk).as_ref().map(SimDisk::disk) else { return Vec::new() };
+    let files = decode::files_of(&disk, DIRECTORY, &mut FileCache::default());
+    let named = decode::named_by_head(&files).unwrap_or_else(|why| panic!("I6: {why}"));
+    let manifests = files.keys().filter(|path| path.starts_with("m/")).count();
+    let is_temp = |path: &str| path.rsplit_once('.').is_some_and(|(_, end)| end == "tmp");
+    let is_left_over = |path: &&String| match path.split_once('/') {
+        Some(("f", _)) => !named.contains(*path),
+        Some(("m", _)) => manifests > MANIFESTS_MAX || is_temp(path),
+        Some(_) => false,
+        None => is_temp(path),
+    };
+    files.keys().filter(is_left_over).cloned().collect()
+}
+
+/// The head, and the manifest that it was derived from.
+const MANIFESTS_MAX: usize = 2;
+
 /// Bytes of all log files.
 pub(crate) fn log_bytes(run: &Run) -> u64 {
     let logs = Path::new(DIRECTORY).join("wal");
@@ -214,4 +242,16 @@ pub(crate) fn log_bytes_max(plan: &Plan) -> u64 {
     let segment_bytes = tunings.map(|tuning| tuning.segment_bytes).max().unwrap_or(0);
     let segments = u64::from(plan.shape.cores) * (6 + 2 * plan.last.retain as u64);
     plan.last.fallback_bytes_max + segments * segment_bytes
+}
+
+fn what_nothing_needs_is_left_over() {
+    let run = sweep::one(Scheduler::BuiltIn, Plan::of(Profile::Forward, 1)).run;
+    let disk = lock(&run.disk).clone().expect("a story has a disk");
+    assert_eq!(left_over(&run), [""; 0], "a story ends without");
+    let unnamed = format!("f/{:016x}-{:08x}-{:032x}.base", 1, 1, 1);
+    for name in [&unnamed[..], "m/00000000000000000001.tmp", "IDENT.1.tmp"] {
+        let path = format!("{DIRECTORY}/{name}");
+        disk.with_disk(|disk| disk.install_file(&path, b"bytes")).expect("a new one");
+        assert!(left_over(&run).contains(&name.to_owned()), "{name}: {:?}", left_over(&run));
+    }
 }

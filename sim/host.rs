@@ -35,7 +35,18 @@ impl fmt::Display for Scheduler {
     }
 }
 
+/// How far the seeds of madsim are from those of the built-in scheduler, unless somebody says where they begin.
+const MADSIM_AWAY: u64 = 1 << 40;
+
 impl Scheduler {
+    /// Where its seeds begin when those of the built-in scheduler do at `base`: both draw the same plan from a seed.
+    pub(crate) fn base(self, base: u64) -> u64 {
+        match self {
+            Self::BuiltIn => base,
+            Self::Madsim => base.wrapping_add(MADSIM_AWAY),
+        }
+    }
+
     /// Runs the future that `root` makes to its end.
     ///
     /// Panics when a task does, and when the run cannot end.

@@ -6,7 +6,6 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::coverage::Coverage;
@@ -15,8 +14,10 @@ use crate::host::Scheduler;
 use crate::marks::Marks;
 use crate::profile::Profile;
 use crate::recipe::Recipe;
+use crate::report;
 use crate::sweep::{self, Outcome};
 use crate::usage;
+use crate::watch::Watch;
 use crate::world::{Tally, lock};
 
 /// What to run.
@@ -97,9 +98,9 @@ impl Totals {
         self.states().max(self.seeds)
     }
 
-    /// Crash states recovered: one per crash of a story, and those of fan-outs.
+    /// Crash states recovered and judged: those of stories behind which an open has returned, and those of fan-outs.
     pub(crate) fn states(&self) -> u64 {
-        self.tally.crashes + self.explored.states
+        self.tally.judged + self.explored.states
     }
 
     /// Seeds and crash states per second and core.
@@ -135,31 +136,30 @@ pub(crate) fn run(job: &Job, progress: &(dyn Fn(&Totals) + Sync)) -> Totals {
     let _alone = sweep::all_cores();
     let (next, stop) = (AtomicU64::new(0), AtomicBool::new(job.budget.seeds == 0));
     let total = Mutex::new(Totals::default());
+    let watch = Watch::default();
     let begun = now();
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                let before = usage::on_processor();
-                while !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= job.budget.seeds {
-                        break;
-                    }
-                    let ran = Recipe::of(job.profile, job.scheduler, job.base.wrapping_add(index)).run();
-                    let mut total = lock(&total);
-                    total.add(ran);
-                    total.took = begun.elapsed();
-                    let over = total.failures.len() >= job.failures_max
-                        || total.work() >= job.budget.states
-                        || total.took >= job.budget.time;
-                    stop.fetch_or(over, Ordering::Relaxed);
-                    progress(&total);
-                }
-                // Stories have threads of their own, on which this one waits.
-                lock(&total).busy += usage::on_processor().saturating_sub(before);
-            });
+    let work = || {
+        let before = usage::on_processor();
+        while !stop.load(Ordering::Relaxed) {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= job.budget.seeds {
+                break;
+            }
+            let seed = job.base.wrapping_add(index);
+            let ran = watch.over(seed, || Recipe::of(job.profile, job.scheduler, seed).run());
+            let mut total = lock(&total);
+            total.add(ran);
+            total.took = begun.elapsed();
+            let over = total.failures.len() >= job.failures_max
+                || total.work() >= job.budget.states
+                || total.took >= job.budget.time;
+            stop.fetch_or(over, Ordering::Relaxed);
+            progress(&total);
         }
-    });
+        // Stories have threads of their own, on which this one waits.
+        lock(&total).busy += usage::on_processor().saturating_sub(before);
+    };
+    watch.on_every_core(|seed| report::replay_line(job.profile, job.scheduler, seed), work);
     let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     total.failures.sort_by_key(|failure| failure.seed);
     total

@@ -19,6 +19,7 @@ use highwater::{Error, ErrorKind, Opened};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::Test;
+use crate::cause;
 use crate::check;
 use crate::decode::{self, FileCache, Marked};
 use crate::shape::DIRECTORY;
@@ -27,7 +28,8 @@ use crate::world::{Run, World, lock};
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![
     a_folder_that_was_hit_excuses_what_names_something_in_it,
-    a_hit_elsewhere_in_a_file_excuses_no_place
+    a_hit_elsewhere_in_a_file_excuses_no_place,
+    a_place_is_excused_by_hits_there_and_on_what_contradicts_it
 ];
 
 /// What a disk was like before an open.
@@ -105,6 +107,11 @@ impl Before {
         let disk = lock(&run.disk).clone();
         let Some(disk) = disk else { return false };
         let ledger = disk.ledger();
+        assert!(
+            !cause::is_impossible(error.code()),
+            "I7: no fault causes {}, and open says: {error}",
+            error.code()
+        );
         // The manifest of the last open that succeeded knew all that it saw.
         let [_, since] = lock(&run.images).opened_after;
         let excused = excused(&disk.disk(), (&ledger, since), error);
@@ -165,7 +172,7 @@ fn place_is_excused(
     let is_it = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
     number.is_some_and(|number| ledger.excuses(number, &named_bytes(text)))
         || ledger.touching(path).any(|hit| !is_it(hit))
-        || ledger.out_of_contract().any(|hit| is_named(disk, hit, text))
+        || ledger.out_of_contract().any(|hit| !is_it(hit) && is_named(disk, hit, text))
         || (contradicts_older_manifests(disk, path)
             && ledger.out_of_contract().skip(since).any(makes_older_manifest))
 }
@@ -176,13 +183,21 @@ const SECTOR_BYTES: u64 = 512;
 /// Most bytes that are checked as one: a frame, a block, what a header says of itself.
 const CHECKED_BYTES_MAX: u64 = 32 << 10;
 
-/// The bytes of its file that `text` is about: from the sector of the offset that it names on, or all of them.
+/// The bytes of its file that `text` is about: the sector that could not be read, which a long read may have met far behind its
+/// beginning, or from the sector of the offset that it names on, or all of them.
 fn named_bytes(text: &str) -> Range<u64> {
-    let mut words = text.split_whitespace().skip_while(|word| *word != "offset");
-    let number = words.nth(1).and_then(|word| word.trim_end_matches([',', ':']).parse::<u64>().ok());
-    number.map_or(0..u64::MAX, |offset| {
+    if let Some(sector) = number_behind(text, "sector") {
+        return sector.saturating_mul(SECTOR_BYTES)..sector.saturating_add(1).saturating_mul(SECTOR_BYTES);
+    }
+    number_behind(text, "offset").map_or(0..u64::MAX, |offset| {
         offset / SECTOR_BYTES * SECTOR_BYTES..offset.saturating_add(CHECKED_BYTES_MAX)
     })
+}
+
+/// The number that stands behind a word.
+fn number_behind(text: &str, word: &str) -> Option<u64> {
+    let mut words = text.split_whitespace().skip_while(|other| *other != word);
+    words.nth(1)?.trim_end_matches([',', ':']).parse().ok()
 }
 
 /// Whether `hit` may have put an older manifest in place of the newest.
@@ -264,4 +279,31 @@ fn a_hit_elsewhere_in_a_file_excuses_no_place() {
     assert!(named.contains(&8192) && named.contains(&9000) && !named.contains(&8191));
     assert!(!named.contains(&(8192 + 2 * CHECKED_BYTES_MAX)));
     assert_eq!(named_bytes("corrupt: the folder is missing (db/wal)"), 0..u64::MAX);
+    let read = named_bytes("db/wal/1, offset 4096: cannot be read: sector 122 cannot be read (simulated)");
+    assert_eq!(read, 62_464..62_976, "a read is long");
+}
+
+/// Every text ends with the path that it blames: that names the file, and not all of its bytes.
+fn a_place_is_excused_by_hits_there_and_on_what_contradicts_it() {
+    let mut disk = Disk::new(highwater::sim::Personality::default());
+    for name in ["db/wal/1", "db/m/1"] {
+        disk.install_dir(Path::new(name).parent().expect("a folder")).expect("a new one");
+        disk.install_file(name, b"bytes").expect("a new one");
+    }
+    let hit = |name: &str, bytes: Range<u64>| {
+        let file = disk.file_number(name).expect("made above");
+        Injected { class: FaultClass::BitRot, bytes, ..lost_sync(name, file) }
+    };
+    let blamed = (Path::new("db/wal/1"), ErrorKind::Corrupt);
+    let excused = |hit: Injected, text: &str| {
+        let ledger = Ledger::from_iter([hit]);
+        place_is_excused(&disk, (&ledger, 0), blamed, text)
+    };
+    let at_offset = "corrupt: core 0, offset 8200, LSN 7: found zeroes (db/wal/1)";
+    assert!(excused(hit("db/wal/1", 8_200..8_201), at_offset));
+    assert!(!excused(hit("db/wal/1", 100..101), at_offset), "another place of the same file");
+    assert!(!excused(hit("db/m/1", 0..1), at_offset), "another file");
+    assert!(excused(hit("db/m/1", 0..1), "corrupt: offset 8200 contradicts m/1 (db/wal/1)"));
+    let nowhere = "corrupt: its header contradicts its name (db/wal/1)";
+    assert!(excused(hit("db/wal/1", 100..101), nowhere), "of all of its bytes");
 }

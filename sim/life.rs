@@ -123,6 +123,7 @@ async fn open(
                     check::i3_created_once(nothing_there, &opened.report);
                     check_recovery(run, &opened);
                 }
+                run.judged();
                 return Ok((opened, sinks));
             }
             Err(error) if error.kind() == ErrorKind::Busy => executor.sleep(LOCK_PAUSE).await,
@@ -247,8 +248,26 @@ pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Ex
         Err(story) => return end_refused(&run, story),
     };
     remote::check_store(&run);
+    nothing_is_left_over(&run, &*executor).await;
     run.tell(News::Over(format!("drained: {}", opened.report)));
     std::future::pending::<()>().await;
+}
+
+/// The folders of checkpoints and manifests hold what the database needs, once whatever an open begins has been done (I10).
+async fn nothing_is_left_over(run: &Run, executor: &dyn Executor) {
+    if run.plan.damage.is_some() {
+        // Nobody removes what may be evidence.
+        return;
+    }
+    let mut left = check::left_over(run);
+    for _ in 0..ROUNDS_MAX {
+        if left.is_empty() {
+            return;
+        }
+        executor.sleep(SETTLE).await;
+        left = check::left_over(run);
+    }
+    panic!("I10: files that nothing needs stay: {left:?}");
 }
 
 /// The end of a run whose last open did not succeed: for damage, or it is a bug.

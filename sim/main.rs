@@ -72,6 +72,7 @@ mod story;
 mod sweep;
 mod text;
 mod usage;
+mod watch;
 mod without;
 mod world;
 
@@ -86,6 +87,7 @@ use crate::profile::Profile;
 const SUITES: &[&[Test]] = &[
     TESTS,
     cause::TESTS,
+    check::TESTS,
     cli::campaign::TESTS,
     cli::mutants::TESTS,
     explain::TESTS,
@@ -113,6 +115,7 @@ const SUITES: &[&[Test]] = &[
     sink::TESTS,
     text::TESTS,
     usage::TESTS,
+    watch::TESTS,
 ];
 
 const TESTS: &[Test] = tests![

@@ -82,7 +82,8 @@ impl Machine {
         *lock(&run.disk) = Some(disk.clone());
         *lock(&run.store) = plan.remote.as_ref().map(|remote| remote.store(streams, run.trace.clone()));
         *lock(&run.outlet) = plan.sinks.as_ref().map(|sinks| sinks.outlet(run));
-        let clock = SimClock::new(executor).with_faults(plan.clock, streams.stream("clock"));
+        let clock = SimClock::new(executor.clone()).with_faults(plan.clock, streams.stream("clock"));
+        *lock(&run.clocks) = Some((executor, clock.clone()));
         let process = host.process("engine");
         let env = SimEnv::new("engine", process.executor(), disk.vfs(), &streams)
             .with_clock(clock.with_executor(process.executor()));
@@ -144,7 +145,7 @@ impl Machine {
     fn crash(&mut self, number: u32, fate: Fate) {
         self.run.begin(None);
         self.run.opened(self.host.executor().now());
-        self.run.count(|tally| tally.crashes += 1);
+        self.run.crashed();
         self.process.kill();
         match fate {
             Fate::Cache => self.disk.crash(Crash::Process),

@@ -102,7 +102,13 @@ fn on_fresh_thread<T: Send + 'static>(name: String, body: impl FnOnce() -> T + S
 /// missed a mark that they must hit.
 pub(crate) fn sweep(profile: Profile, scheduler: Scheduler, count: u64) {
     let budget = Budget { seeds: count, ..Budget::UNLIMITED };
-    let job = Job { profile, scheduler, base: settings::base(), budget, failures_max: FAILURES_MAX };
+    let job = Job {
+        profile,
+        scheduler,
+        base: scheduler.base(settings::base()),
+        budget,
+        failures_max: FAILURES_MAX,
+    };
     if let Some(seed) = settings::one_seed() {
         let ran = Recipe::of(profile, scheduler, seed).run();
         report::one(profile, scheduler, &ran);
@@ -124,6 +130,7 @@ impl Tally {
         self.opened += other.opened;
         self.refused += other.refused;
         self.crashes += other.crashes;
+        self.judged += other.judged;
         self.crashes_in_open += other.crashes_in_open;
         self.operations += other.operations;
         self.epochs += other.epochs;

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use event_listener::Event;
 use highwater::Options;
 use highwater::env::Tick;
-use highwater::sim::{BoundaryInfo, Executor, SimDisk, SimEnv, SimStore, SimVfs, Trace};
+use highwater::sim::{BoundaryInfo, Executor, SimClock, SimDisk, SimEnv, SimStore, SimVfs, Trace};
 
 use crate::audit::Audits;
 use crate::cause::Since;
@@ -50,6 +51,8 @@ pub(crate) struct Tally {
     pub(crate) refused: u64,
     /// Crashes, power losses included.
     pub(crate) crashes: u64,
+    /// Crashes behind which an open has returned, and was judged: of several without an open between them the last.
+    pub(crate) judged: u64,
     /// Crashes before open had returned.
     pub(crate) crashes_in_open: u64,
     /// Operations of the workload.
@@ -100,8 +103,12 @@ pub(crate) struct Run {
     pub(crate) coverage: Mutex<Coverage>,
     /// When opens began and ended; the end of one that goes on is the end of time.
     pub(crate) opens: Mutex<Vec<(Tick, Tick)>>,
+    /// What tells the time, and the clock that the engine sees, once there are any.
+    pub(crate) clocks: Mutex<Option<(Arc<dyn Executor>, SimClock)>>,
     /// What had gone wrong before the last open.
     since: Mutex<Since>,
+    /// Whether the last crash was of a process that no open has followed yet.
+    crashed: AtomicBool,
     /// What the engine was doing at the boundary of the last trigger.
     pub(crate) interrupted: Mutex<Option<Work>>,
     /// Where the run stands, for people.
@@ -149,7 +156,9 @@ impl Run {
             tally: Mutex::default(),
             coverage: Mutex::default(),
             opens: Mutex::default(),
+            clocks: Mutex::default(),
             since: Mutex::default(),
+            crashed: AtomicBool::new(false),
             interrupted: Mutex::default(),
             step: Mutex::new("before the first life".to_owned()),
             disk: Mutex::default(),
@@ -211,6 +220,24 @@ impl Run {
     /// What had gone wrong before the last open.
     pub(crate) fn since(&self) -> Since {
         *lock(&self.since)
+    }
+
+    /// The time, and for how much of it the engine's clock has stood still.
+    pub(crate) fn now(&self) -> (Tick, Duration) {
+        let clocks = lock(&self.clocks);
+        clocks.as_ref().map_or_else(Default::default, |(time, clock)| (time.now(), clock.stood_still()))
+    }
+
+    /// The process has ended as by a crash.
+    pub(crate) fn crashed(&self) {
+        self.crashed.store(true, Ordering::SeqCst);
+        self.count(|tally| tally.crashes += 1);
+    }
+
+    /// An open has returned, and what it found was as it had to be.
+    pub(crate) fn judged(&self) {
+        let behind_a_crash = self.crashed.swap(false, Ordering::SeqCst);
+        self.count(|tally| tally.judged += u64::from(behind_a_crash));
     }
 
     /// Begins a life whose crash, if any, comes at `trigger`.

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// Where the campaign keeps what it has done.
     #[arg(long, default_value = "target/sim/campaign.toml")]
     state: PathBuf,
-    /// The first seed of a campaign that has done nothing yet.
+    /// The first seed of a campaign that has done nothing yet; madsim's seeds begin far behind it.
     #[arg(long, value_parser = seed::parse, default_value_t = settings::base())]
     base: u64,
 }
@@ -77,6 +77,9 @@ struct Done {
     seeds: u64,
     /// Crash states recovered.
     states: u64,
+    /// Those of fan-outs that differ in what a program can read, within their seed.
+    #[serde(default)]
+    distinct: u64,
     /// Seconds of one core.
     core_seconds: u64,
     /// Seeds and crash states of the build that ran last.
@@ -144,7 +147,7 @@ fn rounds(args: &Args, state: &mut State) -> Result<Option<(Job, Totals)>, Strin
         }
         let name = name(profile, scheduler);
         let done = state.done.entry(name.clone()).or_default();
-        let base = settings::parse(&done.next).unwrap_or(args.base);
+        let base = settings::parse(&done.next).unwrap_or_else(|| scheduler.base(args.base));
         let budget = Budget { time: left.time.min(ROUND), ..left };
         let bar = Progress::new(&name, budget);
         let job = Job { profile, scheduler, base, budget, failures_max: 1 };
@@ -232,15 +235,17 @@ impl State {
     /// Tells what all calls together have done.
     fn told(&self, args: &Args) -> Exit {
         println!("campaign of {}:", args.state.display());
-        for (name, Done { next, seeds, states, core_seconds, by_build, .. }) in &self.done {
+        for (name, Done { next, seeds, states, distinct, core_seconds, by_build, .. }) in &self.done {
             let others = [seeds - by_build[0], states - by_build[1]];
             let told = if others == [0; 2] {
                 String::new()
             } else {
                 format!(" ({} and {} by other builds)", others[0], others[1])
             };
+            let distinct = if *distinct == 0 { String::new() } else { format!(" ({distinct} distinct)") };
             println!(
-                "  {name:<18} {seeds:>9} seeds {states:>11} crash states {core_seconds:>7} core seconds{told}, next {next}"
+                "  {name:<18} {seeds:>9} seeds {states:>11} crash states{distinct} {core_seconds:>7} core seconds{told}, \
+                 next {next}"
             );
         }
         let missed = self.missed();
@@ -273,6 +278,7 @@ impl Done {
         self.next = format!("{:#x}", base.wrapping_add(total.seeds));
         self.seeds += total.seeds;
         self.states += total.states();
+        self.distinct += total.explored.distinct;
         self.by_build[0] += total.seeds;
         self.by_build[1] += total.states();
         self.core_seconds += total.busy.as_secs();

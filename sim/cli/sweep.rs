@@ -32,9 +32,9 @@ pub(crate) struct Args {
     /// Run the seeds so often, and tell after each time how much memory is left in use.
     #[arg(long, default_value_t = 1)]
     rounds: u64,
-    /// The first seed.
-    #[arg(long, value_parser = seed::parse, default_value_t = settings::base())]
-    base: u64,
+    /// The first seed [default: that of the sweeps, another one for each scheduler].
+    #[arg(long, value_parser = seed::parse)]
+    base: Option<u64>,
 }
 
 /// Runs the sweep.
@@ -45,7 +45,8 @@ pub(crate) fn run(args: &Args) -> Exit {
         (seeds, states, _) => (seeds.unwrap_or(u64::MAX), states.unwrap_or(u64::MAX)),
     };
     let budget = Budget { seeds, states, ..Budget::UNLIMITED };
-    let Args { profile, scheduler, base, .. } = *args;
+    let Args { profile, scheduler, .. } = *args;
+    let base = args.base.unwrap_or_else(|| scheduler.base(settings::base()));
     let bar = Progress::new(&profile.to_string(), budget);
     let job = Job { profile, scheduler, base, budget, failures_max: FAILURES_MAX };
     if args.rounds > 1 {

@@ -19,14 +19,15 @@ mod memo;
 mod state;
 mod wal;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) use flat::{Flat, Flattener};
 pub(crate) use format::bytes::crc;
 use format::ident::Ident;
-use format::manifest::Checkpoint;
 pub(crate) use format::manifest::Manifest;
+use format::manifest::{Checkpoint, StateFile};
 pub(crate) use format::record::Offset;
 use highwater::sim::Disk;
 use memo::{Content, Key};
@@ -104,6 +105,18 @@ pub(crate) fn files_of(disk: &Disk, root: &str, cache: &mut FileCache) -> Files 
     let below = |path: &Path| Some(path.to_str()?.strip_prefix(root)?.strip_prefix('/')?.to_owned());
     let found = disk.digests().into_iter();
     found.filter_map(|(path, digest)| Some((below(&path)?, cache.file(disk, &path, digest)))).collect()
+}
+
+/// The paths of the checkpoint files that the head of `files` names and that have to be in the directory.
+///
+/// # Errors
+///
+/// What the format does not allow.
+pub(crate) fn named_by_head(files: &Files) -> Result<BTreeSet<String>, String> {
+    let Ident { database, timeline, .. } = Ident::read(files.get("IDENT").ok_or("IDENT is missing")?)?;
+    let head = head(files, database, timeline)?;
+    let retained = head.checkpoints.iter().chain(head.kept_here());
+    Ok(retained.flat_map(|checkpoint| &checkpoint.files).map(StateFile::path).collect())
 }
 
 impl Memo {

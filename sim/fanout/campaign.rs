@@ -8,6 +8,7 @@ use super::{Cut, Exploration, Explored, Tally, caught};
 use crate::settings;
 use crate::sweep;
 use crate::usage;
+use crate::watch::Watch;
 
 /// The seeds and states of a campaign.
 struct Campaign {
@@ -39,18 +40,14 @@ pub(crate) fn run(name: &'static str, default_states: u64, explore: Exploration)
         campaign.timed(|| campaign.seed(seed, explore));
     } else {
         let _alone = sweep::all_cores();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    campaign.timed(|| {
-                        while campaign.goes_on() {
-                            campaign.seed(campaign.next.fetch_add(1, Ordering::Relaxed), explore);
-                        }
-                    });
-                });
+        let watch = Watch::default();
+        let work = || {
+            while campaign.goes_on() {
+                let seed = campaign.next.fetch_add(1, Ordering::Relaxed);
+                watch.over(seed, || campaign.seed(seed, explore));
             }
-        });
+        };
+        watch.on_every_core(|seed| campaign.replay_line(seed), || campaign.timed(work));
     }
     campaign.report(began.elapsed());
     if let Some(failure) = campaign.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -98,14 +95,17 @@ impl Campaign {
             let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.get_or_insert_with(|| {
                 format!(
-                    "fan-out of {}, seed {seed:#x}, after {} seeds and {states} states:\n  {why}\n  \
-                     again: cargo sim replay {seed:#x} --profile fan-out-{}",
+                    "fan-out of {}, seed {seed:#x}, after {} seeds and {states} states:\n  {why}\n  again: {}",
                     self.name,
                     total.1,
-                    self.name.trim_start_matches("the ")
+                    self.replay_line(seed)
                 )
             });
         }
+    }
+
+    fn replay_line(&self, seed: u64) -> String {
+        format!("cargo sim replay {seed:#x} --profile fan-out-{}", self.name.trim_start_matches("the "))
     }
 }
 

@@ -1,5 +1,5 @@
 //! The whole engine: epochs over several cores, checkpoints, retention, reopens. What a recovery finds is also compared
-//! with what the independent decoder says about the same bytes (I3, I4, I6).
+//! with what the independent decoder says about the same bytes (I3, I4, I6), and its token is above all before it (I8).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,11 +100,16 @@ impl Subject for Whole {
     }
 
     fn judge(&self, promise: &Promise, found: &Found, _: bool) -> Result<(), String> {
-        promise.keeps(found, promise.acked)
+        promise.keeps(found, promise.acked)?;
+        promise.precedes(found.token)
     }
 
     fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
         earlier == later
+    }
+
+    fn follows(&self, earlier: &Found, later: &Found) -> bool {
+        later.token > earlier.token
     }
 }
 

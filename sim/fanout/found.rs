@@ -29,13 +29,14 @@ pub(super) type World = SimEnv<SimVfs>;
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) epoch: u64,
+    pub(super) token: u64,
     pub(super) state: FlatState,
     /// What it says that it did.
     labour: Labour,
 }
 
 impl PartialEq for Found {
-    /// How the same was found may differ.
+    /// How the same was found may differ, and by which life.
     fn eq(&self, other: &Self) -> bool {
         (self.epoch, &self.state) == (other.epoch, &other.state)
     }
@@ -44,7 +45,7 @@ impl PartialEq for Found {
 impl fmt::Debug for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: usize = self.state.state().cores.iter().map(|core| core.values.len()).sum();
-        write!(f, "epoch {} with {keys} keys", self.epoch)
+        write!(f, "epoch {} with {keys} keys, token {}", self.epoch, self.token)
     }
 }
 
@@ -57,7 +58,8 @@ impl Found {
             replayed: report.replayed_records,
             discarded: report.discarded_records,
         };
-        Ok(Self { epoch: report.epoch.0, state: export(cores, report)?, labour })
+        let (epoch, token) = (report.epoch.0, report.token.0);
+        Ok(Self { epoch, token, state: export(cores, report)?, labour })
     }
 }
 

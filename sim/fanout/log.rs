@@ -268,6 +268,10 @@ impl Subject for Log {
         promise.keeps(found)
     }
 
+    fn follows(&self, _: &Found, _: &Found) -> bool {
+        true
+    }
+
     /// Not even trimmed records come back once an open has returned without them.
     fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
         earlier == later

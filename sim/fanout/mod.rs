@@ -10,7 +10,8 @@
 //! ```
 //!
 //! F1. What is recovered from an image holds everything promised at its moment, and is exact ([`Subject::judge`]).
-//! F2. What a recovery returned survives a power cut that loses everything unsynced: it trusts no page cache (I5).
+//! F2. What a recovery returned survives a power cut that loses everything unsynced: it trusts no page cache (I5). The recovery
+//!     behind that has a greater token (I8); one inside of another, which has not returned, may have the same.
 //! F3. A crash inside a recovery of durable bytes recovers the same again.
 //! F4. A power cut never makes an open refuse.
 //!
@@ -74,6 +75,9 @@ pub(crate) trait Subject {
 
     /// Whether `later`, recovered from what the recovery of `earlier` left, lost nothing of it and changed nothing.
     fn holds(&self, promise: &Self::Promise, earlier: &Self::Found, later: &Self::Found) -> bool;
+
+    /// Whether `later` is of a life behind that of `earlier`, whose recovery had returned (I8). Logs alone have no tokens.
+    fn follows(&self, earlier: &Self::Found, later: &Self::Found) -> bool;
 }
 
 /// A recovery that returned.
@@ -351,6 +355,10 @@ impl<'a, S: Subject> Explorer<'a, S> {
         let again = Origin { within: Some(origin), step: Step::Again { lost }, ..*origin };
         let kept = left.clone();
         let result = match self.recover(left, boot, false, &again) {
+            Ok(second) if !self.subject.follows(&first.found, &second.found) => Err(format!(
+                "{again}: recovered {:?} at first and then {:?}, of no later token (F2, I8)",
+                first.found, second.found
+            )),
             Ok(second) if self.subject.holds(promise, &first.found, &second.found) => Ok(()),
             Ok(second) => {
                 Err(format!("{again}: recovered {:?} at first and then {:?} (F2)", first.found, second.found))

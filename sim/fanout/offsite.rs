@@ -62,20 +62,18 @@ pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
 #[derive(Clone, PartialEq)]
 struct Found {
     database: found::Found,
-    token: u64,
     pins: BTreeMap<String, u64>,
 }
 
 impl fmt::Debug for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, token {}, pins {:?}", self.database, self.token, self.pins)
+        write!(f, "{:?}, pins {:?}", self.database, self.pins)
     }
 }
 
 impl Found {
     fn of(opened: &Opened<World>) -> Result<Self, Error> {
-        let database = found::Found::of(opened)?;
-        Ok(Self { database, token: opened.report.token.0, pins: pins_of(opened) })
+        Ok(Self { database: found::Found::of(opened)?, pins: pins_of(opened) })
     }
 }
 
@@ -125,7 +123,7 @@ impl Subject for Offsite {
         let means = (self.options.clone(), Some(&self.remote));
         let mut recovery = recovered(left, (boot, watch), means, Found::of)?;
         let found = &mut recovery.found;
-        if found.token <= token {
+        if found.database.token <= token {
             return Err(format!("I8: recovered {found:?}, and the store knows token {token}"));
         }
         if of_bytes.is_some() {
@@ -141,10 +139,14 @@ impl Subject for Offsite {
 
     fn judge(&self, promise: &Promise, found: &Found, lost: bool) -> Result<(), String> {
         promise.keeps(&found.database, if lost { promise.stored } else { promise.acked })?;
-        promise.holds(found.token, &found.pins, lost)
+        promise.holds(found.database.token, &found.pins, lost)
     }
 
     fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
         earlier.database == later.database && earlier.pins == later.pins
+    }
+
+    fn follows(&self, earlier: &Found, later: &Found) -> bool {
+        later.database.token > earlier.database.token
     }
 }

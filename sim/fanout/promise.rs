@@ -11,10 +11,10 @@ use crate::decode::{Flat, FlatState};
 pub(super) struct Promise {
     pub(super) ends: Vec<Arc<Vec<End>>>,
     pub(super) acked: u64,
-    /// With an object store, from here on. The epoch that it was said to hold.
-    pub(super) stored: u64,
     /// The greatest token that an open has returned.
     pub(super) token: u64,
+    /// With an object store, from here on. The epoch that it was said to hold.
+    pub(super) stored: u64,
     /// The pins that somebody was told, with their epochs.
     pub(super) pins: BTreeMap<String, u64>,
     /// Those of them that the store has.
@@ -41,12 +41,18 @@ impl Promise {
         self.ends.iter().map(|ends| ends.get(index)).collect()
     }
 
-    /// Whether an open with `token` that has found `pins` lets everybody go on; behind the loss of a machine with what the store
-    /// was said to have.
-    pub(super) fn holds(&self, token: u64, pins: &BTreeMap<String, u64>, lost: bool) -> Result<(), String> {
+    /// Whether an open with `token` is of a later life than all opens that have returned.
+    pub(super) fn precedes(&self, token: u64) -> Result<(), String> {
         if token <= self.token {
             return Err(format!("I8: token {token} is not above {}", self.token));
         }
+        Ok(())
+    }
+
+    /// Whether an open with `token` that has found `pins` lets everybody go on; behind the loss of a machine with what the store
+    /// was said to have.
+    pub(super) fn holds(&self, token: u64, pins: &BTreeMap<String, u64>, lost: bool) -> Result<(), String> {
+        self.precedes(token)?;
         let told = if lost { &self.stored_pins } else { &self.pins };
         match told.iter().find(|(name, epoch)| pins.get(*name) != Some(epoch)) {
             Some((name, epoch)) => Err(format!("pin {name} of epoch {epoch} is gone: {pins:?} (I6)")),

@@ -26,10 +26,10 @@ pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_rescale_passes];
 const EFFORT: Effort = Effort {
     images: 8,
     nested_images: 4,
-    nest_one_in: 12,
+    nest_one_in: 180,
     again_one_in: 3,
     run_max: Work::of(3_000, DISK_BYTES_USUAL),
-    recovery_max: Work::of(600, DISK_BYTES_USUAL),
+    recovery_max: Work::of(300, DISK_BYTES_USUAL),
 };
 
 const DISK_BYTES_USUAL: u64 = 256 << 10;
@@ -55,18 +55,28 @@ pub(crate) fn explore_cut(seed: u64, cut: &Cut) -> Explored {
 }
 
 /// A database of whatever number of cores.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, Default)]
 struct Found {
     epoch: u64,
+    /// Of the life that found it; the same may be found by others.
+    token: u64,
     values: BTreeMap<Vec<u8>, Vec<u8>>,
     offsets: BTreeMap<(u16, String), decode::Offset>,
     watermark: Option<i64>,
 }
 
+impl PartialEq for Found {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |found: &Self| (found.epoch, found.watermark);
+        all(self) == all(other) && self.values == other.values && self.offsets == other.offsets
+    }
+}
+
 impl fmt::Debug for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { epoch, values, offsets, watermark } = self;
-        write!(f, "epoch {epoch} with {} keys, watermark {watermark:?}, {offsets:?}", values.len())
+        let Self { epoch, token, values, offsets, watermark } = self;
+        let keys = values.len();
+        write!(f, "epoch {epoch} with {keys} keys, watermark {watermark:?}, {offsets:?}, token {token}")
     }
 }
 
@@ -126,6 +136,7 @@ impl Subject for Rescaled {
     }
 
     fn judge(&self, promise: &Promise, found: &Found, _: bool) -> Result<(), String> {
+        promise.precedes(found.token)?;
         let (epoch, acked) = (found.epoch, promise.acked);
         if epoch < acked {
             return Err(format!("recovered epoch {epoch}, and {acked} was promised"));
@@ -145,11 +156,16 @@ impl Subject for Rescaled {
     fn holds(&self, _: &Promise, earlier: &Found, later: &Found) -> bool {
         earlier == later
     }
+
+    fn follows(&self, earlier: &Found, later: &Found) -> bool {
+        later.token > earlier.token
+    }
 }
 
 fn export(opened: &Opened<World>) -> Result<Found, Error> {
     let Opened { engine, cores, report, .. } = opened;
-    let mut found = Found { epoch: report.epoch.0, watermark: report.watermark, ..Found::default() };
+    let (epoch, token) = (report.epoch.0, report.token.0);
+    let mut found = Found { epoch, token, watermark: report.watermark, ..Found::default() };
     for (core, handle) in (0..).map(CoreId).zip(cores) {
         for entry in handle.scan_prefix(b"") {
             let (key, value) = entry?;

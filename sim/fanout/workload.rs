@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use highwater::sim::{Executor, FaultClass, Handle, Node, Personality, SimEnv, Simulator, Streams};
-use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorKind, Opened, Options};
+use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorCode, ErrorKind, Opened, Options};
 
 use super::Moment;
 use super::course::{self, Course, OPENS_MAX, Stage, lock};
 use super::found::{Found, ROOT, World, pins_of, with_store};
 use super::promise::{End, Promise};
+use crate::cause;
 use crate::decode::{self, CoreState, Flat};
 use crate::explain::record::{self, Event};
 use crate::plan::Fate;
@@ -91,7 +92,8 @@ pub(super) fn run(seed: u64, shape: &Shape) -> (Vec<Moment<Promise>>, Result<(),
         let node = handle.node("engine");
         let env = SimEnv::new("engine", Arc::new(node.clone()), stage.disk.vfs(), &stage.streams);
         let now = vec![CoreState::default(); usize::from(shape.cores)];
-        Run { shape, stage, handle, executor, node, env, now }.lives()
+        let before = Before::default();
+        Run { shape, stage, handle, executor, node, env, now, before }.lives()
     })
 }
 
@@ -131,6 +133,19 @@ struct Run<'a> {
     env: World,
     /// What the cores hold now.
     now: Vec<CoreState>,
+    /// What had gone wrong before the last open.
+    before: Before,
+}
+
+/// What has gone wrong at some time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    /// Faults of the disk.
+    disk: usize,
+    /// Faults of the store.
+    store: u64,
+    /// Whether one of these lasts: nobody reaches it, or a request is on its way there.
+    lasts: bool,
 }
 
 impl Run<'_> {
@@ -147,8 +162,11 @@ impl Run<'_> {
             self.stage.enter(life, Scope::END);
             if self.stage.draws.chance(0.3) || without::crash(Fate::Drawn).is_none() {
                 cores.iter_mut().for_each(CoreHandle::discard_open);
-                // A failure or a full disk at close promises nothing.
-                let _ = engine.close_async(&mut cores).await;
+                match engine.close_async(&mut cores).await {
+                    Ok(()) => self.acknowledged(self.ended()),
+                    // A failure promises nothing.
+                    Err(error) => self.excused("close", &error)?,
+                }
             }
             drop((engine, cores));
             self.reboot();
@@ -163,6 +181,7 @@ impl Run<'_> {
 
     async fn open(&mut self) -> Result<Option<(Engine<World>, Vec<CoreHandle>)>, String> {
         for _ in 0..OPENS_MAX {
+            self.before = self.faults();
             let executor: Arc<dyn Executor> = Arc::new(self.node.clone());
             let (options, remote) = (self.shape.options.clone(), self.shape.course.remote.as_ref());
             let options = with_store(options, remote, self.stage.store.as_ref(), &executor);
@@ -174,11 +193,10 @@ impl Run<'_> {
                     let Opened { engine, cores, .. } = opened;
                     return Ok(Some((engine, cores)));
                 }
-                // Nobody else writes to the store.
-                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Fenced) => {
-                    return Err(format!("an open in the run refused: {error}"));
+                Err(error) => {
+                    self.excused("an open", &error)?;
+                    self.reboot();
                 }
-                Err(_) => self.reboot(),
             }
         }
         Ok(None)
@@ -230,14 +248,35 @@ impl Run<'_> {
         self.acknowledged(engine.durable_epoch().0);
         match done {
             Ok(()) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::Busy | ErrorKind::Full) => {
+            Err(error) if error.kind() == ErrorKind::Busy => {
                 self.executor.sleep(Duration::from_millis(20)).await;
                 Ok(true)
             }
-            // Nobody else writes to the store.
-            Err(error) if error.kind() == ErrorKind::Fenced => Err(format!("in the run: {error}")),
-            Err(_) => Ok(false),
+            Err(error) => self.excused("an operation", &error).map(|()| false),
         }
+    }
+
+    /// What has gone wrong so far.
+    fn faults(&self) -> Before {
+        let disk = self.stage.disk.ledger().entries().len();
+        let Some(store) = &self.stage.store else { return Before { disk, ..Before::default() } };
+        let lasts = store.is_away() || store.image().on_the_way().len() > 0;
+        Before { disk, store: cause::injected(store), lasts }
+    }
+
+    /// Whether `error` has a cause that came since the last open began, or lasted then: the disk is never full, and nobody else
+    /// writes to the store.
+    fn excused(&self, what: &str, error: &Error) -> Result<(), String> {
+        let (code, now) = (error.code(), self.faults());
+        let of_disk = cause::is_caused(&self.stage.disk.ledger().entries()[self.before.disk..], code);
+        let of_store =
+            code == ErrorCode::StoreUnavailable && (self.before.lasts || now.store > self.before.store);
+        if error.kind() == ErrorKind::Failed && (of_disk || of_store) {
+            return Ok(());
+        }
+        Err(format!(
+            "nothing has gone wrong that is a cause of {code}, and {what} in the run says: {error} (I7)"
+        ))
     }
 
     /// How many operations with a store there are for every eleven others.
@@ -248,10 +287,7 @@ impl Run<'_> {
     async fn offsite(&mut self, engine: &Engine<World>, operation: Offsite) -> Result<(), Error> {
         match operation {
             Offsite::Wait => self.wait_for_store(engine).await,
-            Offsite::Pin => {
-                self.pin(engine).await;
-                Ok(())
-            }
+            Offsite::Pin => self.pin(engine).await,
             Offsite::Rest => {
                 self.executor.sleep(Duration::from_millis(self.stage.draws.range(40, 4_000))).await;
                 Ok(())
@@ -279,17 +315,23 @@ impl Run<'_> {
     }
 
     /// Sets a pin, or lets it go. What was asked for and failed is not known.
-    async fn pin(&mut self, engine: &Engine<World>) {
+    async fn pin(&mut self, engine: &Engine<World>) -> Result<(), Error> {
         let name = *self.stage.draws.pick(&["audit", "x"]);
         let set = {
             let mut promise = lock(&self.stage.promise);
             promise.stored_pins.remove(name);
             promise.pins.remove(name).is_some()
         };
-        if set {
-            let _ = engine.unpin_async(name).await;
-        } else if let Ok(epoch) = engine.pin_async(name, None).await {
-            self.stage.promised(|promise| promise.pins.insert(name.to_owned(), epoch.0).is_none());
+        let done = if set {
+            engine.unpin_async(name).await.map(|_| ())
+        } else {
+            engine.pin_async(name, None).await.map(|epoch| {
+                self.stage.promised(|promise| promise.pins.insert(name.to_owned(), epoch.0).is_none());
+            })
+        };
+        match done {
+            Err(error) if error.code() == ErrorCode::NothingToPin => Ok(()),
+            done => done,
         }
     }
 

@@ -155,6 +155,12 @@ impl SimClock {
         lock(&self.state).faults = None;
     }
 
+    /// How long it has stood still so far: the machine was suspended, and no timer went on.
+    pub fn stood_still(&self) -> Duration {
+        let world_ns = self.executor.now().0;
+        Duration::from_nanos(world_ns.saturating_sub(lock(&self.state).monotonic_ns(world_ns)))
+    }
+
     /// Moves the wall clock by `by_ms` milliseconds, backwards if negative.
     pub fn jump_wall(&self, by_ms: i64) {
         let mut state = lock(&self.state);

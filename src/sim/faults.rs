@@ -312,6 +312,13 @@ impl Ledger {
     }
 }
 
+/// A ledger of these faults, in their order: for tests of what judges by one.
+impl FromIterator<Injected> for Ledger {
+    fn from_iter<I: IntoIterator<Item = Injected>>(faults: I) -> Self {
+        Self { entries: faults.into_iter().collect() }
+    }
+}
+
 /// The plan at work.
 pub(super) struct Faults {
     pub(super) plan: FaultPlan,
