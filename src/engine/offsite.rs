@@ -2,9 +2,10 @@
 //! empty directory become?
 //!
 //! ```text
-//! probe ─► look ─► (empty directory: fence, restore) ─► the local open ─► open manifest in the store ─► cores
+//! probe ─► look ─► (empty store: settle) ─► (empty directory: fence, restore) ─► the local open ─► open manifest in the store ─► cores
 //! ```
 //!
+//! A directory gets no identity that the store might not have: of both, the store is settled first.
 //! No core writes before the store has this open's token.
 
 use crate::env::{Clock, Entropy, Env};
@@ -20,7 +21,7 @@ use crate::offsite::{
 use crate::options::Options;
 use crate::recovery::Floors;
 
-use super::open::{check_ident, lay_out};
+use super::open::{check_ident, fresh_ident, lay_out};
 
 /// How often an open makes its manifest anew because one of this directory's earlier processes landed late.
 const REBASES_MAX: u32 = 4;
@@ -29,6 +30,8 @@ const REBASES_MAX: u32 = 4;
 pub(super) struct Attached<E: Env> {
     pub(super) site: Site<E>,
     found: Option<Found>,
+    /// What the store became before the directory became anything.
+    settled: Option<StoreId>,
     /// Whether the directory was empty, and its content came from the store.
     pub(super) restored: bool,
 }
@@ -94,9 +97,35 @@ impl<E: Env> Attached<E> {
         let site = Site::new(env, remote);
         site.probe().await?;
         let found = site.look().await?;
-        let mut attached = Self { site, found, restored: false };
+        let mut attached = Self { site, found, settled: None, restored: false };
+        if attached.found.is_none() {
+            attached.settle(env, vfs, options).await?;
+        }
         attached.take_over(env, vfs, options).await?;
         Ok(Some(attached))
+    }
+
+    /// Makes the store that of the database that is about to be created in the directory. First of all: a directory that was one
+    /// would be of no use if the store turned out to be another's, whose creation had been on its way from a machine that was lost.
+    async fn settle(&mut self, env: &E, vfs: &E::Vfs, options: &Options) -> Result<()> {
+        let survey = survey(vfs, &options.path).await?;
+        if survey.decide(&options.path)? == Action::Recover {
+            return Ok(());
+        }
+        let ident = survey.ident.unwrap_or_else(|| fresh_ident(env, options));
+        check_ident(options, &ident)?;
+        let id = self.site.settle(&ident, env.entropy().nonce()).await?;
+        if id.ident.database == ident.database {
+            self.settled = Some(id);
+        } else {
+            self.found = self.site.look().await?;
+        }
+        Ok(())
+    }
+
+    /// What the database in the directory is to be, if it is none yet.
+    pub(super) fn ident(&self) -> Option<Ident> {
+        self.settled.map(|id| id.ident)
     }
 
     async fn take_over(&mut self, env: &E, vfs: &E::Vfs, options: &Options) -> Result<()> {
@@ -168,10 +197,14 @@ impl<E: Env> Attached<E> {
             token: local.token,
             cores: local.cores,
         };
-        let (id, mut head, mut marks) = match &self.found {
-            Some(found) => (found.id, found.head.clone(), found.marks),
-            None => (self.site.settle(ident, env.entropy().nonce()).await?, None, 0),
+        let (id, mut head, mut marks) = match (&self.found, self.settled) {
+            (Some(found), _) => (found.id, found.head.clone(), found.marks),
+            (None, Some(settled)) => (settled, None, 0),
+            (None, None) => (self.site.settle(ident, env.entropy().nonce()).await?, None, 0),
         };
+        if id.ident.database != ident.database {
+            return Err(other_database(ident, &id));
+        }
         for _ in 0..REBASES_MAX {
             let content = head.as_ref().map_or_else(Content::default, Content::of);
             let manifest = stored(head.as_ref(), writer, (Author::Open, 0), content, &env.entropy());

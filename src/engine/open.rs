@@ -46,12 +46,13 @@ pub(super) async fn open<E: Env>(env: E, options: Options) -> Result<Opened<E>> 
     let lock = lock(&env, &vfs, &options).await?;
     let store = Attached::attach(&env, &vfs, &options).await?;
     let floors = store.as_ref().map_or(Floors::default(), Attached::floors);
+    let wanted = store.as_ref().and_then(Attached::ident);
     // Boxed: twice, it would make this future twice as large.
-    let found = match Box::pin(find(&env, &vfs, &options, floors)).await {
+    let found = match Box::pin(find(&env, &vfs, &options, (wanted, floors))).await {
         // What is held back is for this. It makes no room in the state of a core.
         Err(error) if is_of_device(&error) && reserve::give_up(&vfs, &options.path).await? => {
             tracing::warn!(target: "highwater::engine", %error, "no space to open: the reserve is given up");
-            Box::pin(find(&env, &vfs, &options, floors)).await
+            Box::pin(find(&env, &vfs, &options, (wanted, floors))).await
         }
         found => found,
     };
@@ -80,9 +81,9 @@ async fn find<E: Env>(
     env: &E,
     vfs: &E::Vfs,
     options: &Options,
-    floors: Floors,
+    (wanted, floors): (Option<Ident>, Floors),
 ) -> Result<(Ident, Recovered)> {
-    let (ident, found) = enter(env, vfs, options).await?;
+    let (ident, found) = enter(env, vfs, options, wanted).await?;
     let cores = found.0.manifest.cores;
     if cores == 0 || cores == options.cores {
         let recovered = recover(env, vfs, options, &ident, found, floors).await?;
@@ -153,7 +154,12 @@ async fn lock<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<<E::Vf
 
 /// Finds out what the directory is, and finishes its creation if that is what it needs. Returns the head and the names
 /// that were listed before.
-async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Ident, (Head, Listing))> {
+async fn enter<E: Env>(
+    env: &E,
+    vfs: &E::Vfs,
+    options: &Options,
+    wanted: Option<Ident>,
+) -> Result<(Ident, (Head, Listing))> {
     let root = &options.path;
     let survey = survey(vfs, root).await?;
     let action = survey.decide(root)?;
@@ -169,7 +175,7 @@ async fn enter<E: Env>(env: &E, vfs: &E::Vfs, options: &Options) -> Result<(Iden
         }
         return Ok((ident, (head, listing)));
     }
-    let ident = survey.ident.unwrap_or_else(|| fresh_ident(env, options));
+    let ident = survey.ident.or(wanted).unwrap_or_else(|| fresh_ident(env, options));
     check_ident(options, &ident)?;
     lay_out(env, vfs, (root, options.cores), (action, &listing), &ident).await?;
     let manifest = Manifest::create(ident.database, ident.timeline, env.entropy().nonce());
@@ -204,7 +210,7 @@ pub(super) async fn lay_out<E: Env>(
     }
 }
 
-fn fresh_ident<E: Env>(env: &E, options: &Options) -> Ident {
+pub(super) fn fresh_ident<E: Env>(env: &E, options: &Options) -> Ident {
     let entropy = env.entropy();
     Ident {
         write_unit: options.write_unit_bytes,

@@ -100,24 +100,17 @@ impl<E: Env> Site<E> {
         Ok(Some(Found { id, head, marks }))
     }
 
-    /// Makes the store that of the database `ident`; of one that it is already, no new one.
+    /// Makes the store that of the database `ident`, and says whose it is: of a store that is one already, no new one is made.
     ///
     /// # Errors
     ///
-    /// `Invalid` when it is another's, `Failed` when the store does not answer.
+    /// `Failed` when the store does not answer.
     pub(crate) async fn settle(&self, ident: &Ident, nonce: Nonce) -> Result<StoreId> {
         let wanted = StoreId { stride: self.stride, nonce, ident: *ident };
         let created = self.client.create(STORE_NAME, wanted.encode(), STORE_BYTES as u64).await;
         match created.map_err(|error| error.of("creating", STORE_NAME))? {
             Outcome::Landed => Ok(wanted),
-            Outcome::Conflict(found) => {
-                let found = StoreId::decode(&found)?;
-                if found.ident.database == ident.database {
-                    Ok(found)
-                } else {
-                    Err(other_database(ident, &found))
-                }
-            }
+            Outcome::Conflict(found) => StoreId::decode(&found),
             Outcome::Unknown(error) => Err(error.of("creating", STORE_NAME)),
         }
     }
