@@ -179,7 +179,7 @@ async fn close(user: &mut User) -> String {
     let behind = user.cores.iter().map(highwater::CoreHandle::open_epoch).min();
     let uneven = user.cores.iter().any(|core| Some(core.open_epoch()) != behind);
     // A failed engine ends no epochs any more, and says that first.
-    if open > 0 || (uneven && user.engine.check().is_ok()) {
+    if (open > 0 || uneven) && user.engine.check().is_ok() {
         let refused = user.engine.close_async(&mut user.cores[..]).await.err();
         let kind = refused.as_ref().map(highwater::Error::kind);
         assert_eq!(
