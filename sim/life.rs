@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use highwater::sim::{Executor, Streams};
+use highwater::sim::{Executor, FaultClass, SimDisk, Streams};
 use highwater::{Engine, ErrorKind, Health, Opened};
 
 use crate::audit;
@@ -20,7 +20,8 @@ use crate::step::{Moment, Step};
 use crate::story::LAST;
 use crate::world::{News, Run, World, lock};
 
-/// How often an open is tried while an engine that was dropped gives up its lock.
+/// How often an open is tried while an engine that was dropped gives up its lock. That ends what it is at, a call that stalls after the
+/// other perhaps: counted from the last of them.
 const LOCK_TRIES_MAX: u32 = 3_000;
 /// The pause between two of them.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
@@ -87,6 +88,11 @@ pub(crate) async fn live(run: Arc<Run>, env: World, executor: Arc<dyn Executor>,
     }
 }
 
+fn stalls_in(run: &Run) -> usize {
+    let ledger = lock(&run.disk).as_ref().map(SimDisk::ledger).unwrap_or_default();
+    ledger.entries().iter().filter(|one| one.class == FaultClass::Stall).count()
+}
+
 /// Opens the database and checks the state that came back; the story of the refusal, if it was refused.
 async fn open(
     run: &Arc<Run>,
@@ -95,7 +101,8 @@ async fn open(
     tuning: &Tuning,
 ) -> Result<(Opened<World>, Option<Sinks>), String> {
     let sinks = Sinks::of(run, env, executor);
-    for _ in 0..LOCK_TRIES_MAX {
+    let (mut tries, mut stalls) = (0, stalls_in(run));
+    while tries < LOCK_TRIES_MAX {
         let (before, nothing_there) = (lattice::Before::look(run), check::nothing_there(run));
         run.opening(executor.now());
         let opened = Engine::open_in(env.clone(), run.options(tuning, executor, sinks.as_ref())).await;
@@ -126,7 +133,12 @@ async fn open(
                 run.judged();
                 return Ok((opened, sinks));
             }
-            Err(error) if error.kind() == ErrorKind::Busy => executor.sleep(LOCK_PAUSE).await,
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                let now = stalls_in(run);
+                tries = if now > stalls { 0 } else { tries + 1 };
+                stalls = now;
+                executor.sleep(LOCK_PAUSE).await;
+            }
             Err(error) => {
                 run.trace.event(
                     env.name(),

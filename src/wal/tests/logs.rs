@@ -245,7 +245,7 @@ fn a_log_is_read_beside_its_writer() {
         // Wherever the log stands in a segment.
         for _ in 0..40 {
             let (id, lives, before) = write(1);
-            let reader = WalReader::open(disk.clone(), &dir(), id, lives, None, read_ahead_bytes);
+            let reader = WalReader::open(disk.clone(), dir(), id, lives, None, read_ahead_bytes);
             let mut reader = block_on(reader).unwrap();
             for _ in 0..before {
                 assert!(block_on(reader.next()).unwrap().is_some());
