@@ -41,6 +41,8 @@ struct Reading<F> {
     predecessor: Option<Predecessor>,
     /// Segments of the same token behind it, without a valid `SegmentStart`.
     unlinked: Vec<SegmentNo>,
+    /// What is missing behind it, if the life may do without.
+    gap: Option<Error>,
 }
 
 /// The records of the frame that was read last.
@@ -219,7 +221,8 @@ impl<V: Vfs> WalReader<V> {
                 (Verdict::End | Verdict::Torn, _) => self.end_of_log(next, evidence.unwrap_or_default()),
                 (Verdict::Corrupt | Verdict::Replay, _) => {
                     if !self.looks_again(&life).await? {
-                        return Err(self.refuse(next, &life));
+                        let gap = self.reading.as_mut().and_then(|reading| reading.gap.take());
+                        return Err(gap.unwrap_or_else(|| self.refuse(next, &life)));
                     }
                 }
             }

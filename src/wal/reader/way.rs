@@ -70,7 +70,14 @@ impl<V: Vfs> WalReader<V> {
             None => segment::read_header(&file, &path, number).await?,
         };
         self.check_owner(&header.log, life.token, &path)?;
-        let (next, unlinked) = self.find_next(number, life.token).await?;
+        let (next, unlinked, gap) = match self.find_next(number, life.token).await {
+            Ok((next, unlinked)) => (next, unlinked, None),
+            // Behind the ceiling nothing is needed, and where it is reached this segment alone says.
+            Err(error) if life.ceiling.is_some() && error.code() == ErrorCode::SegmentMissing => {
+                (None, Vec::new(), Some(error))
+            }
+            Err(error) => return Err(error),
+        };
         self.window.reset();
         let at = Stand {
             number,
@@ -85,7 +92,7 @@ impl<V: Vfs> WalReader<V> {
             silent: None,
             behind: None,
         };
-        Ok(Reading { file, salt, at, predecessor, unlinked })
+        Ok(Reading { file, salt, at, predecessor, unlinked, gap })
     }
 
     /// What was read of a segment before.
