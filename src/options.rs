@@ -268,9 +268,10 @@ impl Options {
         self
     }
 
-    /// Besides, of every `epochs` epochs in a row the first that has a checkpoint is kept, for the newest `count` such spans: its
-    /// files, not the log behind it, so that it can be restored into another directory
-    /// ([`Engine::retained`](crate::Engine::retained)). Default none, at most 10,000.
+    /// Besides, of every `epochs` epochs in a row the first that has a checkpoint is kept, for the newest `count` such
+    /// spans: its files, not the log behind it, so that it can be restored into another directory
+    /// ([`Engine::retained`](crate::Engine::retained)). All that is kept may name 400,000 files; beyond, the oldest epochs
+    /// are given up, with a warning. Default none, at most 10,000.
     pub fn keep_history(mut self, epochs: u64, count: usize) -> Self {
         self.history = Some((epochs, count));
         self

@@ -365,10 +365,7 @@ impl<E: Env> Checkpointer<E> {
         next.decided = None;
         self.apply_retention(&mut next).await?;
         next.keep_spans(self.spec.spans);
-        let given_up = next.give_up_beyond(MANIFEST_FILES_MAX);
-        if given_up > 0 {
-            tracing::warn!(target: "highwater::checkpoint", given_up, "more epochs are kept than a manifest can name");
-        }
+        next.give_up_beyond(MANIFEST_FILES_MAX);
         next.rates = self.spec.rates;
         next.retire_files_of(&self.head.manifest);
         next.trim();

@@ -15,9 +15,7 @@ use crate::manifest::ident::Ident;
 use crate::manifest::opening::{Action, Contents, IdentState, Survey, survey};
 use crate::manifest::store::Head;
 use crate::manifest::{Author, Manifest};
-use crate::offsite::{
-    Content, Found, Landing, Site, StoreId, Writer, fenced, other_database, restore, stored,
-};
+use crate::offsite::{Content, Found, Landing, Site, StoreId, Writer, fenced, restore, stored};
 use crate::options::Options;
 use crate::recovery::Floors;
 
@@ -136,7 +134,7 @@ impl<E: Env> Attached<E> {
             Relation::Empty => {}
             Relation::Stranger => {
                 let ident = survey.ident.unwrap_or(found.id.ident);
-                return Err(other_database(&ident, &found.id));
+                return Err(found.id.foreign_to(&ident));
             }
             relation @ (Relation::Deposed | Relation::Leftover) => {
                 let what = if relation == Relation::Leftover {
@@ -203,7 +201,7 @@ impl<E: Env> Attached<E> {
             (None, None) => (self.site.settle(ident, env.entropy().nonce()).await?, None, 0),
         };
         if id.ident.database != ident.database {
-            return Err(other_database(ident, &id));
+            return Err(id.foreign_to(ident));
         }
         for _ in 0..REBASES_MAX {
             let content = head.as_ref().map_or_else(Content::default, Content::of);

@@ -2,10 +2,12 @@
 
 #![expect(clippy::disallowed_methods, reason = "a reserve is laid there by plain calls")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::engine::{Engine, Opened};
 use crate::error::ErrorCode;
+use crate::ids::Epoch;
+use crate::manifest::{Manifest, decode, encode_object};
 use crate::options::Options;
 
 /// A record of so many bytes takes a chunk of its own.
@@ -36,7 +38,7 @@ fn put(opened: &mut Opened, number: u32) -> crate::Result<crate::Lsn> {
 }
 
 fn end(opened: &mut Opened) {
-    let mut ended = crate::Epoch(0);
+    let mut ended = Epoch(0);
     for core in &mut opened.cores {
         ended = core.close_epoch(crate::EpochMark::new()).unwrap();
     }
@@ -94,4 +96,62 @@ fn a_state_that_stayed_full_is_loaded_again() {
     let opened = Engine::open(options(&dir, 1)).unwrap();
     assert_eq!(opened.report.replayed_records, 0, "it is in the checkpoint");
     assert_holds(&opened, (0..3).chain(100..100 + ROOM - 3));
+}
+
+/// The newest manifest of the database in `dir`, and its file.
+fn head_of(dir: &Path) -> (PathBuf, Manifest) {
+    let files = std::fs::read_dir(dir.join("m")).unwrap().map(|entry| entry.unwrap().path());
+    let head = files.max().unwrap();
+    let (manifest, _) = decode(&head, &std::fs::read(&head).unwrap()).unwrap();
+    (head, manifest)
+}
+
+/// Lists of one manifest that contradict each other, with all checksums right.
+#[test]
+fn a_manifest_of_two_widths_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("db");
+    let mut opened = Engine::open(options(&dir, 2)).unwrap();
+    put(&mut opened, 1).unwrap();
+    end(&mut opened);
+    opened.engine.close(opened.cores).unwrap();
+    let opened = Engine::open(options(&dir, 2)).unwrap();
+    opened.engine.close(opened.cores).unwrap();
+    let (head, manifest) = head_of(&dir);
+    assert_eq!(manifest.lives.len(), 2);
+    let mut forged = manifest.clone();
+    forged.lives[0].cores.truncate(1);
+    std::fs::write(&head, encode_object(&forged).unwrap().0).unwrap();
+    let refused = Engine::open(options(&dir, 2)).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::ManifestDamaged, "{refused}");
+    std::fs::write(&head, encode_object(&manifest).unwrap().0).unwrap();
+    assert_holds(&Engine::open(options(&dir, 2)).unwrap(), 1..2);
+}
+
+/// A life counts up to its ceiling, and ends no epoch there behind the one that is recovered.
+#[test]
+fn a_ceiling_that_lies_behind_the_recovered_epoch_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("db");
+    let mut opened = Engine::open(options(&dir, 2)).unwrap();
+    (0..2).for_each(|_| end(&mut opened));
+    let ended = opened.cores[0].close_epoch(crate::EpochMark::new()).unwrap();
+    while opened.engine.stats().cores[0].durable_epoch < ended {
+        std::thread::yield_now();
+    }
+    drop(opened);
+    let opened = loop {
+        match Engine::open(options(&dir, 2)) {
+            Err(error) if error.code() == ErrorCode::DatabaseOpen => std::thread::yield_now(),
+            opened => break opened.unwrap(),
+        }
+    };
+    opened.engine.close(opened.cores).unwrap();
+    let (head, mut manifest) = head_of(&dir);
+    assert_eq!((manifest.recovered_epoch, ended), (Epoch(2), Epoch(3)));
+    let ceiling = manifest.lives[0].cores[0].ceiling.as_mut().unwrap();
+    *ceiling = ceiling.next();
+    std::fs::write(&head, encode_object(&manifest).unwrap().0).unwrap();
+    let refused = Engine::open(options(&dir, 2)).unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::EpochEndDamaged, "{refused}");
 }

@@ -147,8 +147,9 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// `Invalid` when the epoch is none of [`Engine::retained`], or the pin holds another. `Full` or `Failed`: the pin may be
-    /// set or not; ask [`Engine::retained`] after the next open, or set it again.
+    /// `Invalid` when the epoch is none of [`Engine::retained`], or the pin holds another, or when pins would hold more than
+    /// 200,000 files: unpin some. `Full` or `Failed`: the pin may be set or not; ask [`Engine::retained`] after the next open,
+    /// or set it again.
     pub fn pin_async(
         &self,
         name: impl Into<String>,

@@ -129,8 +129,8 @@ impl<P: Patience> QueueFeed<P> {
         Some(batch)
     }
 
-    /// Whether the log waits for space, for everybody to know.
-    fn is_full(&self, full: bool) {
+    /// Lets everybody know whether the log waits for space.
+    fn set_full(&self, full: bool) {
         if self.of_core().full.swap(full, Ordering::AcqRel) != full {
             tracing::info!(target: "highwater::engine", core = self.core.0, full, "space for the log");
             self.shared.notify();
@@ -191,7 +191,7 @@ impl<P: Patience> Feed for QueueFeed<P> {
     fn durable(&mut self, lsn: Lsn, epochs: &[(Epoch, Lsn)]) {
         // Nothing was in flight when there was no space, and nothing passes what waited: it went into a new segment.
         if self.of_core().full.load(Ordering::Relaxed) {
-            self.is_full(false);
+            self.set_full(false);
         }
         let waited = !self.of_core().is_large_durable();
         self.of_core().durable_lsn.store(lsn.0, Ordering::Release);
@@ -227,7 +227,7 @@ impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
     async fn write(&mut self) -> Result<(), ErrorKind> {
         let outcome = self.log.run(&mut self.feed, &mut self.segments).await;
         let no_space = matches!(&outcome, Err(error) if error.kind() == ErrorKind::Full);
-        self.feed.is_full(no_space && self.segments.ran_out_of_space());
+        self.feed.set_full(no_space && self.segments.ran_out_of_space());
         outcome.map_err(|error| self.fail(&error))
     }
 

@@ -184,8 +184,8 @@ impl Manifest {
         self.kept.retain(|kept| !kept.pins.is_empty() || firsts.contains(&kept.checkpoint.epoch));
     }
 
-    /// Gives up epochs, the oldest first, until no more than `most` files are named: those that no pin holds, then fallbacks. Says
-    /// how many it were. A manifest that cannot be written would let nothing go any more.
+    /// Gives up epochs, the oldest first, until no more than `most` files are named: those that no pin holds, then
+    /// fallbacks, and warns of it. Says how many it were. A manifest that cannot be written would let nothing go any more.
     pub(crate) fn give_up_beyond(&mut self, most: usize) -> usize {
         let mut given_up = 0;
         while self.named_files() > most {
@@ -198,6 +198,10 @@ impl Manifest {
                 break;
             }
             given_up += 1;
+        }
+        if given_up > 0 {
+            let least = self.checkpoints.first().map(|checkpoint| checkpoint.epoch.0);
+            tracing::warn!(target: "highwater::checkpoint", given_up, ?least, "more is kept than a manifest can name");
         }
         given_up
     }

@@ -232,12 +232,3 @@ impl<E: Env> Site<E> {
         matches!(self.client.create(&name, body.into(), bytes).await, Ok(Outcome::Landed))
     }
 }
-
-/// The refusal of a store that belongs to another database.
-pub(crate) fn other_database(ident: &Ident, found: &StoreId) -> Error {
-    let what = format!(
-        "the object store holds database {}, the directory database {}: give each database a place of its own",
-        found.ident.database, ident.database
-    );
-    Error::new(ErrorCode::OtherStore, what).at(STORE_NAME.as_ref())
-}

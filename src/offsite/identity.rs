@@ -81,4 +81,13 @@ impl StoreId {
         }
         Ok(Self { stride, nonce, ident: Ident::decode(path, &body[IDENT_AT..])? })
     }
+
+    /// The refusal of a store that belongs to another database than the directory with `ident`.
+    pub(crate) fn foreign_to(&self, ident: &Ident) -> Error {
+        let what = format!(
+            "the object store holds database {}, the directory database {}: give each database a place of its own",
+            self.ident.database, ident.database
+        );
+        Error::new(ErrorCode::OtherStore, what).at(STORE_NAME.as_ref())
+    }
 }

@@ -41,7 +41,7 @@ mod uploader;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use chain::{Found, Landing, Site, other_database};
+pub(crate) use chain::{Found, Landing, Site};
 pub(crate) use identity::StoreId;
 pub use mirror::RemoteStatus;
 pub(crate) use mirror::{Lag, Mirror};

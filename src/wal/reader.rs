@@ -222,6 +222,10 @@ impl<V: Vfs> WalReader<V> {
                 (Verdict::Corrupt | Verdict::Replay, _) => {
                     if !self.looks_again(&life).await? {
                         let gap = self.reading.as_mut().and_then(|reading| reading.gap.take());
+                        // Nothing here says that anything was ever written here.
+                        let is_blank = matches!(next, Next::Zero | Next::BadHeader | Next::SegmentEnd)
+                            && evidence.is_some_and(|evidence| evidence.frames == 0);
+                        let gap = gap.filter(|_| is_blank);
                         return Err(gap.unwrap_or_else(|| self.refuse(next, &life)));
                     }
                 }

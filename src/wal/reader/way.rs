@@ -196,12 +196,12 @@ impl<V: Vfs> WalReader<V> {
         Ok((None, unlinked))
     }
 
-    /// Whether the place that cannot be read is to be looked at once more. A writer may have gone on between what was read ahead and
-    /// the proof of more: then what the proof is of is there now.
+    /// Whether the place that cannot be read is to be looked at once more. A writer may have gone on between what was
+    /// read ahead and the proof of more: then what the proof is of is there now. Up to a ceiling nobody writes.
     pub(super) async fn looks_again(&mut self, life: &Life) -> Result<bool> {
-        let (at, is_whole) = (self.at(), life.ceiling.is_some());
+        let at = self.at();
         let here = (at.number, at.offset);
-        if is_whole || at.next.is_some() || self.again_at == Some(here) {
+        if life.ceiling.is_some() || at.next.is_some() || self.again_at == Some(here) {
             return Ok(false);
         }
         self.again_at = Some(here);

@@ -3,7 +3,7 @@
 use super::disk::{Disk, Unsynced};
 use super::rig::{block_on, dir, env, fresh, names_a_file, numbers, open, open_with, put, recover, small};
 use super::rig::{segment_files, value};
-use crate::error::ErrorKind;
+use crate::error::{ErrorCode, ErrorKind};
 use crate::ids::{CoreId, Epoch, Lsn, Nonce, SegmentNo};
 use crate::vfs::Vfs;
 use crate::wal::{
@@ -255,6 +255,40 @@ fn a_log_is_read_beside_its_writer() {
             assert!(reader.scan().prefix_end >= Lsn(before));
         }
     }
+}
+
+/// A log that somebody goes on from elsewhere counts up to its ceiling: what is gone behind that is not missed, and below
+/// it the first that lacks is named.
+#[test]
+fn a_gap_is_missed_below_the_ceiling_only() {
+    let (disk, mut wal) = fresh();
+    for n in 0..200 {
+        put(&mut wal, n);
+        wal.sync_blocking().unwrap();
+    }
+    let (id, lives) = (wal.id(), wal.lives().to_vec());
+    drop(wal);
+    let all = block_on(segments(&disk, dir())).unwrap();
+    assert!(all.len() > 3, "{} segments", all.len());
+    let last = all[1].last_lsn.unwrap();
+    disk.delete(&segment_files(&disk)[2]);
+    let read = |disk: &Disk, ceiling| {
+        let mut lives = lives.clone();
+        lives.last_mut().unwrap().ceiling = Some(ceiling);
+        let mut reader = block_on(WalReader::open(disk.clone(), dir(), id, lives, None, 4096)).unwrap();
+        while block_on(reader.next())?.is_some() {}
+        Ok::<_, crate::Error>(reader.scan().prefix_end)
+    };
+    for ceiling in 1..=last.0 {
+        assert_eq!(read(&disk, Lsn(ceiling)).unwrap(), Lsn(ceiling));
+    }
+    let missing = read(&disk, last.next()).unwrap_err();
+    assert_eq!(missing.code(), ErrorCode::SegmentMissing, "{missing}");
+    // Damage before it is what reading meets first.
+    let path = segment_files(&disk)[1].clone();
+    disk.edit(&path, |bytes| bytes[4096 + 3 * 512] ^= 1);
+    let damaged = read(&disk, last.next()).unwrap_err();
+    assert_eq!((damaged.code(), damaged.path()), (ErrorCode::LogDamaged, Some(path.as_path())), "{damaged}");
 }
 
 /// Records behind the cut of the only checkpoint were of epoch 1, and the first in order.
