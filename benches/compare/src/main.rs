@@ -7,6 +7,7 @@
 //! peer/         highwater and its peers
 //! raw/          the baselines
 //! goal.rs       the goals, and whether they are met
+//! profile.rs    where the time goes
 //! report/       Markdown and SVG
 //! ```
 #![cfg(target_os = "linux")]
@@ -14,6 +15,7 @@
 mod goal;
 mod meter;
 mod peer;
+mod profile;
 mod raw;
 mod record;
 mod report;
@@ -30,6 +32,7 @@ use clap::Parser;
 
 use peer::Result;
 use run::{Plan, Run};
+use workload::Group;
 
 /// Measures highwater against its peers and against plain baselines.
 #[derive(Parser)]
@@ -49,6 +52,9 @@ struct Arguments {
     /// Small sizes and two rounds: to see that everything works. Its figures mean little.
     #[arg(long)]
     quick: bool,
+    /// Afterwards, runs rows of highwater once more under `perf`, and says where their time goes.
+    #[arg(long)]
+    profile: bool,
     /// Writes the report as Markdown.
     #[arg(long)]
     report_md: Option<PathBuf>,
@@ -101,7 +107,12 @@ fn act(arguments: &Arguments) -> Result<()> {
         None => print!("{text}"),
     }
     eprintln!("{}", report::markdown::goals(&run));
-    Ok(())
+    // A peer may fail, and the report says so.
+    let rows = run.tables.iter().flat_map(|table| &table.rows);
+    match rows.filter(|row| row.row.group == Group::Highwater).find_map(|row| row.failure.as_ref()) {
+        Some(failure) => Err(format!("a row of highwater failed: {failure}").into()),
+        None => Ok(()),
+    }
 }
 
 fn plan(arguments: &Arguments) -> Result<Plan> {
@@ -112,6 +123,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         rounds: arguments.rounds,
         dir: arguments.dir.clone(),
         quick: arguments.quick,
+        profile: arguments.profile,
         command,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::sys;
+use crate::{profile, sys};
 
 /// The figures of one slice, by column.
 pub(crate) type Figures = BTreeMap<String, f64>;
@@ -27,6 +27,7 @@ pub(crate) struct Span {
 
 impl Meter {
     pub(crate) fn start() -> Self {
+        profile::sample(true);
         let (written, cpu) = (written_bytes(), sys::cpu_time());
         Self { start: Instant::now(), cpu, written }
     }
@@ -34,7 +35,9 @@ impl Meter {
     pub(crate) fn stop(self) -> Span {
         let wall = self.start.elapsed();
         let cpu = sys::cpu_time().saturating_sub(self.cpu);
-        Span { wall, cpu, written: written_bytes().saturating_sub(self.written) }
+        let written = written_bytes().saturating_sub(self.written);
+        profile::sample(false);
+        Span { wall, cpu, written }
     }
 }
 

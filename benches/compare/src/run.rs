@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::meter::Figures;
 use crate::peer::Result;
+use crate::profile::{self, Profile};
 use crate::report::machine::{self, Machine};
 use crate::report::versions;
 use crate::sys;
@@ -30,6 +31,7 @@ pub(crate) struct Plan {
     pub(crate) rounds: Option<usize>,
     pub(crate) dir: PathBuf,
     pub(crate) quick: bool,
+    pub(crate) profile: bool,
     pub(crate) command: String,
 }
 
@@ -43,6 +45,7 @@ pub(crate) struct Run {
     pub(crate) quick: bool,
     pub(crate) seconds: u64,
     pub(crate) tables: Vec<Table>,
+    pub(crate) profiles: Vec<Profile>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -114,6 +117,7 @@ pub(crate) fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Run> {
         let workload = workload::of(id).ok_or("an unknown workload")?;
         tables.push(table(plan, &workload, &mut tell));
     }
+    let profiles = if plan.profile { profiles(plan, &mut tell) } else { Vec::new() };
     machine.load_after = machine::load();
     Ok(Run {
         machine,
@@ -123,7 +127,24 @@ pub(crate) fn run(plan: &Plan, mut tell: impl FnMut(&str)) -> Result<Run> {
         quick: plan.quick,
         seconds: start.elapsed().as_secs(),
         tables,
+        profiles,
     })
+}
+
+/// Profiles rows of the plan that are worth it. One that cannot be profiled is left out.
+fn profiles(plan: &Plan, tell: &mut impl FnMut(&str)) -> Vec<Profile> {
+    let planned =
+        |(workload, row): &(&str, &str)| plan.workloads.contains(workload) && selected(&plan.rows, row);
+    let rows = profile::ROWS.into_iter().filter(planned);
+    let profiles = rows.filter_map(|(workload, row)| {
+        let dir = plan.dir.join(format!("profile-{}", std::process::id()));
+        let profile =
+            profile::of((workload, row), &dir, |command| slice(plan, workload, row, command).map(drop));
+        let said = profile.as_ref().map_or_else(ToString::to_string, |_| "profiled".to_owned());
+        tell(&format!("{workload} {row:<20} {said}"));
+        profile.ok()
+    });
+    profiles.collect()
 }
 
 fn table(plan: &Plan, workload: &Workload, tell: &mut impl FnMut(&str)) -> Table {
@@ -141,7 +162,9 @@ fn table(plan: &Plan, workload: &Workload, tell: &mut impl FnMut(&str)) -> Table
                 continue;
             }
             let start = Instant::now();
-            let outcome = slice(plan, workload, &row.row.name);
+            let outcome = std::env::current_exe()
+                .map_err(Into::into)
+                .and_then(|own| slice(plan, workload.id, &row.row.name, Command::new(own)));
             let took = start.elapsed().as_secs_f64();
             let said = match &outcome {
                 Ok(figures) => {
@@ -169,14 +192,13 @@ const QUICK_SLICE_MAX: Duration = Duration::from_mins(1);
 /// What a child writes before its figures.
 const MARK: &str = "figures: ";
 
-/// Runs one slice in a process and a directory of its own.
-fn slice(plan: &Plan, workload: &Workload, row: &str) -> Result<Figures> {
+/// Runs one slice by `command`, which is this program, in a process and a directory of its own.
+fn slice(plan: &Plan, workload: &str, row: &str, mut command: Command) -> Result<Figures> {
     let dir = plan.dir.join(format!("slice-{}", std::process::id()));
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir(&dir)?;
     sys::settle(&plan.dir)?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--slice", workload.id, "--rows", row, "--dir"]).arg(&dir);
+    command.args(["--slice", workload, "--rows", row, "--dir"]).arg(&dir);
     if plan.quick {
         command.arg("--quick");
     }

@@ -502,7 +502,11 @@ pub(crate) fn pipeline_engine(dir: &Path, mode: Mode, spec: PipelineSpec) -> Res
     Ok((latencies, span))
 }
 
-fn acknowledge<T: PartialOrd>(under_way: &mut VecDeque<(T, Instant)>, through: T, latencies: &mut Latencies) {
+fn acknowledge<T: PartialOrd + Copy>(
+    under_way: &mut VecDeque<(T, Instant)>,
+    through: T,
+    latencies: &mut Latencies,
+) {
     let now = Instant::now();
     while let Some((_, issued)) = under_way.pop_front_if(|(commit, _)| *commit <= through) {
         latencies.add(now - issued);

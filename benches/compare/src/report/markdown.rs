@@ -1,9 +1,11 @@
 //! The report as Markdown: docs/performance.md.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::human;
 use crate::goal::{Bound, Goal, Outcome, Than, Verdict, best, outcomes};
+use crate::profile::Profile;
 use crate::run::{RowFigures, Run, Table};
 use crate::stats::{self, Ratio};
 use crate::workload::{self, Better, Column, Group, Workload};
@@ -29,6 +31,11 @@ pub(crate) fn text(run: &Run, picture: Option<&str>) -> String {
         if let Some(workload) = workload::of(&table.workload) {
             add(&mut text, &of_table(&workload, table));
         }
+    }
+    if !run.profiles.is_empty() {
+        add(&mut text, "## Where the time goes\n");
+        add(&mut text, include_str!("profiles.md"));
+        run.profiles.iter().for_each(|profile| add(&mut text, &of_profile(profile)));
     }
     add(&mut text, "## Machine\n");
     add(&mut text, &machine(run));
@@ -172,6 +179,31 @@ fn of_row(workload: &Workload, row: &RowFigures, ratios: &[String; 2]) -> String
     let [baseline, peer] = ratios;
     let figures = figures.collect::<String>();
     format!("| {name} | {} |{figures} {spread} | {baseline} | {peer} |\n", rated.len())
+}
+
+/// Functions of a profile that are listed, and the least share that is worth a line.
+const PARTS_MAX: usize = 16;
+const SHARE_MIN: f64 = 1.0;
+
+fn of_profile(profile: &Profile) -> String {
+    let mut places: BTreeMap<&str, f64> = BTreeMap::new();
+    for part in &profile.parts {
+        *places.entry(&part.place).or_default() += part.share;
+    }
+    let mut places: Vec<_> = places.into_iter().filter(|(_, share)| *share >= SHARE_MIN).collect();
+    places.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let places: Vec<String> =
+        places.into_iter().map(|(place, share)| format!("{place} {share:.0} %")).collect();
+    let mut text = format!(
+        "### {} {}: {}\n\n| % | in | function |\n|--|--|--|\n",
+        profile.workload,
+        profile.row,
+        places.join(", ")
+    );
+    for part in profile.parts.iter().take(PARTS_MAX).filter(|part| part.share >= SHARE_MIN) {
+        let _ = writeln!(text, "| {:.1} | {} | `{}` |", part.share, part.place, part.function);
+    }
+    text
 }
 
 fn machine(run: &Run) -> String {

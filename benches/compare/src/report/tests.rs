@@ -1,4 +1,5 @@
 use crate::meter::figures;
+use crate::profile::{Part, Profile};
 use crate::report::{human, machine, markdown, svg, versions};
 use crate::run::{RowFigures, Run, Table};
 use crate::workload;
@@ -24,7 +25,13 @@ fn run() -> Run {
         quick: true,
         seconds: 61,
         tables: vec![Table { workload: "W1".to_owned(), rows }],
+        profiles: vec![Profile { workload: "W2".to_owned(), row: "highwater".to_owned(), parts: parts() }],
     }
+}
+
+fn parts() -> Vec<Part> {
+    let part = |share, place: &str| Part { share, place: place.to_owned(), function: "f".to_owned() };
+    vec![part(40.0, "kernel"), part(30.25, "libc.so.6"), part(20.0, "kernel"), part(0.5, "vdso")]
 }
 
 #[test]
@@ -38,6 +45,8 @@ fn a_report_says_what_was_lost_what_failed_and_how_it_was_made() {
     assert!(text.contains("**failed: no such call**"));
     assert!(text.contains("Never edit a figure by hand") && text.contains("](performance.svg)"));
     assert!(text.contains("The figures mean little") && text.contains("## Method"));
+    assert!(text.contains("### W2 highwater: kernel 60 %, libc.so.6 30 %\n"), "{text}");
+    assert!(text.contains("| 30.2 | libc.so.6 | `f` |") && !text.contains("vdso"));
 }
 
 #[test]
