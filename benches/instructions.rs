@@ -155,7 +155,7 @@ fn range_ordered(dir: &Path, count: u64) -> Result<u64> {
 }
 
 fn log(dir: &Path) -> Result<CoreWal<StdEnv>> {
-    let WalOpened { wal, .. } = CoreWal::open_blocking(StdEnv, &dir.join("log"), WalOptions::default())?;
+    let WalOpened { wal, .. } = CoreWal::open_blocking(StdEnv, dir.join("log"), WalOptions::default())?;
     Ok(wal)
 }
 

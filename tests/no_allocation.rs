@@ -235,7 +235,7 @@ fn a_mix_of_deletes_insertions_and_sizes_allocates_what_grows() {
 fn an_append_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let WalOpened { mut wal, .. } =
-        CoreWal::open_blocking(StdEnv, &dir.path().join("log"), WalOptions::default()).unwrap();
+        CoreWal::open_blocking(StdEnv, dir.path().join("log"), WalOptions::default()).unwrap();
     let mut append_all = || {
         let mut allocations = 0;
         for number in 0..10_000 {
@@ -258,7 +258,7 @@ fn an_append_to_a_pipeline_allocates_nothing() {
     for background in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let WalOpened { wal, .. } =
-            CoreWal::open_blocking(StdEnv, &dir.path().join("log"), WalOptions::default()).unwrap();
+            CoreWal::open_blocking(StdEnv, dir.path().join("log"), WalOptions::default()).unwrap();
         let started = if background { wal.pipeline_in_background() } else { wal.pipeline() };
         let mut pipeline = started.unwrap();
         // Commits are waited for a little later, so that the disk works meanwhile and no append has to wait for it.

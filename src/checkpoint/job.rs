@@ -18,7 +18,7 @@ use crate::ids::{DatabaseId, Epoch, FencingToken, Lsn, SegmentNo};
 use crate::manifest::{CheckpointFile, Cut, FileKind, FileName};
 use crate::turns::Turns;
 use crate::vfs::Vfs;
-use crate::wal::{self, LogId, WalReader, segment_of};
+use crate::wal::{self, LogId, MergedLog, WalReader, segment_of};
 
 /// Bytes of log read at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -179,15 +179,9 @@ impl Job {
         written: &mut Vec<Written>,
         dir: &Path,
     ) -> Result<Cut> {
-        let mut reader = WalReader::open(
-            world.vfs.clone(),
-            dir,
-            self.log,
-            self.lives.clone(),
-            self.place(),
-            READ_AHEAD_BYTES,
-        )
-        .await?;
+        let log =
+            MergedLog { dir: dir.to_owned(), log: self.log, lives: self.lives.clone(), cut: self.place() };
+        let mut reader = WalReader::open(world.vfs, &log, READ_AHEAD_BYTES).await?;
         tracing::debug!(target: "highwater::checkpoint", core = self.log.core.0, "log read from the disk");
         while reader.advance().await? {
             let mut frame = reader.frame();

@@ -12,10 +12,11 @@ use crate::wal::{Cut, LogId, MergedLog};
 /// The logs of the database at `root`: one for each core, from the oldest retained checkpoint on, as the newest manifest
 /// says that they are read.
 ///
-/// [`wal::merged`](crate::wal::merged) makes one stream of them, [`WalReader`](crate::wal::WalReader) reads one by itself.
-/// What was discarded at an open is not part of them; what an open has carried over is, under the token of that open. Nothing is
-/// locked or changed. Beside an engine that is running, a checkpoint may remove the oldest segments before they are read: the
-/// reader then says `Corrupt` ([`ErrorCode::SegmentMissing`]), and the logs are to be looked up again.
+/// [`wal::merged`](crate::wal::merged) makes one stream of them, [`WalReader`](crate::wal::WalReader::open) reads one by
+/// itself. What was discarded at an open is not part of them; what an open has carried over is, under the token of that
+/// open. Nothing is locked or changed. Beside an engine that is running, a checkpoint may remove the oldest segments
+/// before they are read: the reader then says `Corrupt` ([`ErrorCode::SegmentMissing`]), and the logs are to be looked up
+/// again.
 ///
 /// ```
 /// use highwater::env::{Blocking, StdEnv};

@@ -84,10 +84,10 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
         .collect();
     check_ends(&question, (base, end), &ends)?;
     let tail = match scan.tail {
-        wal::Tail::Torn => {
+        wal::LogTail::Torn => {
             Tail::Torn { segment: scan.end_segment, offset: scan.end_offset, first_lost: end.next() }
         }
-        wal::Tail::Clean | wal::Tail::Residue => Tail::Clean,
+        wal::LogTail::Clean | wal::LogTail::Residue => Tail::Clean,
     };
     let evidence = CoreEvidence {
         base,

@@ -9,6 +9,7 @@
 //! the new token before the open returns, so such a record comes back with another LSN: (token, LSN) names a record.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,12 +23,13 @@ use crate::wal::feed::Queue;
 use crate::wal::life::record_bytes_max;
 use crate::wal::lives::{Discovery, discover};
 use crate::wal::log::{CoreLog, Feed, Segments};
+use crate::wal::merged::MergedLog;
 use crate::wal::opening::{Begun, OldLog, begin, check_trimmed, drop_unproven, identify, lock, renew_name};
 use crate::wal::options::WalOptions;
 use crate::wal::pipeline::Pipeline;
 use crate::wal::reader::WalReader;
 use crate::wal::record::WalRecord;
-use crate::wal::scan::{Cut, Life, LogId, LogScan, Tail};
+use crate::wal::scan::{Cut, Life, LogId, LogScan};
 use crate::wal::segment::{self, Front, LogSpec, Prepared, SegmentHeader};
 use crate::wal::trim::{self, Retired};
 
@@ -35,10 +37,8 @@ use crate::wal::trim::{self, Retired};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WalReport {
-    /// What the log held. `scan.prefix_end` is the last LSN of the life before.
+    /// What the log held, and how it ended. `scan.prefix_end` is the last LSN of the life before.
     pub scan: LogScan,
-    /// How that log ended.
-    pub tail: Tail,
     /// Count of records that were written again because nothing proved them durable.
     pub carried: u64,
     /// The token of the life that this open began.
@@ -157,10 +157,16 @@ impl<E: Env> CoreWal<E> {
     /// # Errors
     ///
     /// `Busy` while somebody has it open. `Corrupt` when proven records are missing or bytes contradict each other:
-    /// nothing was changed. `Full` without space for a first segment. `Failed` when the device fails. `Invalid` for
-    /// options outside their limits ([`WalOptions`]): nothing was touched.
-    pub async fn open(env: E, dir: &Path, options: WalOptions) -> Result<WalOpened<E>> {
+    /// nothing was changed. `Full` without space for a first segment. `Failed` when the device fails. `Unsupported` when a
+    /// newer program wrote the log (HW-701: use that), or when the device overwrites more at once than the log was made for
+    /// (HW-703: move it to another device).
+    ///
+    /// `Invalid` for options outside their limits ([`WalOptions`]): nothing was touched. For a log of another database or
+    /// core than the options name (HW-806), and for segments that are too small for a record that is to be written again
+    /// (HW-807): name those, or larger ones.
+    pub async fn open(env: E, dir: impl AsRef<Path>, options: WalOptions) -> Result<WalOpened<E>> {
         options.check()?;
+        let dir = dir.as_ref();
         let vfs = env
             .inline_vfs()
             .map_err(|e| Error::io("opening the disk", dir, e).coded(ErrorCode::DiskNotOpened))?;
@@ -194,8 +200,7 @@ impl<E: Env> CoreWal<E> {
         }
         let kept = fronts.iter().filter(|front| !leftovers.contains(&front.header.number));
         let fronts = kept.copied().chain([front]).collect();
-        let report =
-            WalReport { tail: scan.tail, scan, carried, token: start.spec.token, next_lsn: start.next_lsn };
+        let report = WalReport { scan, carried, token: start.spec.token, next_lsn: start.next_lsn };
         let limits = Limits { spec: start.spec, record_bytes_max: record_bytes_max(&start.spec) };
         let wal = Self {
             vfs,
@@ -366,7 +371,8 @@ impl<E: Env> CoreWal<E> {
             live.ceiling = Some(self.high_water());
         }
         let ahead = self.options.read_ahead_bytes;
-        let reader = WalReader::open(self.vfs.clone(), &self.dir, self.id, lives, cut, ahead).await?;
+        let log = MergedLog { dir: self.dir.clone(), log: self.id, lives, cut };
+        let reader = WalReader::open(&self.vfs, &log, ahead).await?;
         Ok(reader.knowing(Arc::clone(&self.fronts)))
     }
 
@@ -437,7 +443,7 @@ impl<E: Blocking> CoreWal<E> {
     /// # Errors
     ///
     /// As there.
-    pub fn open_blocking(env: E, dir: &Path, options: WalOptions) -> Result<WalOpened<E>> {
+    pub fn open_blocking(env: E, dir: impl AsRef<Path>, options: WalOptions) -> Result<WalOpened<E>> {
         env.clone().block_on(Self::open(env, dir, options))
     }
 
@@ -496,4 +502,23 @@ fn present<E: Env>(writer: &mut Option<Box<Writer<E>>>) -> &mut Writer<E> {
 
 fn busy() -> Error {
     Error::new(ErrorCode::BuffersFull, "every batch is full and none is synced: sync, then append again")
+}
+
+impl<E: Env> fmt::Debug for CoreWal<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dir, id, high_water, next_lsn, .. } = self;
+        f.debug_struct("CoreWal")
+            .field("dir", dir)
+            .field("id", id)
+            .field("high_water", high_water)
+            .field("next_lsn", next_lsn)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Env> fmt::Debug for WalOpened<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wal, report } = self;
+        f.debug_struct("WalOpened").field("wal", wal).field("report", report).finish()
+    }
 }

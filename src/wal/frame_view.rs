@@ -1,5 +1,7 @@
 //! The records of a frame, borrowed from where they were read.
 
+use std::fmt;
+
 use crate::codec::{Record, RecordKind};
 use crate::ids::{Epoch, FencingToken, Lsn};
 use crate::wal::epoch_end;
@@ -64,5 +66,16 @@ impl<'a> Iterator for Frame<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_record().map(|(lsn, record)| (lsn, WalRecord::of(&record)))
+    }
+}
+
+impl fmt::Debug for Frame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token, next_lsn, payload, .. } = self;
+        f.debug_struct("Frame")
+            .field("token", token)
+            .field("next_lsn", next_lsn)
+            .field("bytes", &payload.len())
+            .finish_non_exhaustive()
     }
 }

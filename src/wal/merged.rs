@@ -4,6 +4,7 @@
 //! log is read twice: once for its epoch ends and its damage, before the first record is handed out, and once for
 //! its records. Memory is one window for each core and a few words for each epoch.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::Result;
@@ -13,7 +14,7 @@ use crate::wal::reader::WalReader;
 use crate::wal::record::WalRecord;
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId};
 
-/// One log of those that are merged.
+/// A log that is read: by itself ([`WalReader::open`]), or merged with others ([`merged`]).
 #[derive(Clone, Debug)]
 pub struct MergedLog {
     /// The directory of its segments.
@@ -22,7 +23,7 @@ pub struct MergedLog {
     pub log: LogId,
     /// Its lives, in order.
     pub lives: Vec<Life>,
-    /// Where to begin.
+    /// Where to begin; `None`: with the first life.
     pub cut: Option<Cut>,
 }
 
@@ -48,7 +49,8 @@ pub struct MergedRecord<'a> {
 ///
 /// # Errors
 ///
-/// Those of [`WalReader::next`], for any record of any log: damage is known before the first record is handed out.
+/// Those of [`WalReader::open`] and of [`WalReader::next`], for any record of any log: damage is known before the first
+/// record is handed out.
 pub async fn merged<V: Vfs>(
     vfs: &V,
     logs: Vec<MergedLog>,
@@ -56,21 +58,17 @@ pub async fn merged<V: Vfs>(
 ) -> Result<MergedReader<V>> {
     let mut streams = Vec::new();
     for log in logs {
-        let mut pilot = open(vfs, &log, read_ahead_bytes).await?;
+        let mut pilot = WalReader::open(vfs, &log, read_ahead_bytes).await?;
         while pilot.advance().await? {}
         let (ends, last) = (pilot.scan().epoch_ends.clone(), pilot.scan().prefix_end);
         let first_epoch = pilot.epoch_before().map_or(Epoch(1), Epoch::next);
-        let reader = open(vfs, &log, read_ahead_bytes).await?;
+        let reader = WalReader::open(vfs, &log, read_ahead_bytes).await?;
         let mut stream =
             Stream { core: log.log.core, reader, ends, first_epoch, last, passed: 0, rest: None };
         stream.settle().await?;
         streams.push(stream);
     }
     Ok(MergedReader { streams, last: None })
-}
-
-async fn open<V: Vfs>(vfs: &V, log: &MergedLog, read_ahead_bytes: usize) -> Result<WalReader<V>> {
-    WalReader::open(vfs.clone(), &log.dir, log.log, log.lives.clone(), log.cut, read_ahead_bytes).await
 }
 
 /// Where a stream stands in its current frame.
@@ -166,5 +164,12 @@ impl<V: Vfs> MergedReader<V> {
         stream.rest = Some(Rest { lsn: next_lsn, bytes, ..rest });
         let (token, epoch, core, _) = key;
         Ok(Some(MergedRecord { token, epoch, core, lsn, record: WalRecord::of(&record) }))
+    }
+}
+
+impl<V: Vfs> fmt::Debug for MergedReader<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cores: Vec<CoreId> = self.streams.iter().map(|stream| stream.core).collect();
+        f.debug_struct("MergedReader").field("cores", &cores).finish_non_exhaustive()
     }
 }

@@ -58,7 +58,7 @@ pub use options::WalOptions;
 pub use pipeline::Pipeline;
 pub use reader::WalReader;
 pub use record::WalRecord;
-pub use scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
+pub use scan::{Cut, EpochEndAt, Life, LogId, LogScan, LogTail};
 pub use stats::{SegmentState, SegmentStats, segments};
 
 pub(crate) use batch::{Batch, Pool};

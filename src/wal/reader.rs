@@ -15,11 +15,12 @@
 
 mod way;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::crc;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, Lsn, SegmentNo};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::Vfs;
@@ -27,7 +28,8 @@ use crate::wal::diagnosis::{Refusal, Stand};
 use crate::wal::evidence::{self, Evidence, evidence_in, scan_evidence};
 use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
-use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, Tail};
+use crate::wal::merged::MergedLog;
+use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, LogTail};
 use crate::wal::segment::{self, Front, Links};
 use crate::wal::tail::{Next, Place, Reach, Verdict, judge};
 use crate::wal::window::Window;
@@ -83,26 +85,23 @@ pub struct WalReader<V: Vfs> {
 }
 
 impl<V: Vfs> WalReader<V> {
-    /// A reader of the log in `dir`, over `lives` in their order, from `cut` if there is one. Reads are of
-    /// `read_ahead_bytes` at once, or of one frame where that is larger.
+    /// A reader of `log`, over its lives, from its cut if there is one. Reads are of `read_ahead_bytes` at once, or of one
+    /// frame where that is larger.
+    ///
+    /// The logs of a database are found by [`logs_in`](crate::logs_in); one that is open in this program reads itself
+    /// ([`CoreWal::read`](crate::wal::CoreWal::read)).
     ///
     /// # Errors
     ///
-    /// `Failed` when the directory cannot be listed.
-    ///
-    /// # Panics
-    ///
-    /// When `lives` are out of order.
-    pub async fn open(
-        vfs: V,
-        dir: &Path,
-        log: LogId,
-        lives: Vec<Life>,
-        cut: Option<Cut>,
-        read_ahead_bytes: usize,
-    ) -> Result<Self> {
-        let catalog = segment::list(&vfs, dir).await?;
-        Ok(Self::over((vfs, dir), log, lives, cut, read_ahead_bytes, catalog))
+    /// `Failed` when the directory cannot be listed; `Invalid` when the lives are out of order.
+    pub async fn open(vfs: &V, log: &MergedLog, read_ahead_bytes: usize) -> Result<Self> {
+        let MergedLog { dir, log, lives, cut } = log;
+        if !in_order(lives) {
+            let what = "the lives of a log are to be given in the order in which they were lived";
+            return Err(Error::new(ErrorCode::BadOption, what).at(dir));
+        }
+        let catalog = segment::list(vfs, dir).await?;
+        Ok(Self::over((vfs.clone(), dir), *log, lives.clone(), *cut, read_ahead_bytes, catalog))
     }
 
     /// [`WalReader::open`] of a log that nobody writes and whose segments were looked at before: `fronts`, ascending.
@@ -127,7 +126,7 @@ impl<V: Vfs> WalReader<V> {
         read_ahead_bytes: usize,
         catalog: Vec<SegmentNo>,
     ) -> Self {
-        assert!(lives.is_sorted_by_key(|life| (life.first_segment, life.token)), "lives out of order");
+        assert!(in_order(&lives), "lives out of order");
         let mut reader = Self {
             vfs,
             dir: dir.to_owned(),
@@ -197,7 +196,7 @@ impl<V: Vfs> WalReader<V> {
         self.current = None;
         while !self.ended {
             let Some(life) = self.lives.get(self.life).copied() else {
-                self.end(Tail::Clean);
+                self.end(LogTail::Clean);
                 break;
             };
             if life.ceiling.is_some_and(|ceiling| self.next_lsn > ceiling) {
@@ -476,12 +475,12 @@ impl<V: Vfs> WalReader<V> {
 
     fn end_of_log(&mut self, next: Next, evidence: Evidence) {
         let tail = match next {
-            _ if evidence.frames > 0 => Tail::Torn,
-            Next::BadHeader => Tail::Residue,
-            _ => Tail::Clean,
+            _ if evidence.frames > 0 => LogTail::Torn,
+            Next::BadHeader => LogTail::Residue,
+            _ => LogTail::Clean,
         };
         let at = self.at();
-        if tail == Tail::Torn {
+        if tail == LogTail::Torn {
             tracing::debug!(
                 target: "highwater::wal",
                 core = self.log.core.0,
@@ -495,7 +494,7 @@ impl<V: Vfs> WalReader<V> {
         self.end(tail);
     }
 
-    fn end(&mut self, tail: Tail) {
+    fn end(&mut self, tail: LogTail) {
         self.ended = true;
         self.scan.tail = tail;
         let last = self.lives.last();
@@ -514,5 +513,21 @@ impl<V: Vfs> WalReader<V> {
     fn refuse(&self, found: Next, life: &Life) -> Error {
         let (dir, core, next_lsn) = (self.dir.as_path(), self.log.core, self.next_lsn);
         Refusal { dir, core, at: self.at(), found, next_lsn, needed: self.needed(life) }.error()
+    }
+}
+
+/// Whether `lives` are in the order in which they were lived.
+fn in_order(lives: &[Life]) -> bool {
+    lives.is_sorted_by_key(|life| (life.first_segment, life.token))
+}
+
+impl<V: Vfs> fmt::Debug for WalReader<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dir, log, next_lsn, .. } = self;
+        f.debug_struct("WalReader")
+            .field("dir", dir)
+            .field("log", log)
+            .field("next_lsn", next_lsn)
+            .finish_non_exhaustive()
     }
 }

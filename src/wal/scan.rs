@@ -38,7 +38,7 @@ pub struct LogId {
 /// How a log ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Tail {
+pub enum LogTail {
     /// Nothing was begun behind the last frame.
     #[default]
     Clean,
@@ -50,6 +50,7 @@ pub enum Tail {
 
 /// An epoch's end on one core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EpochEndAt {
     /// The life that it was found in.
     pub token: FencingToken,
@@ -74,23 +75,11 @@ pub struct LogScan {
     /// The epoch ends that were followed, in order.
     pub epoch_ends: Vec<EpochEndAt>,
     /// How the log ends.
-    pub tail: Tail,
+    pub tail: LogTail,
     /// The segment where reading ended.
     pub end_segment: SegmentNo,
     /// The offset there, in bytes.
     pub end_offset: u64,
     /// Count of the records that were followed.
     pub records: u64,
-}
-
-impl LogScan {
-    /// The last epoch end that was followed.
-    pub fn last_epoch_end(&self) -> Option<&EpochEndAt> {
-        self.epoch_ends.last()
-    }
-
-    /// The end of `epoch` as the latest life that closed it has it.
-    pub fn end_of_epoch(&self, epoch: Epoch) -> Option<&EpochEndAt> {
-        self.epoch_ends.iter().rev().find(|end| end.epoch == epoch)
-    }
 }

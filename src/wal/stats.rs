@@ -67,7 +67,8 @@ pub struct SegmentStats {
 /// # Errors
 ///
 /// `Corrupt` for a segment whose header is bad; `Failed` when the device fails to read.
-pub async fn segments<V: Vfs>(vfs: &V, dir: &Path) -> Result<Vec<SegmentStats>> {
+pub async fn segments<V: Vfs>(vfs: &V, dir: impl AsRef<Path>) -> Result<Vec<SegmentStats>> {
+    let dir = dir.as_ref();
     let mut all: Vec<SegmentStats> = Vec::new();
     for number in segment::list(vfs, dir).await? {
         let front = segment::read_first_frame(vfs, dir, number).await?;

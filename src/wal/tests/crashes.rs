@@ -7,7 +7,7 @@ use super::disk::{Disk, Unsynced, mix};
 use super::rig::{Wal, fresh, numbers, open, open_with, put, recover, small, value};
 use crate::error::{ErrorKind, Result};
 use crate::ids::Lsn;
-use crate::wal::{Tail, WalOptions, WalRecord};
+use crate::wal::{LogTail, WalOptions, WalRecord};
 
 const CRASHES: [Unsynced; 5] =
     [Unsynced::Lost, Unsynced::Kept, Unsynced::Mixed(1), Unsynced::Mixed(2), Unsynced::Mixed(0x5eed)];
@@ -179,7 +179,7 @@ fn a_full_device_leaves_no_temporary_file() {
     let (disk, wal) = fresh();
     drop(wal);
     disk.set_full(true);
-    assert_eq!(open(&disk).err().unwrap().kind(), ErrorKind::Full);
+    assert_eq!(open(&disk).unwrap_err().kind(), ErrorKind::Full);
     assert!(disk.files().iter().all(|path| path.extension().is_none()), "{:?}", disk.files());
     disk.set_full(false);
     open(&disk).unwrap();
@@ -191,7 +191,7 @@ fn a_read_error_is_neither_corruption_nor_the_end_of_the_log() {
     work(&mut wal, 0, 20);
     drop(wal);
     disk.fail_reads(true);
-    assert_eq!(open(&disk).err().unwrap().kind(), ErrorKind::Failed);
+    assert_eq!(open(&disk).unwrap_err().kind(), ErrorKind::Failed);
     disk.fail_reads(false);
     assert_eq!(recover(&disk).unwrap().len(), 18);
 }
@@ -243,7 +243,7 @@ fn a_crash_with_writes_in_flight_keeps_a_prefix() {
         promised = promised.max(wal.high_water().0);
         let disk = disk.crash(Unsynced::Mixed(seed));
         let opened = open_with(&disk, options()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        torn += u32::from(opened.report.tail == Tail::Torn);
+        torn += u32::from(opened.report.scan.tail == LogTail::Torn);
         check(&numbers(&opened.wal), promised, issued, &format!("seed {seed}"));
     }
     assert!(torn > 10, "{torn} torn tails in 80 crashes");
@@ -307,7 +307,7 @@ fn a_record_that_no_longer_fits_is_refused_and_kept() {
     wal.append(&WalRecord::Put { key: b"k", value: &vec![1; 50_000] }).unwrap();
     wal.sync_blocking().unwrap();
     drop(wal);
-    assert_eq!(open(&disk).err().unwrap().kind(), ErrorKind::Invalid);
+    assert_eq!(open(&disk).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(open_with(&disk, large).unwrap().report.carried, 1);
 }
 

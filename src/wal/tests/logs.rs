@@ -1,13 +1,13 @@
 //! A log as its user sees it.
 
 use super::disk::{Disk, Unsynced};
+use super::rig::{Wal, segment_files, value};
 use super::rig::{block_on, dir, env, fresh, names_a_file, numbers, open, open_with, put, recover, small};
-use super::rig::{segment_files, value};
 use crate::error::{ErrorCode, ErrorKind};
 use crate::ids::{CoreId, Epoch, Lsn, Nonce, SegmentNo};
 use crate::vfs::Vfs;
 use crate::wal::{
-    CoreWal, Cut, LogId, MergedLog, SegmentState, Tail, WalOptions, WalReader, WalRecord, merged, segments,
+    CoreWal, Cut, LogId, LogTail, MergedLog, SegmentState, WalOptions, WalReader, WalRecord, merged, segments,
 };
 
 #[test]
@@ -92,7 +92,7 @@ fn appends_without_a_sync_end_in_busy_and_not_in_memory() {
 #[test]
 fn a_second_opener_is_told_that_the_log_is_in_use() {
     let (disk, _wal) = fresh();
-    assert_eq!(open(&disk).err().unwrap().kind(), ErrorKind::Busy);
+    assert_eq!(open(&disk).unwrap_err().kind(), ErrorKind::Busy);
 }
 
 #[test]
@@ -149,7 +149,11 @@ fn a_recycled_segment_never_replays_its_earlier_records() {
     drop(wal);
     let opened = open(&disk).unwrap();
     assert_eq!(opened.report.scan.prefix_end, mark);
-    assert!(matches!(opened.report.tail, Tail::Residue | Tail::Clean), "{:?}", opened.report.tail);
+    assert!(
+        matches!(opened.report.scan.tail, LogTail::Residue | LogTail::Clean),
+        "{:?}",
+        opened.report.scan.tail
+    );
 }
 
 /// The log itself says where it begins; the caller may know it too.
@@ -167,7 +171,7 @@ fn a_missing_beginning_is_refused() {
         let first = segment_files(&disk)[0].clone();
         disk.delete(&first);
         for trimmed_through in [None, Some(Lsn(100))] {
-            let error = open_with(&disk, WalOptions { trimmed_through, ..small() }).err().unwrap();
+            let error = open_with(&disk, WalOptions { trimmed_through, ..small() }).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
             assert_eq!(error.path(), Some(first.as_path()), "{error}");
         }
@@ -184,7 +188,7 @@ fn a_caller_who_trimmed_less_than_the_log_says_is_told() {
     wal.trim_blocking(Lsn(100)).unwrap();
     drop(wal);
     let options = |through| WalOptions { trimmed_through: Some(Lsn(through)), ..small() };
-    let error = open_with(&disk, options(10)).err().unwrap();
+    let error = open_with(&disk, options(10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     names_a_file(&error);
     open_with(&disk, options(100)).unwrap();
@@ -226,6 +230,27 @@ fn cores_merge_by_epoch_then_core() {
     assert_eq!((last.0, count), (Epoch(30), 30 * 2 + 30 * 3 + 30 * 2));
 }
 
+/// The whole log that `wal` writes, for a reader of its own.
+fn all_of(wal: &Wal) -> MergedLog {
+    MergedLog { dir: dir().to_path_buf(), log: wal.id(), lives: wal.lives().to_vec(), cut: None }
+}
+
+/// Whoever makes up a log is told so, and nothing panics.
+#[test]
+fn lives_out_of_order_are_refused() {
+    let (disk, mut wal) = fresh();
+    put(&mut wal, 0);
+    wal.close_blocking().unwrap();
+    let mut log = all_of(&open(&disk).unwrap().wal);
+    log.lives.reverse();
+    assert_eq!(log.lives.len(), 2);
+    let alone = block_on(WalReader::open(&disk, &log, 4096)).unwrap_err();
+    let among = block_on(merged(&disk, vec![log], 4096)).unwrap_err();
+    for refused in [alone, among] {
+        assert_eq!((refused.code(), refused.path()), (ErrorCode::BadOption, Some(dir())), "{refused}");
+    }
+}
+
 /// What was read ahead was held against what the writer had proven since: a sound log was called corrupt.
 #[test]
 fn a_log_is_read_beside_its_writer() {
@@ -240,13 +265,12 @@ fn a_log_is_read_beside_its_writer() {
                 wal.sync_blocking().unwrap();
                 written += 1;
             }
-            (wal.id(), wal.lives().to_vec(), written)
+            (all_of(&wal), written)
         };
         // Wherever the log stands in a segment.
         for _ in 0..40 {
-            let (id, lives, before) = write(1);
-            let reader = WalReader::open(disk.clone(), dir(), id, lives, None, read_ahead_bytes);
-            let mut reader = block_on(reader).unwrap();
+            let (log, before) = write(1);
+            let mut reader = block_on(WalReader::open(&disk, &log, read_ahead_bytes)).unwrap();
             for _ in 0..before {
                 assert!(block_on(reader.next()).unwrap().is_some());
             }
@@ -266,16 +290,16 @@ fn a_gap_is_missed_below_the_ceiling_only() {
         put(&mut wal, n);
         wal.sync_blocking().unwrap();
     }
-    let (id, lives) = (wal.id(), wal.lives().to_vec());
+    let log = all_of(&wal);
     drop(wal);
     let all = block_on(segments(&disk, dir())).unwrap();
     assert!(all.len() > 3, "{} segments", all.len());
     let last = all[1].last_lsn.unwrap();
     disk.delete(&segment_files(&disk)[2]);
     let read = |disk: &Disk, ceiling| {
-        let mut lives = lives.clone();
-        lives.last_mut().unwrap().ceiling = Some(ceiling);
-        let mut reader = block_on(WalReader::open(disk.clone(), dir(), id, lives, None, 4096)).unwrap();
+        let mut log = log.clone();
+        log.lives.last_mut().unwrap().ceiling = Some(ceiling);
+        let mut reader = block_on(WalReader::open(disk, &log, 4096)).unwrap();
         while block_on(reader.next())?.is_some() {}
         Ok::<_, crate::Error>(reader.scan().prefix_end)
     };
@@ -308,7 +332,7 @@ fn records_behind_a_cut_are_of_the_epoch_that_was_open() {
         put(&mut wal, 10);
     }
     wal.sync_blocking().unwrap();
-    let logs = vec![MergedLog { dir: dir().to_path_buf(), log: wal.id(), lives: wal.lives().to_vec(), cut }];
+    let logs = vec![MergedLog { cut, ..all_of(&wal) }];
     let mut reader = block_on(merged(&disk, logs, 4096)).unwrap();
     let mut epochs = Vec::new();
     while let Some(one) = block_on(reader.next()).unwrap() {
@@ -357,7 +381,7 @@ fn options_outside_their_limits_are_refused_before_anything_is_touched() {
     for options in bad {
         let disk = Disk::default();
         let told = format!("{options:?}");
-        assert_eq!(open_with(&disk, options).err().unwrap().kind(), ErrorKind::Invalid, "{told}");
+        assert_eq!(open_with(&disk, options).unwrap_err().kind(), ErrorKind::Invalid, "{told}");
         assert_eq!(disk.changes(), 0, "{told}");
     }
     let most = usize::MAX;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use highwater::env::{Blocking, Env, SystemEnv};
-use highwater::wal::{CoreWal, Life, LogId, Pipeline, WalOpened, WalOptions, WalReader, WalRecord};
+use highwater::wal::{CoreWal, Life, LogId, MergedLog, Pipeline, WalOpened, WalOptions, WalReader, WalRecord};
 use highwater::{
     Backend, CoreHandle, DurableWrite, Engine, Epoch, EpochMark, ErrorKind, Lsn, Opened, Options,
 };
@@ -193,7 +193,7 @@ fn wal_options() -> WalOptions {
 }
 
 fn open_wal(dir: &Path, options: WalOptions) -> Result<CoreWal<SystemEnv>> {
-    let WalOpened { wal, .. } = CoreWal::open_blocking(log_env()?, &dir.join("log"), options)?;
+    let WalOpened { wal, .. } = CoreWal::open_blocking(log_env()?, dir.join("log"), options)?;
     Ok(wal)
 }
 
@@ -335,7 +335,8 @@ impl ReplayPeer for Wal {
         let env = log_env()?;
         env.block_on(async {
             let ahead = WalOptions::default().read_ahead_bytes;
-            let mut reader = WalReader::open(env.vfs()?, &dir.join("log"), id, lives, None, ahead).await?;
+            let log = MergedLog { dir: dir.join("log"), log: id, lives, cut: None };
+            let mut reader = WalReader::open(&env.vfs()?, &log, ahead).await?;
             let mut found = Check::default();
             while let Some(frame) = reader.next().await? {
                 frame.for_each(|(_, record)| add(&mut found, &record));
