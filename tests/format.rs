@@ -80,10 +80,8 @@ fn page() -> String {
 fn the_example_of_a_segment_is_what_is_written() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("00003");
-    let mut options = WalOptions::default();
-    options.core = CoreId(3);
-    options.database = Some(Nonce(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff));
-    options.segment_bytes = 16 * 1024;
+    let database = Nonce(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+    let options = WalOptions::new().core(CoreId(3)).database(database).segment_bytes(16 << 10);
     let opened = CoreWal::open_blocking(FixedDice(StdEnv), &dir, options).unwrap();
     let mut wal = opened.wal;
     wal.append(&WalRecord::Put { key: b"balance", value: b"100" }).unwrap();

@@ -9,6 +9,39 @@
 //! [`CoreWal`] is a log as a product of its own: append, sync, read back, trim. [`WalReader`] reads any core's log,
 //! [`merged`] several of them in one order, [`segments`] says what is on disk.
 //!
+//! ```
+//! use highwater::Lsn;
+//! use highwater::env::StdEnv;
+//! use highwater::wal::{CoreWal, WalOpened, WalOptions, WalRecord};
+//!
+//! # fn main() -> highwater::Result<()> {
+//! # let scratch = tempfile::tempdir().unwrap();
+//! # let directory = scratch.path().join("log");
+//! let options = || WalOptions::new().segment_bytes(16 << 10);
+//! let WalOpened { mut wal, .. } = CoreWal::open_blocking(StdEnv, &directory, options())?;
+//! for order in 1..=100_u64 {
+//!     wal.append(&WalRecord::Put { key: b"order", value: &order.to_le_bytes() })?; // in memory, and promised to nobody
+//!     assert_eq!(wal.sync_blocking()?, Lsn(order)); // durable, with everything before it
+//! }
+//! drop(wal); // no crash takes away more than that does
+//!
+//! let WalOpened { mut wal, report } = CoreWal::open_blocking(StdEnv, &directory, options())?;
+//! assert_eq!(report.scan.records, 100);
+//! let mut orders = Vec::new();
+//! wal.read_blocking(None, |_, _, record| {
+//!     if let WalRecord::Put { value, .. } = record {
+//!         orders.push(value[0]);
+//!     }
+//! })?;
+//! assert!(orders.into_iter().eq(1..=100));
+//!
+//! let last = wal.high_water(); // not Lsn(100): what nothing had proven yet was written again by the open
+//! assert!(wal.trim_blocking(last)? > 0); // files whose records nobody needs any more
+//! wal.close_blocking()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What the module promises:
 //!
 //! 1. Acknowledged means durable: a record is acknowledged after a completed sync covers it and all before it.

@@ -70,10 +70,7 @@ fn with_sinks(options: Options, stand: &Stand) -> Options {
 }
 
 fn wal_options() -> WalOptions {
-    let mut options = WalOptions::default();
-    options.segment_bytes = 16 << 10;
-    options.batch_bytes = 2 << 10;
-    options
+    WalOptions::new().segment_bytes(16 << 10).batch_bytes(2 << 10)
 }
 
 /// Those that any device takes.

@@ -187,9 +187,7 @@ const UNSYNCED_SEGMENT_BYTES: u64 = 256 << 20;
 const UNSYNCED_DEPTH: usize = 8;
 
 fn wal_options() -> WalOptions {
-    let mut options = WalOptions::default();
-    options.spare_segments = 2;
-    options
+    WalOptions::new().spare_segments(2)
 }
 
 fn open_wal(dir: &Path, options: WalOptions) -> Result<CoreWal<SystemEnv>> {
