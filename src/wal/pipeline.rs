@@ -6,13 +6,14 @@
 //!                                                             wait_written        wait, after commit
 //! ```
 //!
-//! 1. Records are written, made durable and acknowledged in LSN order. What was committed is durable when
-//!    [`Pipeline::wait`] has returned for it, and not a moment before.
-//! 2. What was written and not committed survives the end of the process, and no power loss.
+//! 1. Records are written, made durable and acknowledged in LSN order. What is waited for is durable when
+//!    [`Pipeline::wait`] has returned, and not a moment before.
+//! 2. What was written and is not durable survives the end of the process, and no power loss.
 //! 3. Memory is bounded: batches come from the log's pool, and at most one record at a time has a batch of its own.
 //! 4. The log lies with whoever drives it and comes back when the drive has ended; a drive that was given up half-way
 //!    poisons the log (invariant 6 of `log`). Until a background drive has ended, it keeps the directory locked.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::pin::Pin;
@@ -35,6 +36,9 @@ const LOOK_BYTES: usize = 64 << 10;
 ///
 /// End it with [`Pipeline::finish`]. Dropping it loses nothing that was promised; what else was appended may be there
 /// or not, and the log is to be opened again.
+///
+/// It is never `Send`, not in the background either: it stays on the thread that made it; the [`CoreWal`] that it gives
+/// back moves on.
 pub struct Pipeline<E: Env> {
     /// The drive, if the caller is the one who moves it. First, so that writes in flight end before the lock does.
     drive: Option<Drive>,
@@ -48,7 +52,7 @@ pub struct Pipeline<E: Env> {
     look_at: usize,
     next_lsn: Lsn,
     /// Through which record durability was asked for.
-    committed: Lsn,
+    demanded: Lsn,
     /// The last record that was too large for a batch of the pool.
     large_record: Lsn,
 }
@@ -109,7 +113,7 @@ impl<E: Env> Pipeline<E> {
             open,
             look_at: LOOK_BYTES,
             next_lsn,
-            committed: Lsn(0),
+            demanded: Lsn(0),
             large_record: Lsn(0),
         })
     }
@@ -158,12 +162,12 @@ impl<E: Env> Pipeline<E> {
         // Who drives it itself had better fill the batch until it waits.
         let batch = if self.background { self.open.take() } else { None };
         self.tray.demand(lsn, batch);
-        self.committed = lsn;
+        self.demanded = lsn;
         self.tray.check()?;
         Ok(lsn)
     }
 
-    /// Waits until everything through `lsn` is durable. What of it was not committed is now.
+    /// Waits until everything through `lsn` is durable. What of it no commit has asked for is asked for now.
     ///
     /// # Errors
     ///
@@ -172,8 +176,8 @@ impl<E: Env> Pipeline<E> {
     /// that was not given out.
     pub async fn wait(&mut self, lsn: Lsn) -> Result<()> {
         self.check_given_out(lsn)?;
-        self.committed = self.committed.max(lsn);
-        if self.open.as_ref().is_some_and(|open| open.first_lsn() <= self.committed) {
+        self.demanded = self.demanded.max(lsn);
+        if self.open.as_ref().is_some_and(|open| open.first_lsn() <= self.demanded) {
             self.hand_over();
         }
         self.tray.demand(lsn, None);
@@ -401,5 +405,16 @@ impl<E: Blocking> Pipeline<E> {
     /// As there.
     pub fn trim_blocking(&mut self, through: Lsn) -> Result<usize> {
         self.wal.env().clone().block_on(self.trim(through))
+    }
+}
+
+impl<E: Env> fmt::Debug for Pipeline<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { background, next_lsn, demanded, .. } = self;
+        f.debug_struct("Pipeline")
+            .field("background", background)
+            .field("next_lsn", next_lsn)
+            .field("demanded", demanded)
+            .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! Which of the legal outcomes of a power cut are tried: all when they are few, else the corners and a sample.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -249,4 +250,11 @@ fn count(len: usize) -> u32 {
 
 fn below(choices: &mut dyn Choices, options: u32) -> u32 {
     if options < 2 { 0 } else { choices.choose(options) }
+}
+
+impl fmt::Debug for Images {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, yielded, .. } = self;
+        f.debug_struct("Images").field("limit", limit).field("yielded", yielded).finish_non_exhaustive()
+    }
 }

@@ -145,7 +145,7 @@ fn a_failed_sync_ends_acknowledgement_for_good() {
     let value = value(1);
     let append = pipeline.append_blocking(&WalRecord::Put { key: b"key", value: &value });
     assert!(append.is_ok_and(|_| pipeline.commit().is_err()) || pipeline.submit().is_err());
-    assert_eq!(pipeline.finish_blocking().err().unwrap().kind(), ErrorKind::Failed);
+    assert_eq!(pipeline.finish_blocking().unwrap_err().kind(), ErrorKind::Failed);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn an_lsn_that_was_not_given_out_is_not_waited_for() {
     assert_eq!(block_on(pipeline.wait_written(Lsn(2))).unwrap_err().kind(), ErrorKind::Invalid);
 }
 
-/// A batch takes 64 epoch ends, however small they are. The 65th, when all were committed one by one, was tried again for
+/// A batch takes 64 epoch ends, however small they are. The 65th, when a commit was made of each, was tried again for
 /// ever: the batch had bytes left.
 #[test]
 fn more_epochs_end_than_one_batch_takes() {
@@ -248,7 +248,7 @@ fn has_failed(mut pipeline: Pipeline<TestEnv>) {
     }
     failed(pipeline.commit().unwrap_err());
     failed(pipeline.trim_blocking(Lsn(110)).unwrap_err());
-    failed(pipeline.finish_blocking().err().unwrap());
+    failed(pipeline.finish_blocking().unwrap_err());
 }
 
 /// The trim of a pipeline failed, and with it the log. Afterwards a commit said that all was well, and the end of the
