@@ -39,7 +39,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(120);
 
 type Reply<T> = Result<T, StoreError>;
 
-/// A bucket, container or directory, or a part of one: a [`Remote`] for one database.
+/// A bucket, container or directory, or a part of one: the [`ObjectStore`] of one database, which [`Remote::new`] takes.
+/// Without options, [`Remote::at`] is shorter.
 ///
 /// ```no_run
 /// use highwater::remote::{Bucket, Remote};
@@ -140,6 +141,16 @@ impl Bucket {
 
 impl Remote {
     /// [`Remote::new`] of [`Bucket::at`], with nothing but the environment.
+    ///
+    /// ```no_run
+    /// use highwater::remote::Remote;
+    /// use highwater::{Engine, Options};
+    ///
+    /// # fn main() -> highwater::Result<()> {
+    /// let opened = Engine::open(Options::new("data").remote(Remote::at("s3://backups/orders-3")?))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
