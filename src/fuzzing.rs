@@ -1,5 +1,6 @@
-//! Every decoder of what comes from a disk or a store, for the fuzz targets in `fuzz/`. There is no such module but under
-//! `--cfg fuzzing`, which `cargo fuzz` sets.
+//! Every decoder of what comes from a disk or a store, for the fuzz targets of the same names in `fuzz/`: it may refuse,
+//! but not panic, and not take memory without bound. There is no such module but under `--cfg fuzzing`, which `cargo fuzz`
+//! sets.
 //!
 //! Z1. Checksums are put right first: no mutation would get behind them, and whoever forges a file computes them.
 //! Z2. What a hand-coded decoder accepts encodes to the bytes that it came from; what `rkyv` lays out, to the same value.
@@ -14,21 +15,6 @@ use crate::manifest::{decode, encode_object};
 use crate::offsite::StoreId;
 use crate::wal::frame::{FrameHeader, FrameKind, header_crc, seal_floor};
 use crate::wal::{Predecessor, SegmentHeader, records_are_whole};
-
-/// A decoder that may refuse, but not panic and not take memory without bound.
-pub type Target = fn(&[u8]);
-
-/// All of them, by the names of their fuzz targets.
-pub const TARGETS: [(&str, Target); 8] = [
-    ("ident", ident),
-    ("store", store),
-    ("manifest", manifest),
-    ("segment_header", segment_header),
-    ("frame", frame),
-    ("record", record),
-    ("epoch_end", epoch_end),
-    ("checkpoint_file", checkpoint_file),
-];
 
 /// IDENT of a database.
 pub fn ident(bytes: &[u8]) {

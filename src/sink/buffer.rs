@@ -39,11 +39,6 @@ impl Buffer {
         self.cores().entry(core).or_default().open.extend_from_slice(rows);
     }
 
-    /// Bytes that wait for the end of the open epoch of `core`.
-    pub(super) fn len(&self, core: CoreId) -> usize {
-        self.cores().get(&core).map_or(0, |waiting| waiting.open.len())
-    }
-
     /// The rows of `part`, the same at every call.
     pub(super) fn take(&self, part: Part) -> Taken {
         let mut cores = self.cores();

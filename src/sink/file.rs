@@ -118,16 +118,12 @@ impl<E: Env> FileSink<E> {
         self.inner.buffer.write(core, rows);
     }
 
-    /// Bytes written in the open epoch of `core`.
-    pub fn pending_bytes(&self, core: CoreId) -> usize {
-        self.inner.buffer.len(core)
-    }
-
-    /// What this database and timeline have published, in order. Only when the sink has been recovered by an open.
+    /// What this database and timeline have published, in order.
     ///
     /// # Errors
     ///
-    /// Those of listing the directory.
+    /// Those of listing the directory. `Other` before an open has recovered the sink: which database it is of is not known
+    /// until then.
     pub async fn published(&self) -> io::Result<Vec<Published>> {
         let folder = self.folder().map_err(io::Error::other)?;
         let names = self.names(&folder).await?;

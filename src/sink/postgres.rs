@@ -152,11 +152,6 @@ impl PostgresSink {
         self.inner.buffer.write(core, rows);
     }
 
-    /// Bytes written in the open epoch of `core`.
-    pub fn pending_bytes(&self, core: CoreId) -> usize {
-        self.inner.buffer.len(core)
-    }
-
     fn life(&self) -> SinkResult<SinkLife> {
         let life = self.inner.life.lock().unwrap_or_else(PoisonError::into_inner).clone();
         life.ok_or_else(|| refused("the sink has not been opened with a database"))

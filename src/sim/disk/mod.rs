@@ -242,7 +242,8 @@ impl Disk {
         tree
     }
 
-    /// The path of every file on the disk, in order, with its [`Disk::file_digest`].
+    /// The path of every file on the disk, in order, with a digest of its length and its bytes, as a read finds them.
+    /// Copies of a disk share what it costs.
     pub fn digests(&self) -> Vec<(PathBuf, u128)> {
         let (mut digests, mut text) = (Vec::new(), Vec::new());
         self.walk_paths(|path, node| {
@@ -279,15 +280,6 @@ impl Disk {
     pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let inode = self.file(path.as_ref()).ok()?;
         Some(self.files[inode].cache.to_vec())
-    }
-
-    /// A digest of the length and the bytes of the file `path`, as a read finds them. Copies of a disk share what it
-    /// costs.
-    pub fn file_digest(&self, path: impl AsRef<Path>) -> Option<u128> {
-        let inode = self.file(path.as_ref()).ok()?;
-        let mut text = Vec::new();
-        self.files[inode].cache.digest_into(&mut text);
-        Some(xxh3_128(&text))
     }
 
     /// Puts a durable directory at `path`, with the directories that lead to it.
