@@ -19,8 +19,8 @@ pub enum Route {
 impl Route {
     /// The deciding part of `key`.
     #[inline]
-    pub fn of<'a>(&self, key: &'a [u8]) -> &'a [u8] {
-        match *self {
+    pub(crate) fn of(self, key: &[u8]) -> &[u8] {
+        match self {
             Self::WholeKey => key,
             Self::Prefix(bytes) => &key[..key.len().min(usize::from(bytes))],
             Self::Until(delimiter) => key.split(|byte| *byte == delimiter).next().unwrap_or(key),

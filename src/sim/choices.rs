@@ -79,6 +79,7 @@ pub struct Deviation {
 
 /// How a tape suited the run that it was replayed in. `Display` says it in words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fit {
     /// Choices that the run asked for.
     pub asked: u64,

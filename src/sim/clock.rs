@@ -168,7 +168,8 @@ impl SimClock {
     }
 
     /// Stops the wall clock, or lets it go on if it had stopped: it then shows the right time again.
-    pub fn toggle_wall_freeze(&self) {
+    #[cfg(test)]
+    pub(in crate::sim) fn toggle_wall_freeze(&self) {
         lock(&self.state).toggle_freeze(self.executor.now().0);
     }
 

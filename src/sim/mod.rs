@@ -99,9 +99,7 @@ pub use runner::{Simulator, Stuck};
 pub use shrink::{Shrinker, caught, minimize};
 pub use store::{SimStore, StoreClient, StoreEffect, StoreFault, StoreFaults, StoreHook, StoreImage};
 pub use trace::Trace;
-pub use vfs::{
-    BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs, is_dead,
-};
+pub use vfs::{BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -50,6 +50,7 @@ pub enum Damage {
 
 /// A file that is different after damage.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Hit {
     /// Its path.
     pub path: PathBuf,

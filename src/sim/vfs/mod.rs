@@ -8,7 +8,7 @@
 //! V1. Calls in flight take effect and complete in any order. A sync covers what had completed when it was submitted.
 //! V2. A write is done once it is submitted: its future may be dropped and it still takes effect. At a crash it may be
 //!     found in part.
-//! V3. A handle belongs to the process that opened it. After a crash every call on it is an error ([`is_dead`]) that
+//! V3. A handle belongs to the process that opened it. After a crash every call on it is an error that
 //!     changes nothing and is counted.
 //! V4. Misuse panics: writes in flight that overlap, a cut through a write in flight.
 
@@ -51,6 +51,7 @@ pub enum Phase {
 
 /// Where a run stands when its disk is looked at.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BoundaryInfo {
     /// The number of the call, in order of submission.
     pub call: u64,
@@ -74,6 +75,7 @@ pub type CrashHook = Box<dyn FnMut(&Aftermath) + Send>;
 
 /// What dead handles tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadCalls {
     /// All calls.
     pub all: u64,
@@ -409,7 +411,8 @@ impl fmt::Display for Dead {
 impl std::error::Error for Dead {}
 
 /// Whether a call failed because its process is dead: the error that no program of the next process ever sees.
-pub fn is_dead(error: &io::Error) -> bool {
+#[cfg(test)]
+pub(in crate::sim) fn is_dead(error: &io::Error) -> bool {
     error.get_ref().and_then(|inner| inner.downcast_ref::<Dead>()).is_some()
 }
 

@@ -92,7 +92,8 @@ impl SystemVfs {
     }
 
     /// Whether io_uring is used.
-    pub fn uses_uring(&self) -> bool {
+    #[cfg(test)]
+    fn uses_uring(&self) -> bool {
         self.rings
     }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::rig::{Rig, Seen, poll, read, sectors};
-use crate::sim::{Crash, DeadCalls, FaultPlan, Latency, Personality, Phase, is_dead};
+use crate::sim::vfs::is_dead;
+use crate::sim::{Crash, DeadCalls, FaultPlan, Latency, Personality, Phase};
 use crate::vfs::{File, OpenMode, Vfs};
 
 fn slow() -> FaultPlan {
