@@ -2,7 +2,7 @@
 //! thread ids are others, and in another build of the harness, where the optimizer is.
 //!
 //! ```text
-//! run both ─► digests differ ─► bisect the checkpoints ─► run both again, with the lines of that stretch kept
+//! run both ─► digests differ ─► bisect the milestones ─► run both again, with the lines of that stretch kept
 //!                                        ▲                              │
 //!                                        └──── they parted earlier ◄────┴─► the first event that differs
 //! ```
@@ -75,7 +75,7 @@ pub(crate) struct Footprint {
     /// How many there were.
     pub(crate) events: u64,
     /// The digests on the way there.
-    pub(crate) checkpoints: Vec<u128>,
+    pub(crate) milestones: Vec<u128>,
     /// The lines of the window that was asked for.
     pub(crate) kept: Vec<String>,
 }
@@ -114,14 +114,14 @@ impl Footprint {
     /// What is in `trace` now.
     pub(crate) fn of(trace: &Trace) -> Self {
         let (digest, events) = (trace.digest(), trace.events());
-        Self { digest, events, checkpoints: trace.checkpoints(), kept: trace.kept() }
+        Self { digest, events, milestones: trace.milestones(), kept: trace.kept() }
     }
 
     /// As another process reads it: [`Footprint::parse`].
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
-        let checkpoints = self.checkpoints.iter().map(|digest| format!("checkpoint={digest:032x}"));
+        let milestones = self.milestones.iter().map(|digest| format!("milestone={digest:032x}"));
         let kept = self.kept.iter().map(|line| format!("kept={line}"));
-        std::iter::once(digest(self.digest, self.events)).chain(checkpoints).chain(kept)
+        std::iter::once(digest(self.digest, self.events)).chain(milestones).chain(kept)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -134,8 +134,8 @@ impl Footprint {
                 footprint.digest = u128::from_str_radix(digest, 16).ok()?;
                 footprint.events = events.parse().ok()?;
                 whole = true;
-            } else if let Some(digest) = line.strip_prefix("checkpoint=") {
-                footprint.checkpoints.push(u128::from_str_radix(digest, 16).ok()?);
+            } else if let Some(digest) = line.strip_prefix("milestone=") {
+                footprint.milestones.push(u128::from_str_radix(digest, 16).ok()?);
             } else if let Some(kept) = line.strip_prefix("kept=") {
                 footprint.kept.push(kept.to_owned());
             }
@@ -143,9 +143,9 @@ impl Footprint {
         whole.then_some(footprint)
     }
 
-    /// How many checkpoints two runs have in common, found by bisection: digests never meet again.
+    /// How many milestones two runs have in common, found by bisection: digests never meet again.
     fn common(&self, other: &Self) -> usize {
-        let pairs: Vec<_> = self.checkpoints.iter().zip(&other.checkpoints).collect();
+        let pairs: Vec<_> = self.milestones.iter().zip(&other.milestones).collect();
         pairs.partition_point(|(one, other)| one == other)
     }
 }
@@ -215,8 +215,8 @@ fn first_difference(one: &mut Runner<'_>, other: &mut Runner<'_>) -> Result<Opti
         return Ok(None);
     }
     for _ in 0..TRIES_MAX {
-        let from = left.common(&right) as u64 * Trace::checkpoint_events();
-        let window = from.saturating_sub(CONTEXT)..from + Trace::checkpoint_events();
+        let from = left.common(&right) as u64 * Trace::milestone_events();
+        let window = from.saturating_sub(CONTEXT)..from + Trace::milestone_events();
         (left, right) = (one(window.clone())?, other(window.clone())?);
         if let Some(difference) = in_window(window.start, &left, &right) {
             return Ok(Some(difference));
@@ -227,7 +227,7 @@ fn first_difference(one: &mut Runner<'_>, other: &mut Runner<'_>) -> Result<Opti
 
 /// The first line that differs in the windows of two runs that are equal up to there.
 fn in_window(start: u64, left: &Footprint, right: &Footprint) -> Option<Difference> {
-    let reached = left.common(right) as u64 * Trace::checkpoint_events() + Trace::checkpoint_events();
+    let reached = left.common(right) as u64 * Trace::milestone_events() + Trace::milestone_events();
     if left.digest == right.digest || reached <= start {
         return None;
     }

@@ -5,7 +5,7 @@
 //!     another process, on another machine, in a debug or a release build.
 //! T3. An event covers the task, the operation, its arguments (written bytes by their digest), its result (bytes read
 //!     by theirs) and the virtual time. Tasks are named when they start; after that a step says which of them it is.
-//! T4. Each digest covers all earlier events: two runs that differ at one event differ at every checkpoint from there
+//! T4. Each digest covers all earlier events: two runs that differ at one event differ at every milestone from there
 //!     on, so that the first difference is found by bisection.
 //! T5. Calls of the disk, which are most of a run, enter the digest as numbers. Their text is made when somebody asks
 //!     for it.
@@ -28,8 +28,8 @@ use crate::env::Tick;
 /// How many lines a trace keeps unless told otherwise.
 const LINES_DEFAULT: usize = 64;
 
-/// Events from one checkpoint of the digest to the next.
-const CHECKPOINT_EVENTS: u64 = 1024;
+/// Events from one milestone of the digest to the next.
+const MILESTONE_EVENTS: u64 = 1024;
 
 /// The trace of one run. Clones share it.
 #[derive(Clone)]
@@ -41,8 +41,8 @@ struct Inner {
     /// The last events, oldest first.
     lines: VecDeque<Line>,
     lines_max: usize,
-    /// The digest after every [`CHECKPOINT_EVENTS`] events.
-    checkpoints: Vec<u128>,
+    /// The digest after every [`MILESTONE_EVENTS`] events.
+    milestones: Vec<u128>,
     window: Range<u64>,
     /// What happened in the window, one line per event.
     kept: Vec<String>,
@@ -112,14 +112,14 @@ impl Trace {
     ///
     /// When `lines_max` is zero.
     #[must_use]
-    pub fn with_lines(lines_max: usize) -> Self {
+    pub(in crate::sim) fn with_lines(lines_max: usize) -> Self {
         assert!(lines_max > 0, "a trace keeps at least one line");
         Self(Some(Arc::new(Mutex::new(Inner {
             digest: 0,
             events: 0,
             lines: VecDeque::new(),
             lines_max,
-            checkpoints: Vec::new(),
+            milestones: Vec::new(),
             window: 0..0,
             kept: Vec::new(),
         }))))
@@ -193,14 +193,14 @@ impl Trace {
         self.0.as_ref().map_or(Vec::new(), |inner| lock(inner).kept.clone())
     }
 
-    /// The digest after every [`Trace::checkpoint_events`] events, oldest first.
-    pub fn checkpoints(&self) -> Vec<u128> {
-        self.0.as_ref().map_or(Vec::new(), |inner| lock(inner).checkpoints.clone())
+    /// The digest after every [`Trace::milestone_events`] events, oldest first.
+    pub fn milestones(&self) -> Vec<u128> {
+        self.0.as_ref().map_or(Vec::new(), |inner| lock(inner).milestones.clone())
     }
 
-    /// How many events lie between two checkpoints.
-    pub const fn checkpoint_events() -> u64 {
-        CHECKPOINT_EVENTS
+    /// How many events lie between two milestones.
+    pub const fn milestone_events() -> u64 {
+        MILESTONE_EVENTS
     }
 
     /// The digest of everything so far.
@@ -231,8 +231,8 @@ impl Inner {
         link[16..].copy_from_slice(&event.to_le_bytes());
         self.digest = xxh3_128(&link);
         self.events += 1;
-        if self.events.is_multiple_of(CHECKPOINT_EVENTS) {
-            self.checkpoints.push(self.digest);
+        if self.events.is_multiple_of(MILESTONE_EVENTS) {
+            self.milestones.push(self.digest);
         }
     }
 

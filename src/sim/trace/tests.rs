@@ -43,11 +43,11 @@ fn any_difference_moves_the_digest() {
     assert_ne!(named[0], named[1]);
 }
 
-/// What makes bisection right: from the first difference on, no checkpoint is equal.
+/// What makes bisection right: from the first difference on, no milestone is equal.
 #[test]
-fn checkpoints_differ_from_the_first_difference_on() {
-    let events = 10 * Trace::checkpoint_events();
-    let at = 3 * Trace::checkpoint_events() + 17;
+fn milestones_differ_from_the_first_difference_on() {
+    let events = 10 * Trace::milestone_events();
+    let at = 3 * Trace::milestone_events() + 17;
     let traces = [false, true].map(|other| {
         let trace = Trace::new();
         trace.keep(at..at + 1);
@@ -56,7 +56,7 @@ fn checkpoints_differ_from_the_first_difference_on() {
         }
         trace
     });
-    let [one, other] = traces.each_ref().map(Trace::checkpoints);
+    let [one, other] = traces.each_ref().map(Trace::milestones);
     assert_eq!(one.len(), 10);
     assert_eq!(one[..3], other[..3]);
     assert!(one[3..].iter().zip(&other[3..]).all(|(one, other)| one != other));
