@@ -133,7 +133,7 @@ pub(crate) fn difference(
     }
     let watermark = model.iter().map(|core| core.watermark).min().flatten();
     let live: u64 = model.iter().map(|core| core.keys.len() as u64).sum();
-    let (shown, wanted) = ((report.watermark, report.live_records), (watermark, live));
+    let (shown, wanted) = ((report.watermark, report.live_keys), (watermark, live));
     (shown != wanted).then(|| format!("watermark and live records {shown:?}, the model {wanted:?}"))
 }
 

@@ -193,7 +193,7 @@ fn story(device: &Mounted, backend: Backend, inline: bool) {
     drop(opened);
     let opened = open(&options);
     assert!(opened.report.epoch >= last, "{}", opened.report);
-    assert_eq!(opened.report.live_records, keys);
+    assert_eq!(opened.report.live_keys, keys);
     device.empty();
     healthy(&opened);
     opened.engine.close(opened.cores).unwrap();

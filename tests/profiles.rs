@@ -93,7 +93,7 @@ fn durable_is_there_again() {
     let epoch = commit(&mut opened, b"value");
     drop(opened);
     let opened = reopen(&options);
-    assert_eq!((opened.report.epoch, opened.report.live_records), (epoch, 100));
+    assert_eq!((opened.report.epoch, opened.report.live_keys), (epoch, 100));
     opened.engine.close(opened.cores).unwrap();
 }
 
@@ -113,7 +113,7 @@ fn remote_outlives_the_machine() {
 
         let restored = Engine::open(there.remote(Remote::new(shelf))).unwrap();
         assert!(restored.report.restored);
-        assert_eq!((restored.report.epoch, restored.report.live_records), (epoch, 100));
+        assert_eq!((restored.report.epoch, restored.report.live_keys), (epoch, 100));
         assert_eq!(restored.cores[0].get(&[7]).unwrap().as_deref(), Some(&b"value"[..]));
         restored.engine.close(restored.cores).unwrap();
     }

@@ -44,7 +44,7 @@ fn a_directory_that_is_gone_comes_back_in_another_place() {
     // The first process has lost its disk, and does not know that it is over.
     let restored = Engine::open(options(&second, &shelf)).unwrap();
     assert!(restored.report.restored);
-    assert_eq!((restored.report.epoch, restored.report.live_records), (epoch, 2_000));
+    assert_eq!((restored.report.epoch, restored.report.live_keys), (epoch, 2_000));
     for number in 0..2_000_u32 {
         let key = number.to_le_bytes();
         let core = &restored.cores[restored.engine.core_of(&key).index()];

@@ -157,7 +157,7 @@ fn what_is_left_of_a_trimmed_log_is_no_state() {
             damage(path, &bytes[40..41]);
         }
         let opened = rig.recover(options.clone()).await;
-        assert_eq!(opened.report.live_records, u64::from(ROUNDS));
+        assert_eq!(opened.report.live_keys, u64::from(ROUNDS));
     });
 }
 

@@ -150,7 +150,7 @@ fn what_was_written_and_not_proven_is_written_once_more() {
         for life in 0..3 {
             let opened = rig.recover(options()).await;
             assert_eq!(
-                (opened.report.live_records, opened.report.carried_records),
+                (opened.report.live_keys, opened.report.carried_records),
                 (5, if life == 0 { 6 } else { 0 })
             );
             // So that the manifest of this life is the one that counts.

@@ -234,7 +234,7 @@ fn a_base_that_finds_no_space_keeps_no_log() {
         assert!(bases > 0, "the base is forgotten");
         rig.cut_power();
         drop(opened);
-        assert_eq!(rig.recover(options()).await.report.live_records, 35);
+        assert_eq!(rig.recover(options()).await.report.live_keys, 35);
     });
 }
 
@@ -310,7 +310,7 @@ fn a_full_device_is_opened() {
         drop(opened);
         for _ in 0..5 {
             let mut opened = rig.recover(frugal()).await;
-            assert_eq!(opened.report.live_records, 5);
+            assert_eq!(opened.report.live_keys, 5);
             assert!(round(&mut opened, 3).await, "what was held back is enough for that");
             rig.host.sleep(Duration::from_secs(5)).await;
             assert_eq!(opened.engine.health(), Health::Throttled);

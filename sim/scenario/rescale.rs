@@ -65,7 +65,7 @@ impl Model {
             }
         }
         assert_eq!(found, self.keys, "{}", opened.report);
-        assert_eq!(opened.report.live_records, self.keys.len() as u64);
+        assert_eq!(opened.report.live_keys, self.keys.len() as u64);
         assert_eq!(opened.report.watermark, Some(i64::try_from(self.epoch).expect("few") * 100));
     }
 }

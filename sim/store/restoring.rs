@@ -85,7 +85,7 @@ fn a_database_without_a_checkpoint_is_restored_empty() {
         let second = rig.machine();
         let opened = rig.open(&second).await.unwrap();
         assert!(opened.report.restored);
-        assert_eq!((opened.report.epoch, opened.report.live_records), (Epoch(0), 0));
+        assert_eq!((opened.report.epoch, opened.report.live_keys), (Epoch(0), 0));
     });
 }
 

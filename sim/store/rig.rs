@@ -103,7 +103,7 @@ pub(super) fn assert_state(opened: &Opened<World>, expected: u64, count: u64) {
         let expected = [expected.to_le_bytes(), number.to_le_bytes()].concat();
         assert_eq!(value.as_deref(), Some(&expected[..]), "key {number}");
     }
-    assert_eq!(opened.report.live_records, count);
+    assert_eq!(opened.report.live_keys, count);
     assert!(opened.report.offsets.values().all(|offset| *offset == Offset::Number(expected)));
     assert_eq!(opened.report.watermark, i64::try_from(expected).ok());
 }

@@ -74,7 +74,7 @@ fn check(opened: &Opened<World>, place: &mut Place, promise: &mut Promise) {
     assert!(opened.engine.token().0 > promise.token, "tokens ascend over all machines");
     promise.token = opened.engine.token().0;
     let epoch = opened.report.epoch;
-    if opened.report.live_records == 0 {
+    if opened.report.live_keys == 0 {
         assert_eq!((promise.floor, place.local), (0, 0), "everything is gone");
         return;
     }

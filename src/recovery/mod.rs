@@ -505,7 +505,7 @@ fn report(
         token,
         offsets,
         watermark: watermarks.and_then(|marks| marks.into_iter().min()),
-        live_records: rebuilt.iter().map(|core| core.state.len() as u64).sum(),
+        live_keys: rebuilt.iter().map(|core| core.state.len() as u64).sum(),
         replayed_records: rebuilt.iter().map(|core| core.replayed).sum(),
         discarded_records: plan.cores.iter().map(|core| core.discarded).sum(),
         carried_records: rebuilt.iter().map(|core| core.carried).sum(),

@@ -59,7 +59,7 @@ pub struct RecoveryReport {
     /// The least watermark over the cores, if every core has one.
     pub watermark: Option<i64>,
     /// Keys with a value, over all cores.
-    pub live_records: u64,
+    pub live_keys: u64,
     /// Records taken from the logs on top of the checkpoint.
     pub replayed_records: u64,
     /// Records found behind the recovered epoch and left out: their epoch had not closed.
@@ -90,7 +90,7 @@ impl fmt::Display for RecoveryReport {
             self.took,
             self.checkpoint_epoch,
             self.replayed_records,
-            self.live_records,
+            self.live_keys,
             self.token,
             self.carried_records,
             self.discarded_records,

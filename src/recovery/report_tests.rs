@@ -11,7 +11,7 @@ fn a_report_is_one_line_for_people() {
         epoch: Epoch(9),
         checkpoint_epoch: Epoch(7),
         token: FencingToken(3),
-        live_records: 20,
+        live_keys: 20,
         replayed_records: 12,
         carried_records: 2,
         discarded_records: 5,

@@ -181,7 +181,7 @@ fn a_disk_that_stands_still_makes_a_core_busy_and_loses_nothing() {
     engine.close(cores).unwrap();
 
     let Opened { engine, cores, report, .. } = Engine::open(options).unwrap();
-    assert_eq!((report.epoch, report.live_records), (epoch, 2 * refused));
+    assert_eq!((report.epoch, report.live_keys), (epoch, 2 * refused));
     for number in 0..2 * refused {
         assert_eq!(cores[0].get(&key(number)).unwrap().as_deref(), Some(&[b'v'; 100][..]), "key {number}");
     }
@@ -233,7 +233,7 @@ fn an_epoch_takes_no_more_than_its_bytes_until_it_is_ended() {
     engine.close(cores).unwrap();
 
     let Opened { engine, cores, report, .. } = Engine::open(options).unwrap();
-    assert_eq!((report.epoch, report.live_records), (epoch, second), "and not {third}");
+    assert_eq!((report.epoch, report.live_keys), (epoch, second), "and not {third}");
     engine.close(cores).unwrap();
 }
 
@@ -288,7 +288,7 @@ fn an_epoch_that_one_core_has_not_ended_never_appears() {
     engine.close(cores).unwrap();
 
     let Opened { engine, cores, report, .. } = Engine::open(options).unwrap();
-    assert_eq!((report.epoch, report.live_records), (closed, 100));
+    assert_eq!((report.epoch, report.live_keys), (closed, 100));
     assert!(report.discarded_records > 0, "the log held records of the open epoch: {report}");
     assert_eq!(cores[0].open_epoch(), closed.next(), "its number is free again");
     for number in 0..5_000 {

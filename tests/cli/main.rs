@@ -168,7 +168,7 @@ fn a_restored_epoch_opens_with_what_it_held() {
 
         let Opened { engine, mut cores, report } = Engine::open(options(&path.join(&target))).unwrap();
         assert_eq!(report.epoch.to_string(), epoch);
-        assert_eq!(report.live_records, dump("data", epoch).len() as u64 - 1);
+        assert_eq!(report.live_keys, dump("data", epoch).len() as u64 - 1);
         let offsets: Vec<_> = report.offsets.values().cloned().collect();
         assert_eq!(offsets, [(100 * report.epoch.0).into()]);
         // And it goes on as any database does.

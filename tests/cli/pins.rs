@@ -67,7 +67,7 @@ fn a_pinned_epoch_is_read_and_restored_whatever_has_become_of_the_cores() {
     run(&["restore", "data", "past", "--to-epoch", "4"], 0);
     assert_eq!(dump("past", "4"), held);
     let Opened { engine, cores, report } = Engine::open(options(&path.join("past"))).unwrap();
-    assert_eq!((report.epoch.0, report.live_records), (4, held.len() as u64 - 1));
+    assert_eq!((report.epoch.0, report.live_keys), (4, held.len() as u64 - 1));
     assert!(engine.retained().iter().all(|retained| retained.pins.is_empty()), "another history");
     engine.close(cores).unwrap();
 

@@ -44,7 +44,7 @@ fn a_copy_is_opened_written_and_proven_and_the_original_is_as_it_was() {
         let pins = opened.engine.retained().into_iter().flat_map(|retained| retained.pins);
         assert!(pins.eq(held.pins.into_keys()), "{}", golden.name);
         let keys = held.keys.iter().map(|keys| keys.len() as u64).sum::<u64>() + 200;
-        assert_eq!(opened.report.live_records, keys, "{}", golden.name);
+        assert_eq!(opened.report.live_keys, keys, "{}", golden.name);
         opened.engine.close(opened.cores).unwrap();
 
         assert!(tree(&original) == parse(golden.files), "{}: the original has changed", golden.name);

@@ -76,7 +76,7 @@ pub(crate) fn a_large_state_comes_back_byte_for_byte(place: &Place) {
         let restored = Engine::open(options(&dir, cores)).unwrap();
         let down = began.elapsed().as_secs_f64();
         assert!(restored.report.restored);
-        assert_eq!((restored.report.epoch, restored.report.live_records), (stored, keys));
+        assert_eq!((restored.report.epoch, restored.report.live_keys), (stored, keys));
         assert!(export(&restored.cores) == wanted, "the sorted export differs");
         println!("    onto {cores} cores: open again in {down:.2} s");
         restored.engine.close(restored.cores).unwrap();
