@@ -410,7 +410,7 @@ impl User {
             return Ok(self.cores[core].close_epoch(mark));
         }
         for _ in 0..TRIES_MAX {
-            match self.cores[core].end_epoch(mark.clone()).await {
+            match self.cores[core].close_epoch_async(mark.clone()).await {
                 Err(error) if self.cores[core].is_ending() => self.wait(core, error).await?,
                 ended => return Ok(ended),
             }

@@ -138,7 +138,7 @@ impl User {
         }
         let mark = EpochMark::new().offset("rows", self.rows[core]);
         loop {
-            match handle.end_epoch(mark.clone()).await {
+            match handle.close_epoch_async(mark.clone()).await {
                 Err(error) if error.kind() == ErrorKind::Busy => handle.ready().await?,
                 ended => return ended,
             }

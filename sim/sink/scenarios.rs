@@ -221,7 +221,8 @@ fn a_silent_sink_holds_up_its_own_epochs_only() {
         let clock: Arc<dyn Executor> = Arc::new(machine.process().clone());
         rig.outlet.silence(Tick(clock.now().0 + 60_000_000_000));
         user.writers.outlet.write(CoreId(0), 2);
-        let busy = user.opened.cores[0].end_epoch(EpochMark::new().offset("rows", 2_u64)).await.unwrap_err();
+        let busy =
+            user.opened.cores[0].close_epoch_async(EpochMark::new().offset("rows", 2_u64)).await.unwrap_err();
         assert_eq!(busy.kind(), ErrorKind::Busy, "{busy}");
         assert!(user.opened.cores[0].is_ending());
         user.rows = [2, 1];

@@ -34,7 +34,7 @@ impl CoreHandle {
     /// too far ahead of what its sinks have published, and when a sink does not answer; `Full`, `Failed`, `Fenced`, `Lost` and
     /// HW-819 as [`CoreHandle`] says. Then the epoch is still open; but with sinks it may be [ending](CoreHandle::is_ending).
     /// `Invalid` also with sinks for an engine of [`Engine::open_in`](crate::Engine::open_in) (HW-818): use
-    /// [`CoreHandle::end_epoch`], or open by [`Engine::open_blocking_in`](crate::Engine::open_blocking_in).
+    /// [`CoreHandle::close_epoch_async`], or open by [`Engine::open_blocking_in`](crate::Engine::open_blocking_in).
     pub fn close_epoch(&mut self, mark: EpochMark) -> Result<Epoch> {
         if self.sinks.is_none() {
             return self.log_end(mark);
@@ -42,7 +42,7 @@ impl CoreHandle {
         let drive = Arc::clone(&self.drive);
         let blocker = drive.blocker()?;
         let mut ended = Err(Error::new(ErrorCode::CannotBlock, "a blocker returned before its future"));
-        blocker.block(pin!(async { ended = self.end_epoch(mark).await }));
+        blocker.block(pin!(async { ended = self.close_epoch_async(mark).await }));
         ended
     }
 
@@ -52,7 +52,7 @@ impl CoreHandle {
     /// # Errors
     ///
     /// As [`CoreHandle::close_epoch`].
-    pub async fn end_epoch(&mut self, mark: EpochMark) -> Result<Epoch> {
+    pub async fn close_epoch_async(&mut self, mark: EpochMark) -> Result<Epoch> {
         self.pre_commit(&mark).await?;
         self.log_end(mark)
     }

@@ -109,7 +109,7 @@ pub(crate) fn restore(golden: &Golden) -> Held {
         let core = opened.engine.core_of(b"k").index();
         opened.cores[core].put(b"k", b"of another machine").unwrap();
         for core in &mut opened.cores {
-            core.end_epoch(EpochMark::new()).await.unwrap();
+            core.close_epoch_async(EpochMark::new()).await.unwrap();
         }
         opened.engine.remote_durable(Epoch(held.epoch + 1)).await.unwrap();
         assert!(objects(&store).len() > parse(golden.files).len());
@@ -221,7 +221,7 @@ impl Writer {
                 mark = mark.watermark(watermark);
                 self.watermarks.insert(core, watermark);
             }
-            ended = handle.end_epoch(mark).await.unwrap();
+            ended = handle.close_epoch_async(mark).await.unwrap();
         }
         self.opened.engine.durable(ended).await.unwrap();
         self.now.epoch = ended.0;
