@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use highwater::remote::Remote;
+use highwater::sink::FileSink;
 use highwater::{Engine, EngineStats, Epoch, EpochMark, Opened, Options};
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -60,6 +61,7 @@ fn work(opened: &mut Opened) -> (Epoch, EngineStats) {
     opened.engine.checkpoint().unwrap();
     if opened.engine.remote_status().is_some() {
         opened.engine.wait_remote(epoch).unwrap();
+        opened.engine.wait_published(epoch).unwrap();
     }
     (epoch, opened.engine.stats())
 }
@@ -69,7 +71,8 @@ fn every_documented_name_is_told_and_no_other() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
-    let options = options(&dir).remote(Remote::new(Shelf::default()));
+    let rows = FileSink::new(dir.path().join("rows"));
+    let options = options(&dir).remote(Remote::new(Shelf::default())).sink("ledger", rows);
     let mut opened = metrics::with_local_recorder(&recorder, || Engine::open(options)).unwrap();
     let (epoch, stats) = work(&mut opened);
     let Opened { engine, cores, .. } = opened;
@@ -107,6 +110,9 @@ fn every_documented_name_is_told_and_no_other() {
     assert_eq!(level("highwater_recovery_last_seconds", ""), stats.recovery_took.as_secs_f64());
     let remote = stats.remote.unwrap();
     assert_eq!(level("highwater_remote_requests_total", ""), float(remote.requests));
+    assert_eq!(level("highwater_sink_published_epoch", "sink=ledger"), float(epoch.0));
+    assert_eq!(level("highwater_sink_pending", "sink=ledger"), 0.0);
+    assert_eq!(level("highwater_sink_lag_epochs", "sink=ledger"), 0.0);
     for core in &stats.cores {
         let label = format!("core={}", core.core);
         assert_eq!(level("highwater_durable_lsn", &label), float(core.durable_lsn.0));
@@ -138,8 +144,8 @@ fn whoever_waits_is_measured() {
     assert_eq!(count("highwater_commit_wait_seconds", ""), 2);
     assert_eq!((count("highwater_log_sync_seconds", "core=0"), syncs), (1, 1));
     assert!(
-        told.keys().all(|(name, _)| !name.contains("remote") && !name.contains("upload")),
-        "no store, no names"
+        told.keys().all(|(name, _)| !["remote", "upload", "sink"].iter().any(|of| name.contains(of))),
+        "no store and no sink, no names"
     );
     engine.close(cores).unwrap();
 }

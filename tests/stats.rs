@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use highwater::env::Blocking;
 use highwater::remote::Remote;
+use highwater::sink::FileSink;
 use highwater::{CoreStats, Engine, EngineStats, Epoch, EpochMark, ErrorKind, Health, Lsn, Opened, Options};
 
 use shelf::Shelf;
@@ -56,7 +57,7 @@ fn a_commit_is_counted_to_the_byte() {
         assert_eq!((before.ended_epoch, before.closed_epoch), (Epoch(0), Epoch(0)));
         assert_eq!(before.recovery_took, report.took);
         assert_eq!((before.forecast.log_bytes, before.checkpoints), (0, engine.stats().checkpoints));
-        assert!(before.remote.is_none());
+        assert!(before.remote.is_none() && before.sinks.is_empty());
         let fresh = core(&before);
         assert_eq!((fresh.appended_lsn, fresh.durable_lsn, fresh.segments), (Lsn(0), Lsn(0), 1));
         assert_eq!((fresh.frames, fresh.log_bytes, fresh.syncs, fresh.commits), (0, 0, 0, 0));
@@ -235,6 +236,25 @@ fn a_recovery_begins_where_the_last_life_ended() {
     cores[0].commit().unwrap();
     let found = core(&engine.stats());
     assert_eq!((found.durable_lsn, found.durable_epoch, found.commits), (Lsn(7), Epoch(4), 1));
+    engine.close(cores).unwrap();
+}
+
+/// What waits for a checkpoint, and then for nothing.
+#[test]
+fn what_sinks_have_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = FileSink::new(dir.path().join("rows"));
+    let Opened { engine, mut cores, .. } = open(&options(&dir).sink("ledger", rows.clone()));
+    rows.write(cores[0].id(), b"row\n");
+    let epoch = cores[0].commit().unwrap();
+    let told = |stats: EngineStats| match &stats.sinks[..] {
+        [sink] => (sink.name.clone(), sink.published, sink.pending, sink.trouble.clone()),
+        sinks => panic!("{sinks:?}"),
+    };
+    assert_eq!(told(engine.stats()), ("ledger".to_owned(), Epoch(0), 1, None));
+    engine.wait_published(epoch).unwrap();
+    assert_eq!(told(engine.stats()), ("ledger".to_owned(), epoch, 0, None));
+    assert_eq!(engine.stats().sinks, engine.sinks());
     engine.close(cores).unwrap();
 }
 

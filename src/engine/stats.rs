@@ -10,6 +10,7 @@ use super::counts::Queued;
 use super::maintenance::CheckpointInfo;
 use super::outlook::RecoveryForecast;
 use super::shared::Health;
+use super::sinks::SinkStatus;
 use crate::env::Env;
 use crate::ids::{CoreId, Epoch, Lsn};
 use crate::offsite::RemoteStatus;
@@ -36,6 +37,8 @@ pub struct EngineStats {
     pub recovery_took: Duration,
     /// The object store; `None` without [`Options::remote`](crate::Options::remote).
     pub remote: Option<RemoteStats>,
+    /// The sinks ([`Options::sink`](crate::Options::sink)), by name.
+    pub sinks: Vec<SinkStatus>,
 }
 
 /// One core of [`EngineStats`].
@@ -122,6 +125,8 @@ impl<E: Env> Engine<E> {
     }
 
     fn snapshot(&self) -> EngineStats {
+        // What is published first: read later, it could be above what was closed.
+        let sinks = self.sinks();
         EngineStats {
             health: self.health(),
             cores: (0..self.identity.cores).map(|core| self.core_stats(CoreId(core))).collect(),
@@ -132,6 +137,7 @@ impl<E: Env> Engine<E> {
             forecast: self.recovery_forecast(),
             recovery_took: self.recovered.took,
             remote: self.remote_stats(),
+            sinks,
         }
     }
 

@@ -40,6 +40,8 @@ impl Meters {
         if !crate::meter::is_watched() {
             return Self::none(cores);
         }
+        let mut sinks: Vec<&str> = options.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        sinks.sort_unstable();
         let timer = |histogram| Timer::new(histogram, clock.clone());
         timer(published::RECOVERY.register(&[])).record(recovered);
         Self {
@@ -47,7 +49,7 @@ impl Meters {
             log_syncs: (0..cores).map(|core| timer(published::LOG_SYNC.register_of(core))).collect(),
             checkpoint: timer(published::CHECKPOINT.register(&[])),
             upload: if remote { timer(published::UPLOAD.register(&[])) } else { Timer::default() },
-            published: Some(Published::register(cores, remote)),
+            published: Some(Published::register(cores, remote, &sinks)),
         }
     }
 

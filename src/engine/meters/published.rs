@@ -6,7 +6,9 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
 use super::super::shared::Health;
+use super::super::sinks::SinkStatus;
 use super::super::stats::{CoreStats, EngineStats, RemoteStats};
+use crate::ids::Epoch;
 
 const METADATA: Metadata<'static> = Metadata::new("highwater", Level::INFO, None);
 
@@ -122,6 +124,27 @@ const REMOTE: [Value<RemoteStats>; 7] = [
     total("highwater_remote_received_bytes_total", Unit::Bytes, |remote| remote.received_bytes, "Bytes that the store gave"),
 ];
 
+/// How far a sink is, beside what has closed.
+struct SinkReach {
+    published: Epoch,
+    pending: usize,
+    closed: Epoch,
+}
+
+impl SinkReach {
+    fn of(sink: &SinkStatus, closed: Epoch) -> Self {
+        Self { published: sink.published, pending: sink.pending, closed }
+    }
+}
+
+/// Of each sink.
+#[rustfmt::skip]
+const SINK: [Value<SinkReach>; 3] = [
+    level("highwater_sink_published_epoch", Unit::Count, |sink| sink.published.0, "Everything up to this epoch is published"),
+    level("highwater_sink_pending", Unit::Count, |sink| sink.pending as u64, "Transactions in doubt or being committed"),
+    level("highwater_sink_lag_epochs", Unit::Count, |sink| sink.closed.0.saturating_sub(sink.published.0), "Closed epochs behind it"),
+];
+
 fn health(health: Health) -> u64 {
     match health {
         Health::Healthy => 0,
@@ -141,6 +164,10 @@ fn key(name: &'static str, labels: &[Label]) -> Key {
 
 fn label(core: u16) -> [Label; 1] {
     [Label::new("core", core.to_string())]
+}
+
+fn sink_label(name: &str) -> [Label; 1] {
+    [Label::new("sink", name.to_owned())]
 }
 
 /// A value's place at the recorder.
@@ -194,15 +221,19 @@ pub(super) struct Published {
     engine: Vec<Place>,
     cores: Vec<Vec<Place>>,
     remote: Vec<Place>,
+    /// By the sinks' names, as the statistics have them.
+    sinks: Vec<Vec<Place>>,
 }
 
 impl Published {
-    /// Of an engine of `cores` cores, with an object store if it is `remote`.
-    pub(super) fn register(cores: u16, remote: bool) -> Self {
+    /// Of an engine of `cores` cores, with an object store if it is `remote`, and with `sinks`, sorted.
+    pub(super) fn register(cores: u16, remote: bool, sinks: &[&str]) -> Self {
+        assert!(sinks.is_sorted(), "sinks are told by name");
         Self {
             engine: register(&ENGINE, &[]),
             cores: (0..cores).map(|core| register(&CORE, &label(core))).collect(),
             remote: if remote { register(&REMOTE, &[]) } else { Vec::new() },
+            sinks: sinks.iter().map(|name| register(&SINK, &sink_label(name))).collect(),
         }
     }
 
@@ -213,6 +244,9 @@ impl Published {
         }
         if let Some(remote) = &stats.remote {
             tell(&REMOTE, &self.remote, remote);
+        }
+        for (places, sink) in self.sinks.iter().zip(&stats.sinks) {
+            tell(&SINK, places, &SinkReach::of(sink, stats.closed_epoch));
         }
     }
 }

@@ -66,7 +66,7 @@ pub struct InDoubt {
     pub standing: Standing,
 }
 
-/// How a sink is doing; from [`Engine::sinks`](crate::Engine::sinks).
+/// How a sink is doing; from [`Engine::sinks`](crate::Engine::sinks) and [`Engine::stats`](crate::Engine::stats).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SinkStatus {
