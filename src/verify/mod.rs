@@ -7,7 +7,7 @@
 //! writes.rs     the last write of every key, by hash           merge.rs     several files, by key
 //! interval.rs   one epoch from both sides                      core.rs      one core, epoch after epoch
 //! tail.rs       what frames claim that nothing leads to        end.rs       where logs end, and what is recovered
-//! kept.rs       epochs that no log leads to                report.rs    what was found
+//! kept.rs       epochs that no log leads to                    report.rs    what was found
 //! version.rs    what a newer program wrote
 //! ```
 //!
@@ -132,9 +132,9 @@ impl VerifyOptions {
 ///
 /// # Errors
 ///
-/// `Invalid` when there is no database at `path`; `Unsupported` when its IDENT or its newest manifest is of a newer format, by
-/// which it names the file; `Failed` when the folder
-/// cannot be read at all.
+/// `Invalid` when there is no database at `path`; `Unsupported` when its IDENT or its newest manifest is of a newer
+/// format: it names the file, use a newer build; `Failed` when the folder cannot be read at all. `Busy` (HW-104) when a
+/// running engine lands checkpoints faster than it can be read: verify a backup of it, or pause the writer.
 pub fn verify(path: impl AsRef<Path>, options: VerifyOptions) -> Result<VerifyReport> {
     StdEnv.block_on(verify_in(&StdEnv, path, options))
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "cli")]
 use serde::Serialize;
 
-use crate::ids::{CoreId, Epoch, FencingToken, KeyGroup, Lsn, ManifestSeq, Nonce};
+use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken, KeyGroup, Lsn, ManifestSeq, Nonce, TimelineId};
 
 /// Most pieces of damage that a report lists; the others are counted.
 const DAMAGE_MAX: usize = 100;
@@ -194,14 +194,14 @@ pub struct VerifiedLog {
 #[non_exhaustive]
 pub struct VerifyReport {
     /// The database.
-    pub database: Nonce,
+    pub database: DatabaseId,
     /// Its timeline.
-    pub timeline: Nonce,
+    pub timeline: TimelineId,
     /// The greatest manifest, if it could be read.
     pub manifest: Option<ManifestSeq>,
     /// The life that landed it.
     pub token: FencingToken,
-    /// How many cores there are. None before the first open.
+    /// How many cores there are; zero before the first open.
     pub cores: u16,
     /// The epoch that an open of exactly these files recovers, if the logs are sound.
     pub recoverable_epoch: Option<Epoch>,
