@@ -188,13 +188,14 @@ impl Options {
         self
     }
 
-    /// Bytes of one log file. Default 32 MiB. A record must fit into half of it.
+    /// Bytes of one log file: a multiple of 4,096 from 16 KiB to 1 GiB. Default 32 MiB. A record must fit into half of it.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// Bytes of one log buffer: the most that is copied before the log thread sees it. Default 256 KiB.
+    /// Bytes of one log buffer: the most that is copied before the log thread sees it. Default 256 KiB; at least 512, and
+    /// no more than the largest record, which half of [`Options::segment_bytes`] takes.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes;
         self
@@ -299,7 +300,8 @@ impl Options {
         self
     }
 
-    /// Slots of the key space, fixed at creation. Default 1,024.
+    /// Slots of the key space, fixed at creation: at least as many as [`cores`](Options::cores), at most 32,768. Default
+    /// 1,024.
     pub fn key_groups(mut self, groups: u16) -> Self {
         self.key_groups = groups;
         self
@@ -329,8 +331,9 @@ impl Options {
 
     /// A sink that sees every row that the program gives it once, whatever crashes: what a core gives it in an epoch is
     /// pre-committed when the core ends the epoch, and published when a checkpoint holds it
-    /// ([`Engine::wait_published`](crate::Engine::wait_published)). How often checkpoints are taken is how soon rows are seen. `name` is
-    /// kept in the database: a sink stays under its name, and with all of them, until everything is published. Default none.
+    /// ([`Engine::wait_published`](crate::Engine::wait_published)). How often checkpoints are taken is how soon rows are
+    /// seen. `name` is kept in the database: a sink stays under its name, and with all of them, until everything is
+    /// published. It has at most 255 bytes, and no other sink has it. Default none, at most 64.
     pub fn sink(mut self, name: impl Into<String>, sink: impl Sink) -> Self {
         self.sinks.push(Named { name: name.into(), sink: Arc::new(sink) });
         self

@@ -10,7 +10,7 @@ pub enum Route {
     /// All of it.
     #[default]
     WholeKey,
-    /// Its first bytes, or all of a shorter key.
+    /// Its first bytes, 1 to 61,440 of them, or all of a shorter key.
     Prefix(u16),
     /// The bytes before the first one equal to this; all of a key without it.
     Until(u8),

@@ -159,10 +159,13 @@ impl CoreHandle {
 
     /// Sets `key` to `value`. Returns the LSN of the change, which counts once its epoch has closed.
     ///
+    /// A key has at most 60 KiB, a value 16 MiB, and both together what half a log file takes
+    /// ([`Options::segment_bytes`](crate::Options::segment_bytes)).
+    ///
     /// # Errors
     ///
-    /// `Invalid` when the key or value is over its limit or the key belongs to another core
-    /// (`Engine::core_of`); `Busy`, `Full`, `Failed` as above.
+    /// `Invalid` when the key, the value or both together are over their limit, or the key belongs to another core
+    /// (`Engine::core_of`); `Busy`, `Full`, `Failed` and the others as [`CoreHandle`] says.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<Lsn> {
         let hash = self.check_put(key, value)?;
         self.put_checked(hash, key, value)

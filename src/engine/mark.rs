@@ -22,7 +22,8 @@ impl EpochMark {
     }
 
     /// The source `name` has been read up to `offset`. Kept per core and name until overwritten; of two calls with the
-    /// same name the later counts.
+    /// same name the later counts. A name has at most 255 bytes, an opaque offset 1,024, and a core keeps 256 names: the
+    /// end of an epoch that goes beyond is `Invalid`.
     pub fn offset(mut self, name: impl Into<String>, offset: impl Into<Offset>) -> Self {
         let name = name.into();
         self.offsets.retain(|(set, _)| *set != name);

@@ -132,14 +132,21 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// * `Busy`: another process, or another engine in this one, has it open.
+    /// * `Busy`: another process, or another engine in this one, has it open: close it there. Or others create or restore
+    ///   it (HW-102), or write to its object store (HW-103), at this moment: open again.
     /// * `Invalid`: the options contradict themselves or what the database was created with, or the directory holds
-    ///   something else.
-    /// * `Unsupported`: the format is newer than this build, or the backend that was asked for does not work here.
-    /// * `Corrupt`: the disk contradicts what was promised. Nothing was changed; the text names file and offset.
-    /// * `Full`: there is no space for the first log files.
-    /// * `Failed`: an I/O error; the text names file and operation. Nothing is lost: open again.
-    /// * `Fenced`: with [`Options::remote`], another directory has taken the database over.
+    ///   something else. Or the object store or a sink refuses, or holds what belongs to another database.
+    /// * `Unsupported`: the format is newer than this build, or the backend that was asked for does not work here. The
+    ///   device overwrites more at once than the database was made for (HW-703): move it to another. The object store does
+    ///   not keep what is asked of one (HW-704): use another.
+    /// * `Corrupt`: the disk contradicts what was promised. Nothing was changed; the text names file and offset. With an
+    ///   object store or sinks also: what they have contradicts it.
+    /// * `Full`: there is no space for the first log files: free some. Or a core has more records than its state holds,
+    ///   also with as few cores as are asked for (HW-206): open with more.
+    /// * `Failed`: an I/O error; the text names file and operation. Or the object store or a sink does not answer. Nothing
+    ///   is lost: open again.
+    /// * `Fenced`: another directory has taken the database over ([`Options::remote`]), or a sink belongs to a later life
+    ///   of it (HW-304): stop this one.
     pub fn open(options: Options) -> Result<Opened> {
         let options = options.placed();
         let env = SystemEnv::new(options.backend, options.durable_write)
@@ -246,9 +253,10 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// `Full` when there is no space for it: the database goes on without. `Corrupt` when the log or an older
-    /// checkpoint cannot be read back as it was written. `Failed` when a write or sync failed; an open database stays
-    /// usable, its logs grow until a checkpoint succeeds. `Invalid` when the engine was closed before (HW-819).
+    /// `Full` when there is no space for it: the database goes on without. `Corrupt` when the log or an older checkpoint
+    /// cannot be read back as it was written. `Failed` when a write or sync failed; an open database stays usable, its
+    /// logs grow until a checkpoint succeeds. `Fenced` when somebody else has written to the directory: stop this one.
+    /// `Invalid` when the engine was closed before (HW-819).
     pub fn checkpoint_async(&self) -> impl Future<Output = Result<CheckpointInfo>> + Send + 'static {
         Requests::checkpoint(Arc::clone(&self.requests), Arc::clone(&self.shared))
     }

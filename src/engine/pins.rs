@@ -139,17 +139,19 @@ impl<E: Env> Engine<E> {
         lock(&self.requests.pins.0).retained.clone()
     }
 
-    /// Holds `epoch`, or that of the newest checkpoint, under `name` until [`Engine::unpin_async`]: its files stay, whatever is
-    /// retained else, across opens and changes of the number of cores, so that it can be restored into another directory
-    /// (`highwater restore`). The log behind it does not stay. Completes with the epoch when a manifest has it. With
-    /// [`Options::remote`](crate::Options::remote) the pin and its files go to the store with the next upload, and come back with a
-    /// restore from there. To set a pin again where it is does nothing.
+    /// Holds `epoch`, or that of the newest checkpoint, under `name`, of 1 to 255 bytes, until [`Engine::unpin_async`]:
+    /// its files stay, whatever is retained else, across opens and changes of the number of cores, so that it can be
+    /// restored into another directory (`highwater restore`). The log behind it does not stay. Completes with the epoch
+    /// when a manifest has it. With [`Options::remote`](crate::Options::remote) the pin and its files go to the store with
+    /// the next upload, and come back with a restore from there. To set a pin again where it is does nothing.
     ///
     /// # Errors
     ///
-    /// `Invalid` when the epoch is none of [`Engine::retained`], or the pin holds another, or when pins would hold more than
-    /// 200,000 files: unpin some. `Full` or `Failed`: the pin may be set or not; ask [`Engine::retained`] after the next open,
-    /// or set it again.
+    /// `Invalid` when the epoch is none of [`Engine::retained`], or the pin holds another, or when pins would hold more
+    /// than 200,000 files: unpin some. Also when the name is empty or too long (HW-821), when there is no checkpoint yet
+    /// (HW-822: take one), and when the engine was closed before (HW-819). `Full` or `Failed`: the pin may be set or not;
+    /// ask [`Engine::retained`] after the next open, or set it again. `Fenced` when somebody else has written to the
+    /// directory: stop this one.
     pub fn pin_async(
         &self,
         name: impl Into<String>,
@@ -164,7 +166,8 @@ impl<E: Env> Engine<E> {
     ///
     /// # Errors
     ///
-    /// `Invalid` when there is no such pin. `Full` or `Failed`: the pin may be there or not.
+    /// `Invalid` when there is no such pin, and when the engine was closed before (HW-819). `Full` or `Failed`: the pin
+    /// may be there or not. `Fenced` when somebody else has written to the directory: stop this one.
     pub fn unpin_async(
         &self,
         name: impl Into<String>,
