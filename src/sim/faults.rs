@@ -1,4 +1,4 @@
-//! Which faults the disk injects, how often, where, and what it did.
+//! Which faults the disk injects, how often, and where; [`Ledger`] has what it did.
 //!
 //! A class has a rate from never (0) to always (1). A *site* is a class at one directory: before its rate counts, a
 //! site must be active, which is decided once per run. So a run concentrates on few places, and two faults in one
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::choices::{Choices, Decided};
 use super::disk::SyncFate;
+use super::ledger::{Injected, Ledger};
 use super::rng::{Stream, Streams};
 use crate::env::Tick;
 
@@ -254,71 +255,6 @@ impl fmt::Display for FaultPlan {
     }
 }
 
-/// One fault that was injected.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Injected {
-    /// What happened.
-    pub class: FaultClass,
-    /// The name of the call that it hit, as in the traits; empty where the class says it or no call was hit.
-    pub operation: &'static str,
-    /// A path of the file or directory when it happened; empty for the whole disk.
-    pub path: PathBuf,
-    /// The number of the file or directory ([`Disk::file_number`](super::Disk::file_number)): names change, it does
-    /// not. Zero for the whole disk.
-    pub file: u64,
-    /// The bytes of the file that it concerns; empty for names and syncs of directories.
-    pub bytes: Range<u64>,
-    /// When.
-    pub at: Tick,
-    /// Which question was answered with yes; none for what the caller made, as a crash.
-    pub firing: Option<Firing>,
-}
-
-/// Every fault of a run, in order.
-#[derive(Clone, Debug, Default)]
-pub struct Ledger {
-    entries: Vec<Injected>,
-}
-
-impl Ledger {
-    /// Every fault, oldest first.
-    pub fn entries(&self) -> &[Injected] {
-        &self.entries
-    }
-
-    /// How many faults of this class there were.
-    pub fn count(&self, class: FaultClass) -> usize {
-        self.entries.iter().filter(|entry| entry.class == class).count()
-    }
-
-    /// The faults that no program must survive unharmed.
-    pub fn out_of_contract(&self) -> impl Iterator<Item = &Injected> {
-        self.entries.iter().filter(|entry| !entry.class.in_contract())
-    }
-
-    /// The faults out of contract that hit the file or directory `path`, something below it, or a directory that
-    /// leads to it, by the names that these had when they were hit.
-    pub fn touching<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Injected> {
-        self.out_of_contract().filter(move |entry| {
-            let named = !entry.path.as_os_str().is_empty();
-            named && (entry.path.starts_with(path) || path.starts_with(&entry.path))
-        })
-    }
-
-    /// Whether a fault out of contract hit any of these bytes of the file with this number.
-    pub fn excuses(&self, file: u64, bytes: &Range<u64>) -> bool {
-        self.out_of_contract()
-            .any(|entry| entry.file == file && entry.bytes.start < bytes.end && bytes.start < entry.bytes.end)
-    }
-}
-
-/// A ledger of these faults, in their order: for tests of what judges by one.
-impl FromIterator<Injected> for Ledger {
-    fn from_iter<I: IntoIterator<Item = Injected>>(faults: I) -> Self {
-        Self { entries: faults.into_iter().collect() }
-    }
-}
-
 /// The plan at work.
 pub(super) struct Faults {
     pub(super) plan: FaultPlan,
@@ -426,7 +362,7 @@ impl Faults {
     ) {
         let firing = self.details.get(&class).and_then(|(firing, _)| *firing);
         let path = path.to_owned();
-        self.ledger.entries.push(Injected { class, operation, path, file, bytes, at, firing });
+        self.ledger.push(Injected { class, operation, path, file, bytes, at, firing });
     }
 
     /// Something that the caller made: no question was answered with yes.
@@ -438,7 +374,7 @@ impl Faults {
         at: Tick,
     ) {
         let (path, operation, firing) = (path.to_owned(), "", None);
-        self.ledger.entries.push(Injected { class, operation, path, file, bytes, at, firing });
+        self.ledger.push(Injected { class, operation, path, file, bytes, at, firing });
     }
 
     /// Whether there is no space now. Space comes back by itself.

@@ -29,8 +29,8 @@ use super::env::SimEnv;
 use super::executor::Executor;
 use super::faults::{FaultPlan, Latency};
 use super::lock;
+use super::node::{Handle, Node};
 use super::personality::Personality;
-use super::queue::{Handle, Node};
 use super::rng::Streams;
 use super::vfs::{BoundaryInfo, Phase, SimDisk, SimVfs};
 

@@ -4,8 +4,8 @@
 //! ```text
 //! Machine     disk, clock and process in one                     machine
 //! Shrinker    what a failure does not need is taken away         shrink
-//! Simulator   runs tasks of nodes (processes) in virtual time     runner, queue, choices
-//! SimDisk     a disk that does what disks may do                  disk, vfs, faults, personality
+//! Simulator   runs tasks of nodes (processes) in virtual time     runner, queue, node, choices
+//! SimDisk     a disk that does what disks may do                  disk, vfs, faults, ledger, personality
 //! SimClock    time with faults                                    clock
 //! SimStore    an object store that does what those may do         store
 //! Streams     independent randomness by name                      rng
@@ -72,7 +72,9 @@ mod disk;
 mod env;
 mod executor;
 mod faults;
+mod ledger;
 mod machine;
+mod node;
 mod personality;
 mod queue;
 mod rng;
@@ -90,10 +92,11 @@ pub use disk::{
 };
 pub use env::{SimEntropy, SimEnv, SimSpawn};
 pub use executor::{Executor, LocalFuture, yield_now};
-pub use faults::{FaultClass, FaultPlan, Firing, Injected, Latency, Ledger};
+pub use faults::{FaultClass, FaultPlan, Firing, Latency};
+pub use ledger::{Injected, Ledger};
 pub use machine::{Hardware, Machine};
+pub use node::{Handle, Node};
 pub use personality::{AfterFailedSync, Order, Personality};
-pub use queue::{Handle, Node};
 pub use rng::{Stream, Streams};
 pub use runner::{Simulator, Stuck};
 pub use shrink::{Shrinker, caught, minimize};

@@ -1,4 +1,4 @@
-//! What tasks, wakers and handles share with the runner: the ready queue, the timers and the nodes.
+//! What tasks, wakers and handles share with the runner: the ready queue, the timers, and the nodes' states.
 //!
 //! The runner owns the tasks, which may not leave its thread; everything here may. So a waker works from any
 //! thread, and a handle can be part of a `Send + Sync` environment.
@@ -8,7 +8,6 @@
 //! Q3. A dead node never comes back: a restarted process is a new node.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,12 +15,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::executor::{Executor, LocalFuture};
+use super::executor::LocalFuture;
 use super::lock;
-use super::trace::Trace;
-use crate::env::Tick;
 
-/// The node of the root future and of tasks spawned through a [`Handle`].
+/// The node of the root future and of tasks spawned through a [`Handle`](super::Handle).
 pub(super) const ROOT_NODE: u32 = 0;
 
 /// A task's place, and a number that no other task of the run has.
@@ -157,6 +154,43 @@ impl Shared {
         info.state == NodeState::Running
     }
 
+    /// The number of a new node.
+    pub(super) fn add_node(&self, name: &str) -> u32 {
+        let mut queue = lock(&self.queue);
+        let id = u32::try_from(queue.nodes.len()).unwrap_or(u32::MAX);
+        assert!(id < u32::MAX, "too many nodes for one run");
+        queue.nodes.push(NodeInfo { name: name.to_owned(), state: NodeState::Running, held: Vec::new() });
+        id
+    }
+
+    pub(super) fn kill(&self, node: u32) {
+        let mut queue = lock(&self.queue);
+        let info = &mut queue.nodes[node as usize];
+        if info.state != NodeState::Dead {
+            info.state = NodeState::Dead;
+            info.held.clear();
+            queue.killed.push(node);
+        }
+    }
+
+    pub(super) fn pause(&self, node: u32) {
+        let mut queue = lock(&self.queue);
+        let info = &mut queue.nodes[node as usize];
+        if info.state == NodeState::Running {
+            info.state = NodeState::Paused;
+        }
+    }
+
+    pub(super) fn resume(&self, node: u32) {
+        let mut queue = lock(&self.queue);
+        let info = &mut queue.nodes[node as usize];
+        if info.state == NodeState::Paused {
+            info.state = NodeState::Running;
+            let mut held = std::mem::take(&mut info.held);
+            queue.ready.append(&mut held);
+        }
+    }
+
     pub(super) fn is_dead(&self, node: u32) -> bool {
         lock(&self.queue).nodes[node as usize].state == NodeState::Dead
     }
@@ -187,7 +221,7 @@ impl Shared {
         drop((timers, requests));
     }
 
-    fn request(&self, node: u32, name: &str, make: Make) {
+    pub(super) fn request(&self, node: u32, name: &str, make: Make) {
         let refused = {
             let mut queue = lock(&self.queue);
             if queue.closed || queue.nodes[node as usize].state == NodeState::Dead {
@@ -200,7 +234,7 @@ impl Shared {
         drop(refused);
     }
 
-    fn sleep(self: &Arc<Self>, duration: Duration) -> LocalFuture {
+    pub(super) fn sleep(self: &Arc<Self>, duration: Duration) -> LocalFuture {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // The last nanosecond is never reached: waiting for it is waiting for ever.
         let deadline_ns = self.now_ns().saturating_add(ns).min(u64::MAX - 1);
@@ -276,165 +310,5 @@ impl Drop for Sleep {
             let waker = lock(&self.shared.queue).timers.remove(&key);
             drop(waker);
         }
-    }
-}
-
-/// The simulation as its root future sees it. As an [`Executor`] it stands for a process that is never killed.
-#[derive(Clone)]
-pub struct Handle {
-    pub(super) shared: Arc<Shared>,
-    pub(super) trace: Trace,
-}
-
-impl Handle {
-    /// The trace of the run: the one of [`Simulator::trace`](super::Simulator::trace), else one that holds only what is
-    /// added to it.
-    pub fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    /// A new process called `name`, with no tasks yet. To restart a killed one, make another of the same name.
-    ///
-    /// # Panics
-    ///
-    /// When the run has had 2^32 − 1 processes.
-    pub fn node(&self, name: &str) -> Node {
-        let mut queue = lock(&self.shared.queue);
-        let id = u32::try_from(queue.nodes.len()).unwrap_or(u32::MAX);
-        assert!(id < u32::MAX, "too many nodes for one run");
-        queue.nodes.push(NodeInfo { name: name.to_owned(), state: NodeState::Running, held: Vec::new() });
-        Node { shared: Arc::clone(&self.shared), id, name: name.into() }
-    }
-
-    /// Runs the future that `make` makes as a task, called `name` for people: [`Executor::spawn`]
-    /// without the boxes.
-    ///
-    /// ```
-    /// # use highwater::sim::Executor;
-    /// # highwater::sim::Simulator::new(1).run(async |sim| {
-    /// let seen = sim.clone();
-    /// sim.spawn("client", async move || println!("{:?}", seen.now()));
-    /// # }).unwrap();
-    /// ```
-    pub fn spawn<F, Fut>(&self, name: &str, make: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        self.shared.request(ROOT_NODE, name, Box::new(move || Box::pin(make())));
-    }
-}
-
-/// A simulated process, from start to death.
-#[derive(Clone)]
-pub struct Node {
-    shared: Arc<Shared>,
-    id: u32,
-    name: Arc<str>,
-}
-
-impl Node {
-    /// The name it was made with.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Kills the process: from this call on none of its tasks takes another step, except that a task which kills
-    /// its own node finishes the step it is in. Nor does it start a new task.
-    ///
-    /// The tasks are dropped before any other task takes a step. So destructors run *after* the death of their
-    /// process, and perhaps after the caller has gone on to crash its disk: what they reach must know that its
-    /// owner is dead. The simulated disk refuses handles of a dead incarnation.
-    pub fn kill(&self) {
-        let mut queue = lock(&self.shared.queue);
-        let info = &mut queue.nodes[self.id as usize];
-        if info.state != NodeState::Dead {
-            info.state = NodeState::Dead;
-            info.held.clear();
-            queue.killed.push(self.id);
-        }
-    }
-
-    /// Stops the process without killing it: its tasks take no step until [`Node::resume`], while time goes on.
-    /// A dead process stays dead.
-    pub fn pause(&self) {
-        let mut queue = lock(&self.shared.queue);
-        let info = &mut queue.nodes[self.id as usize];
-        if info.state == NodeState::Running {
-            info.state = NodeState::Paused;
-        }
-    }
-
-    /// Lets a paused process go on, unaware of the time that passed.
-    pub fn resume(&self) {
-        let mut queue = lock(&self.shared.queue);
-        let info = &mut queue.nodes[self.id as usize];
-        if info.state == NodeState::Paused {
-            info.state = NodeState::Running;
-            let mut held = std::mem::take(&mut info.held);
-            queue.ready.append(&mut held);
-        }
-    }
-
-    /// Whether the process was killed.
-    pub fn is_dead(&self) -> bool {
-        self.shared.is_dead(self.id)
-    }
-
-    /// Runs the future that `make` makes as a task of this process, called `name` for people: [`Executor::spawn`]
-    /// without the boxes.
-    ///
-    /// ```
-    /// # highwater::sim::Simulator::new(1).run(async |sim| {
-    /// let node = sim.node("bank");
-    /// node.spawn("teller", async || println!("open"));
-    /// # }).unwrap();
-    /// ```
-    pub fn spawn<F, Fut>(&self, name: &str, make: F)
-    where
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = ()> + 'static,
-    {
-        self.shared.request(self.id, name, Box::new(move || Box::pin(make())));
-    }
-}
-
-impl Executor for Handle {
-    fn now(&self) -> Tick {
-        Tick(self.shared.now_ns())
-    }
-
-    fn sleep(&self, duration: Duration) -> LocalFuture {
-        self.shared.sleep(duration)
-    }
-
-    fn spawn(&self, name: &str, make: Make) {
-        self.shared.request(ROOT_NODE, name, make);
-    }
-}
-
-impl Executor for Node {
-    fn now(&self) -> Tick {
-        Tick(self.shared.now_ns())
-    }
-
-    fn sleep(&self, duration: Duration) -> LocalFuture {
-        self.shared.sleep(duration)
-    }
-
-    fn spawn(&self, name: &str, make: Make) {
-        self.shared.request(self.id, name, make);
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle(at {} ns)", self.shared.now_ns())
-    }
-}
-
-impl fmt::Debug for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Node({} #{})", self.name, self.id)
     }
 }

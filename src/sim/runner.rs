@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use super::choices::Choices;
 use super::executor::LocalFuture;
-use super::queue::{Handle, Make, Next, ROOT_NODE, Request, Shared, TaskKey, TaskWaker};
+use super::node::Handle;
+use super::queue::{Make, Next, ROOT_NODE, Request, Shared, TaskKey, TaskWaker};
 use super::rng::Streams;
 use super::trace::Trace;
 use crate::env::Tick;

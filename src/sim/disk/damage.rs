@@ -107,6 +107,34 @@ impl Disk {
         }
     }
 
+    /// Damages the file `path` at rest: overwrites bytes on the platter and in the cache, within its length.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when there is no such file.
+    ///
+    /// # Panics
+    ///
+    /// When the bytes reach beyond its end.
+    pub fn scribble(&mut self, path: impl AsRef<Path>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let inode = self.file(path.as_ref())?;
+        let file = self.file_mut(inode);
+        assert!(offset + bytes.len() as u64 <= file.cache.len(), "damage beyond the end");
+        file.scribble(offset, bytes);
+        Ok(())
+    }
+
+    /// Removes the name `path` for good, without a crash bringing it back.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` when there is no such file.
+    pub fn remove_at_rest(&mut self, path: impl AsRef<Path>) -> io::Result<()> {
+        let stamp = self.remove(path.as_ref())?;
+        self.settle_name(stamp);
+        Ok(())
+    }
+
     fn exchange(&mut self, path: &Path, with: &Self, from: &Path) -> io::Result<Vec<Hit>> {
         let (here, there) = (self.below(path), with.below(from));
         let mut hits = Vec::new();

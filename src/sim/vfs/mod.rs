@@ -30,7 +30,8 @@ use bytes::Bytes;
 
 use super::disk::{Aftermath, Crash, Damage, Disk, Inode, Stamp};
 use super::executor::Executor;
-use super::faults::{FaultClass, FaultPlan, Faults, Ledger};
+use super::faults::{FaultClass, FaultPlan, Faults};
+use super::ledger::Ledger;
 use super::lock;
 use super::rng::{Stream, Streams};
 use super::trace::Trace;
