@@ -30,7 +30,8 @@ use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn};
 use crate::meter::Timer;
 use crate::vfs::{File, Vfs, retry, write_all_at, write_all_durably};
-use crate::wal::log::{CoreLog, Desk, Feed, Segments, Submitted};
+use crate::wal::desk::{Desk, Submitted};
+use crate::wal::log::{CoreLog, Feed, Segments};
 
 /// Epoch ends that wait for a sync before one is begun that nobody demanded: memory is bounded.
 const UNSYNCED_EPOCHS_MAX: usize = 4096;

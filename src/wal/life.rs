@@ -23,9 +23,10 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, Lsn, Nonce, SegmentNo};
 use crate::vfs::{OpenMode, Vfs, retry, write_all_and_sync};
 use crate::wal::batch::Batch;
+use crate::wal::desk::Cursor;
 use crate::wal::feed::Queue;
 use crate::wal::frame::{FrameKind, Predecessor};
-use crate::wal::log::{CoreLog, Cursor, Segments};
+use crate::wal::log::{CoreLog, Segments};
 use crate::wal::segment::{self, FRAMES_START, LogSpec, Prepared, SegmentHeader, segment_path};
 
 /// What a life is to be.

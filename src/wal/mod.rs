@@ -54,6 +54,7 @@
 
 pub(crate) mod batch;
 mod core_wal;
+mod desk;
 mod diagnosis;
 pub(crate) mod epoch_end;
 mod evidence;
