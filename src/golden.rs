@@ -4,7 +4,6 @@
 mod archive;
 
 use std::path::Path;
-use std::rc::Rc;
 
 use archive::{ALL, Tree};
 
@@ -12,7 +11,7 @@ use crate::checkpoint::Grouping;
 use crate::checkpoint::file::{Header, file_path};
 use crate::checkpoint::reader::FileReader;
 use crate::checkpoint::writer::{FileWriter, seal};
-use crate::codec::{EpochEnd, Record, RecordKind, crc, key_group, key_hash};
+use crate::codec::{EpochEnd, Record, RecordKind, crc};
 use crate::limits::FRAME_HEADER_BYTES;
 use crate::manifest::ident::Ident;
 use crate::manifest::tests::disk::{MemoryVfs, block_on};
@@ -151,8 +150,7 @@ async fn rewrite(vfs: &MemoryVfs, other: &MemoryVfs, ident: &Ident, file: &Check
         through_epoch: file.through_epoch,
     };
     let Ident { hash_seed, route, key_groups, .. } = *ident;
-    let group_of = Rc::new(move |key: &[u8]| key_group(key_hash(hash_seed, route.of(key)), key_groups));
-    let grouping = (file.name.kind == FileKind::Base).then(|| Grouping { groups: key_groups, group_of });
+    let grouping = (file.name.kind == FileKind::Base).then(|| Grouping::of(hash_seed, route, key_groups));
     let mut writer = FileWriter::create(other, root, header, grouping).await.unwrap();
     let mut stream = reader.stream();
     while let Some(block) = stream.next().await.unwrap() {

@@ -18,7 +18,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Grouping;
@@ -28,7 +27,6 @@ use super::retention::{Bounds, Candidate, retain};
 use super::rewrites::Rewrites;
 use super::tap::Tap;
 use super::writer::{remove, seal};
-use crate::codec::{key_group, key_hash};
 use crate::env::{Entropy, Env};
 use crate::error::{Error, ErrorKind, Result};
 use crate::forecast::Rates;
@@ -72,11 +70,7 @@ pub(crate) struct CheckpointSpec {
 impl CheckpointSpec {
     /// For the digests of bases.
     pub(super) fn grouping(&self) -> Grouping {
-        let Self { hash_seed, route, key_groups, .. } = *self;
-        Grouping {
-            groups: key_groups,
-            group_of: Rc::new(move |key| key_group(key_hash(hash_seed, route.of(key)), key_groups)),
-        }
+        Grouping::of(self.hash_seed, self.route, self.key_groups)
     }
 }
 

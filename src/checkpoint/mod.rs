@@ -49,7 +49,9 @@ pub(crate) use tap::Tap;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::codec::{key_group, key_hash};
 use crate::ids::KeyGroup;
+use crate::route::Route;
 
 /// The group of a key.
 pub(crate) type GroupOf = Rc<dyn Fn(&[u8]) -> KeyGroup>;
@@ -61,6 +63,13 @@ pub(crate) struct Grouping {
     pub(crate) groups: u16,
     /// The group of a key, below `groups`.
     pub(crate) group_of: GroupOf,
+}
+
+impl Grouping {
+    /// As the engine groups the keys of a database with this hash seed and route, in `groups` groups.
+    pub(crate) fn of(hash_seed: u64, route: Route, groups: u16) -> Self {
+        Self { groups, group_of: Rc::new(move |key| key_group(key_hash(hash_seed, route.of(key)), groups)) }
+    }
 }
 
 impl fmt::Debug for Grouping {

@@ -13,7 +13,6 @@
 //! begins a new timeline, so that neither history can be taken for the other.
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
@@ -24,7 +23,7 @@ use super::{Database, Exit, Failure, Outcome};
 use crate::checkpoint::Grouping;
 use crate::checkpoint::file::Header;
 use crate::checkpoint::writer::{FileWriter, Written, seal};
-use crate::codec::{Record, RecordKind, key_group, key_hash};
+use crate::codec::{Record, RecordKind};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
 use crate::error::Error;
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, Nonce, SegmentNo};
@@ -305,8 +304,7 @@ impl Copy<'_> {
             from_epoch: Epoch(0),
             through_epoch: Epoch(self.epoch),
         };
-        let group_of = Rc::new(move |key: &[u8]| key_group(key_hash(hash_seed, route.of(key)), key_groups));
-        let grouping = Grouping { groups: key_groups, group_of };
+        let grouping = Grouping::of(hash_seed, route, key_groups);
         let mut writer =
             FileWriter::create(&StdVfs, self.temp, header, Some(grouping)).await.map_err(unwritten)?;
         loop {

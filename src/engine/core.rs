@@ -56,6 +56,14 @@ pub(crate) struct Ownership {
     pub(crate) owned: Range<u16>,
 }
 
+impl Ownership {
+    /// What decides the group of `key`.
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        key_hash(self.hash_seed, self.route.of(key))
+    }
+}
+
 /// The bounds of a core, from the options.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_field_names, reason = "each is a limit, and named as its option is")]
@@ -351,7 +359,7 @@ impl CoreHandle {
                 format!("the key of {} bytes is over {KEY_BYTES_MAX}", key.len()),
             ));
         }
-        let hash = key_hash(self.ownership.hash_seed, self.ownership.route.of(key));
+        let hash = self.ownership.hash(key);
         if self.hashes.is_some_and(|hashes| !hashes.contains(hash)) {
             return Err(self.foreign_key(key, hash));
         }

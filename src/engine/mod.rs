@@ -68,7 +68,7 @@ pub use stats::{CheckpointStats, CoreStats, EngineStats, RemoteStats};
 use tracing::Instrument;
 
 use self::core::Ownership;
-use crate::codec::{core_of, key_group, key_hash};
+use crate::codec::{core_of, key_group};
 use crate::env::{Blocking, Env, SystemEnv};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
@@ -170,8 +170,8 @@ impl<E: Env> Engine<E> {
     /// The core that owns `key`: the one handle that takes it.
     pub fn core_of(&self, key: &[u8]) -> CoreId {
         let Identity { ownership, cores, .. } = &self.identity;
-        let hash = key_hash(ownership.hash_seed, ownership.route.of(key));
-        core_of(key_group(hash, ownership.key_groups), ownership.key_groups, *cores)
+        let group = key_group(ownership.hash(key), ownership.key_groups);
+        core_of(group, ownership.key_groups, *cores)
     }
 
     /// How many cores the database has.

@@ -140,7 +140,7 @@ fn a_damaged_input_leaves_no_base() {
 fn a_wrong_group_digest_is_found() {
     let vfs = disk();
     let base = write(&vfs, header(FileKind::Base, 0, 0, 1), &[put(b"a", b"1"), put(b"b", b"2")]);
-    let other = Grouping { groups: GROUPS, group_of: Rc::new(|key| key_group(key_hash(8, key), GROUPS)) };
+    let other = Grouping::of(8, Route::WholeKey, GROUPS);
     let error = block_on(verify(&vfs, root(), DATABASE, &base, Some(&other))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
 }

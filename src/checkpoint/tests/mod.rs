@@ -9,17 +9,17 @@ mod policy;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
 
 use super::Grouping;
 use super::file::{Header, file_path};
 use super::pace::Pace;
 use super::reader::FileReader;
 use super::writer::{FileWriter, Written, seal};
-use crate::codec::{Record, RecordKind, key_group, key_hash};
+use crate::codec::{Record, RecordKind};
 use crate::ids::{CoreId, Epoch, FencingToken, Nonce};
 use crate::manifest::tests::disk::{MemoryVfs, block_on};
 use crate::manifest::{CheckpointFile, FileKind, FileName};
+use crate::route::Route;
 
 const ROOT: &str = "/data";
 const DATABASE: Nonce = Nonce(0xdb);
@@ -42,7 +42,7 @@ fn disk() -> MemoryVfs {
 }
 
 fn grouping() -> Grouping {
-    Grouping { groups: GROUPS, group_of: Rc::new(|key| key_group(key_hash(7, key), GROUPS)) }
+    Grouping::of(7, Route::WholeKey, GROUPS)
 }
 
 fn header(kind: FileKind, attempt: u32, from: u64, through: u64) -> Header {
