@@ -8,15 +8,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::future::Future;
 use std::ops::{Bound, Range, RangeBounds};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use super::append::{Appender, no_space};
+use super::append::Appender;
 use super::drive::Drive;
 use super::entry::{Key, Value};
+use super::ready::{Gate, Ready};
 use super::shared::Shared;
 use super::sinks::Ledger;
 use crate::codec::{HashRange, Record, RecordKind, key_group, key_hash, record_bytes};
@@ -117,12 +115,6 @@ impl fmt::Debug for CoreHandle {
             .field("open_epoch", &self.open_epoch())
             .field("next_lsn", &self.log.next_lsn())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ready").field("core", &self.gate.core).finish_non_exhaustive()
     }
 }
 
@@ -302,7 +294,7 @@ impl CoreHandle {
     /// With `Options::inline` nothing happens behind the caller's back: `wait` makes room itself, and an async caller
     /// uses `Engine::drive`.
     pub fn ready(&self) -> Ready {
-        Ready { gate: self.gate(), drive: Arc::clone(&self.drive) }
+        Ready::new(self.gate(), Arc::clone(&self.drive))
     }
 
     /// Gives up the records of the open epoch, and those of epochs that this core has ended and another has not:
@@ -414,69 +406,5 @@ impl CoreHandle {
             self.id()
         );
         Error::new(ErrorCode::StateFull, what)
-    }
-}
-
-/// What a core needs before it accepts a change.
-#[derive(Clone)]
-struct Gate {
-    core: CoreId,
-    shared: Arc<Shared>,
-    pool: Option<Arc<Pool>>,
-    large: Option<Lsn>,
-    lag: Option<Lag>,
-    ended_min: Epoch,
-    sinks: Option<Arc<Ledger>>,
-    epoch: Epoch,
-}
-
-impl Gate {
-    /// `None` while the caller has to wait.
-    fn outcome(&self) -> Option<Result<()>> {
-        if let Err(error) = self.shared.check_open() {
-            return Some(Err(error));
-        }
-        let of_core = self.shared.core(self.core);
-        let waits_for = |lsn: Lsn| of_core.durable_lsn.load(Ordering::Acquire) < lsn.0;
-        if self.pool.as_ref().is_some_and(|pool| !pool.has_room()) || self.large.is_some_and(waits_for) {
-            let full = of_core.full.load(Ordering::Acquire);
-            return full.then(|| Err(no_space(self.core)));
-        }
-        if self.sinks.as_ref().is_some_and(|ledger| ledger.check_room(self.epoch).is_err()) {
-            return None;
-        }
-        let stored = self.lag.as_ref().is_none_or(|lag| lag.allows(self.epoch));
-        (stored && self.shared.slowest_ended() >= self.ended_min).then_some(Ok(()))
-    }
-}
-
-/// Waits until a core can accept a change; from [`CoreHandle::ready`].
-#[must_use = "await it, or call `wait`"]
-pub struct Ready {
-    gate: Gate,
-    drive: Arc<Drive>,
-}
-
-impl Ready {
-    /// Blocks the thread until the core is ready.
-    ///
-    /// # Errors
-    ///
-    /// `Full` when it waits for space on the device: free some and wait again. `Failed`, `Fenced` or `Lost` as
-    /// [`CoreHandle`] says. `Invalid` when the engine was closed (HW-819), and for an engine of
-    /// [`Engine::open_in`](super::Engine::open_in) (HW-818): await it, or open by
-    /// [`Engine::open_blocking_in`](super::Engine::open_blocking_in).
-    pub fn wait(self) -> Result<()> {
-        let blocker = self.drive.blocker()?;
-        self.drive.block_until(blocker, &self.gate.shared, |_| self.gate.outcome())
-    }
-}
-
-impl IntoFuture for Ready {
-    type Output = Result<()>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.gate.shared.until(|| self.gate.outcome()).await })
     }
 }

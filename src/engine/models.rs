@@ -13,9 +13,9 @@ use loom::thread;
 
 use super::append::Appender;
 use super::drive::{Blocker, Drive, InlineLog};
-use super::maintenance::Requests;
 use super::meters::Meters;
 use super::outlook::Outlook;
+use super::requests::Requests;
 use super::reserve::Space;
 use super::shared::Shared;
 use super::writer::{Patience, QueueFeed};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Engine;
-use super::maintenance::Requests;
+use super::requests::Requests;
 use super::shared::{Shared, lock};
 use crate::env::{Blocking, Env};
 use crate::error::{Error, ErrorCode, Result};

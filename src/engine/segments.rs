@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use event_listener::Event;
 
-use super::maintenance::Requests;
+use super::requests::Requests;
 use super::reserve::{Change, Keeper};
 use super::shared::{Shared, lock};
 use crate::env::{Clock, Entropy, Env};

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::core::{CoreHandle, CoreLimits, CoreParts, Ownership};
 use super::drive::Drive;
-use super::maintenance::{Maintenance, Requests, Triggers};
+use super::maintenance::{Maintenance, Triggers};
 use super::meters::Meters;
 use super::offsite::Owned;
 use super::open::Opened;
 use super::outlook::Outlook;
+use super::requests::Requests;
 use super::reserve::{Keeper, Space};
 use super::segments::{Preparer, Supply, WriterSegments};
 use super::shared::Shared;

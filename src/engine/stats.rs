@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Engine;
 use super::counts::Queued;
-use super::maintenance::CheckpointInfo;
 use super::outlook::RecoveryForecast;
+use super::requests::CheckpointInfo;
 use super::shared::Health;
 use super::sinks::SinkStatus;
 use crate::env::Env;

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::drive::InlineLog;
-use super::maintenance::Requests;
+use super::requests::Requests;
 use super::segments::WriterSegments;
 use super::shared::{CoreShared, Shared};
 use crate::checkpoint::Tap;

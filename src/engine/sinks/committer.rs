@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ledger::{Ledger, Participant, Permit};
-use crate::engine::maintenance::Requests;
+use crate::engine::requests::Requests;
 use crate::engine::shared::Shared;
 use crate::env::{Clock, Env};
 use crate::error::{Error, ErrorCode};
