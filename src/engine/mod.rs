@@ -22,6 +22,7 @@
 //! background to end, and what was not waited for may be lost, as in a crash.
 
 mod append;
+mod beyond;
 mod closing;
 mod core;
 mod counts;
@@ -78,6 +79,7 @@ use crate::ids::{CoreId, DatabaseId, Epoch, FencingToken};
 use crate::offsite::{Lag, Mirror, RemoteStatus};
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
+use beyond::Wait;
 use drive::{Drive, EnvBlocker};
 use requests::Requests;
 use segments::Supply;
@@ -273,36 +275,7 @@ impl<E: Env> Engine<E> {
     /// writer has taken the database over: nothing of this one gets there any more. `Invalid` without a store. Else as
     /// [`Engine::durable`] and [`Engine::checkpoint_async`].
     pub fn remote_durable(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
-        let (shared, requests, mirror) =
-            (Arc::clone(&self.shared), Arc::clone(&self.requests), self.mirror.clone());
-        async move {
-            let Some(mirror) = mirror else {
-                return Err(Error::new(
-                    ErrorCode::NoStore,
-                    "there is no object store: open the database with Options::remote",
-                ));
-            };
-            let failures = mirror.failures();
-            if mirror.epoch() >= epoch {
-                return Ok(());
-            }
-            shared.until(|| shared.durable_outcome(epoch)).await?;
-            if !mirror.covers(epoch) {
-                Requests::checkpoint(requests, Arc::clone(&shared)).await?;
-            }
-            let closed = || {
-                Error::new(
-                    ErrorCode::EngineClosed,
-                    format!("the engine was closed before epoch {epoch} was uploaded"),
-                )
-            };
-            let outcome = || {
-                let outcome = mirror.outcome(epoch, failures);
-                let failed = || shared.check().err().map(Err);
-                outcome.or_else(failed).or_else(|| shared.stopping().then(|| Err(closed())))
-            };
-            shared.until(outcome).await
-        }
+        self.wait_for(epoch).uploaded(self.mirror.clone())
     }
 
     /// How far the object store is; `None` without [`Options::remote`].
@@ -319,35 +292,7 @@ impl<E: Env> Engine<E> {
     /// again. `Lost` when a sink has forgotten what was decided. `Invalid` without sinks. Else as [`Engine::durable`],
     /// [`Engine::checkpoint_async`] and [`Engine::remote_durable`].
     pub fn published(&self, epoch: Epoch) -> impl Future<Output = Result<()>> + Send + 'static {
-        let (shared, requests) = (Arc::clone(&self.shared), Arc::clone(&self.requests));
-        let (mirror, ledger) = (self.mirror.clone(), self.ledger.clone());
-        async move {
-            let Some(ledger) = ledger else {
-                return Err(Error::new(
-                    ErrorCode::NoSink,
-                    "there is no sink: open the database with Options::sink",
-                ));
-            };
-            let (failures, uploads) =
-                (ledger.failures(), mirror.as_ref().map_or(0, |mirror| mirror.failures()));
-            shared.until(|| shared.durable_outcome(epoch)).await?;
-            if ledger.listed() < epoch {
-                Requests::checkpoint(requests, Arc::clone(&shared)).await?;
-            }
-            let closed = || {
-                Error::new(
-                    ErrorCode::EngineClosed,
-                    format!("the engine was closed before epoch {epoch} was published"),
-                )
-            };
-            let outcome = || {
-                let uploaded = || mirror.as_ref()?.outcome(epoch, uploads).filter(Result::is_err);
-                let failed = || shared.check().err().map(Err);
-                let outcome = ledger.outcome(epoch, failures).or_else(uploaded).or_else(failed);
-                outcome.or_else(|| shared.stopping().then(|| Err(closed())))
-            };
-            shared.until(outcome).await
-        }
+        self.wait_for(epoch).published(self.ledger.clone(), self.mirror.clone())
     }
 
     /// Everything that the sinks were given through this epoch is published; the durable epoch without sinks.
@@ -391,6 +336,10 @@ impl<E: Env> Engine<E> {
             return Err(Error::new(ErrorCode::ClosedWhileFull, what));
         }
         Ok(())
+    }
+
+    fn wait_for(&self, epoch: Epoch) -> Wait {
+        Wait { epoch, shared: Arc::clone(&self.shared), requests: Arc::clone(&self.requests) }
     }
 
     fn stop(&self) {
