@@ -2,24 +2,30 @@
 //!
 //! ```text
 //! Ring 0   core.rs         one handle per core, on the caller's threads
+//!          entry.rs        the keys and values that it lends
 //!          many.rs         many keys in one call
 //!          append.rs       its end of the log
-//!          ending.rs       the end of an epoch
+//!          ready.rs        waiting until it can accept a change
+//!          ending.rs       the end of an epoch; mark.rs is what the core says there
 //!          closing.rs      which handles a database is closed with
 //! Ring 1   writer.rs       one log writer per core: a thread of its own, or the caller (drive.rs)
 //!          segments.rs     prepares log files ahead of need
+//!          reserve.rs      holds space back, so that a full device can be left
 //!          maintenance.rs  checkpoints, retention, removal of what is no longer needed
+//!          requests.rs     who asks for a checkpoint; growth.rs is what the logs have grown since the last one
 //!          pins.rs         holding on to epochs
 //!          outlook.rs      how long a recovery would take
 //!          offsite.rs      what an open has to do with an object store
 //!          sinks/          two-phase commit with external systems: a thread for each of them
+//!          beyond.rs       waiting until an epoch is in the object store, or published by the sinks
 //!          shared.rs       the marks that join them
 //!          meters/         how long they take, and what a recorder is told
 //!          stats.rs        what all of them have done; counts.rs is where they leave it
 //! ```
 //!
-//! `open.rs` recovers the database, `start.rs` starts them all. Nothing here does I/O in `Drop`: dropping an engine tells the
-//! background to end, and what was not waited for may be lost, as in a crash.
+//! `open.rs` recovers the database, `rescale.rs` gives it another number of cores, `start.rs` starts them all; `models.rs`
+//! tries the orders in which their threads may hear of each other. Nothing here does I/O in `Drop`: dropping an engine
+//! tells the background to end, and what was not waited for may be lost, as in a crash.
 
 mod append;
 mod beyond;
