@@ -3,22 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::seed::Which;
 use super::{Exit, broken};
-use crate::host::Scheduler;
-use crate::profile::Profile;
-use crate::{explain, seeds};
+use crate::explain;
 
 /// Run one seed and tell what happened: every promise, fault, crash and recovery.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A seed, or the name of a file in seeds/ (with or without .toml), or a path to one.
-    seed: String,
-    /// The kind of plans [default: that of the file, else forward].
-    #[arg(long, value_enum)]
-    profile: Option<Profile>,
-    /// What runs the story [default: that of the file, else built-in].
-    #[arg(long, value_enum)]
-    scheduler: Option<Scheduler>,
+    #[command(flatten)]
+    which: Which,
     /// Write a page to this file, instead of the text to standard output.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -30,14 +23,14 @@ pub(crate) struct Args {
 /// Explains the seed; it fails as it did.
 #[expect(clippy::disallowed_methods, reason = "a page is for people, not of a simulation")]
 pub(crate) fn run(args: &Args) -> Exit {
-    let case = match seeds::case(&args.seed, args.profile, args.scheduler) {
+    let case = match args.which.case() {
         Ok(case) => case,
         Err(why) => return broken(why),
     };
     let explained = explain::run(case.profile, case.recipe);
     let written = match (&args.html, &args.svg) {
         (Some(path), _) => Some((path, explained.page())),
-        (None, Some(path)) => match explained.picture(&format!("cargo sim explain {}", args.seed)) {
+        (None, Some(path)) => match explained.picture(&format!("cargo sim explain {}", args.which.name())) {
             Ok(Some(picture)) => Some((path, picture)),
             Ok(None) => return broken("nothing crashed in this run"),
             Err(why) => return broken(why),

@@ -1,22 +1,15 @@
 //! `cargo sim replay`: one seed, told in full.
 
+use super::seed::Which;
 use super::{Exit, broken};
-use crate::host::Scheduler;
-use crate::profile::Profile;
 use crate::report;
-use crate::seeds::{self, Recorded};
+use crate::seeds::Recorded;
 
 /// Run one seed, twice, and tell everything about it.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A seed, or the name of a file in seeds/ (with or without .toml), or a path to one.
-    seed: String,
-    /// The kind of plans [default: that of the file, else forward].
-    #[arg(long, value_enum)]
-    profile: Option<Profile>,
-    /// What runs a story [default: that of the file, else built-in].
-    #[arg(long, value_enum)]
-    scheduler: Option<Scheduler>,
+    #[command(flatten)]
+    which: Which,
     /// Run it once only: the same seed is not compared with itself.
     #[arg(long)]
     once: bool,
@@ -24,7 +17,7 @@ pub(crate) struct Args {
 
 /// Replays the seed; it fails as it did.
 pub(crate) fn run(args: &Args) -> Exit {
-    let case = match seeds::case(&args.seed, args.profile, args.scheduler) {
+    let case = match args.which.case() {
         Ok(case) => case,
         Err(why) => return broken(why),
     };

@@ -7,13 +7,14 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use toml::Table;
 
+use super::seed::Which;
 use super::{Exit, broken};
 use crate::fanout::{Cut, Exploration};
 use crate::host::Scheduler;
 use crate::plan::{LifePlan, Plan};
 use crate::profile::Profile;
 use crate::recipe::Recipe;
-use crate::seeds::{self, Recorded, UNTOLD};
+use crate::seeds::{Recorded, UNTOLD};
 use crate::shrink::fanout::FanOut;
 use crate::shrink::story::Story;
 use crate::text::{self, FiringText};
@@ -25,14 +26,8 @@ const COLUMNS_MAX: usize = 300;
 /// Find the least that fails like a seed, and record it in seeds/.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A seed, or a file of seeds/.
-    seed: String,
-    /// The kind of plans [default: that of the file, else forward].
-    #[arg(long, value_enum)]
-    profile: Option<Profile>,
-    /// What runs a story [default: that of the file, else built-in].
-    #[arg(long, value_enum)]
-    scheduler: Option<Scheduler>,
+    #[command(flatten)]
+    which: Which,
     /// Stop after so many seconds, with the least that was found by then.
     #[arg(long, default_value_t = 300)]
     seconds: u64,
@@ -43,7 +38,7 @@ pub(crate) struct Args {
 
 /// Shrinks the seed.
 pub(crate) fn run(args: &Args) -> Exit {
-    let case = match seeds::case(&args.seed, args.profile, args.scheduler) {
+    let case = match args.which.case() {
         Ok(case) => case,
         Err(why) => return broken(why),
     };
