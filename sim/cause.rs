@@ -150,16 +150,12 @@ pub(crate) fn is_impossible(code: ErrorCode) -> bool {
 fn is_full(hits: &[Injected], faults: &FaultPlan, (now, stood_still): (Tick, Duration)) -> bool {
     hits.iter().filter(|hit| hit.class == FaultClass::Full && hit.at <= now).any(|hit| {
         let holds_up =
-            |one: &&Injected| one.class == FaultClass::Stall && after(one.at, faults.stall) >= hit.at;
+            |one: &&Injected| one.class == FaultClass::Stall && one.at.after(faults.stall) >= hit.at;
         let stalls = hits.iter().filter(holds_up).count();
         let stalled = faults.stall.saturating_mul(u32::try_from(stalls).unwrap_or(u32::MAX));
         let grace = FULL_GRACE.saturating_add(stood_still).saturating_add(stalled);
-        after(hit.at, faults.full_for.saturating_add(grace)) >= now
+        hit.at.after(faults.full_for.saturating_add(grace)) >= now
     })
-}
-
-fn after(at: Tick, duration: Duration) -> Tick {
-    Tick(at.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 fn an_error_without_a_fault_is_a_finding() {

@@ -1,5 +1,8 @@
 //! Drawing from a named stream, swarm style: a knob is often in its middle, sometimes at an end, sometimes off.
 
+use std::time::Duration;
+
+use highwater::env::Tick;
 use highwater::sim::Stream;
 
 /// What a plan is drawn with.
@@ -9,6 +12,9 @@ pub(crate) trait Draw {
 
     /// An index of `weights`, each as likely as its weight says.
     fn weighted(&mut self, weights: &[u32]) -> usize;
+
+    /// A moment behind `now`, by `longest` at most.
+    fn moment_behind(&mut self, now: Tick, longest: Duration) -> Tick;
 }
 
 impl Draw for Stream {
@@ -30,5 +36,10 @@ impl Draw for Stream {
             }
         }
         0
+    }
+
+    fn moment_behind(&mut self, now: Tick, longest: Duration) -> Tick {
+        let last = now.after(longest.max(Duration::from_nanos(1)));
+        Tick(self.range(now.0 + 1, last.0))
     }
 }

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use highwater::env::Tick;
@@ -17,6 +17,8 @@ use highwater::sim::{Executor, LocalFuture, Trace};
 use madsim::runtime::{Handle, NodeHandle, Runtime};
 use madsim::task::NodeId;
 use madsim::time::TimeHandle;
+
+use crate::world::lock;
 
 /// How many nanoseconds of madsim are one of the simulation (A1).
 const SCALE: u32 = 1_000;
@@ -42,24 +44,18 @@ pub(crate) fn run<Fut: Future<Output = ()> + 'static>(
     });
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The virtual clock of one run.
 #[derive(Clone)]
 struct Time(TimeHandle);
 
 impl Time {
     fn now(&self) -> Tick {
-        let nanos = u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        Tick(nanos / u64::from(SCALE))
+        Tick(Tick(0).after(self.0.elapsed()).0 / u64::from(SCALE))
     }
 
     fn sleep(&self, duration: Duration) -> LocalFuture {
         // A deadline is fixed by the call, not by the first poll.
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let (time, deadline) = (self.clone(), Tick(self.now().0.saturating_add(ns)));
+        let (time, deadline) = (self.clone(), self.now().after(duration));
         Box::pin(async move { time.0.sleep(deadline.since(time.now()) * SCALE).await })
     }
 }

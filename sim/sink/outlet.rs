@@ -22,6 +22,7 @@ use highwater::sink::{
 };
 use highwater::{CoreId, Epoch, FencingToken};
 
+use crate::draw::Draw;
 use crate::world::lock;
 
 /// What may go wrong with a request.
@@ -263,8 +264,7 @@ impl State {
     }
 
     fn fate(&mut self, now: Tick) -> Fate {
-        let late_max = u64::try_from(self.manners.late_max.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
-        let late = Tick(now.0 + self.dice.range(1, late_max));
+        let late = self.dice.moment_behind(now, self.manners.late_max);
         if now < self.silent_until || self.strikes(SinkFault::RequestLost) {
             Fate::Nothing(SinkErrorKind::Unknown)
         } else if self.strikes(SinkFault::Unavailable) {
@@ -309,8 +309,8 @@ impl Drop for UnderWay<'_> {
         if now < state.silent_until {
             return;
         }
-        let late_max = u64::try_from(state.manners.late_max.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
-        let late = Tick(now.0 + state.orphans.range(1, late_max));
+        let longest = state.manners.late_max;
+        let late = state.orphans.moment_behind(now, longest);
         let due = match state.orphans.below(3) {
             0 => return,
             1 => now,

@@ -81,7 +81,7 @@ static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 impl Clock for StdClock {
     fn now(&self) -> Tick {
         let origin = *ORIGIN;
-        Tick(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Tick(0).after(origin.elapsed())
     }
 
     fn wall_ms(&self) -> u64 {

@@ -16,7 +16,7 @@ use super::budget::{Budget, Class};
 use super::erased::Erased;
 use super::traffic::Traffic;
 use super::{Created, Listed, PartTag, Remote, StoreError, StoreErrorKind, UploadId};
-use crate::env::{Clock, Entropy};
+use crate::env::{Clock, Entropy, nanos};
 
 /// The wait before the second try; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -297,8 +297,7 @@ impl<C: Clock, N: Entropy> Client<C, N> {
     /// back together.
     pub(super) fn backoff(&self, attempt: u32) -> Duration {
         let longest = BACKOFF_MIN.saturating_mul(1 << attempt.min(16)).min(BACKOFF_MAX);
-        let longest_ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-        let half = longest_ns / 2;
+        let half = nanos(longest) / 2;
         Duration::from_nanos(half + self.entropy.bits() % half.max(1))
     }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::executor::Executor;
 use super::lock;
 use super::rng::Stream;
-use crate::env::{Clock, Tick};
+use crate::env::{Clock, Tick, nanos};
 
 /// What the wall clock shows at virtual time zero: 1 January 2030.
 const WALL_START_MS: i64 = 1_893_456_000_000;
@@ -68,9 +68,8 @@ impl State {
     }
 
     fn suspend(&mut self, world_ns: u64, duration: Duration) {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.suspended_at_ns = self.monotonic_ns(world_ns);
-        self.suspended_until_ns = self.suspended_until_ns.max(world_ns).saturating_add(ns);
+        self.suspended_until_ns = self.suspended_until_ns.max(world_ns).saturating_add(nanos(duration));
     }
 
     fn wall_ms(&self, world_ns: u64) -> i64 {
@@ -114,8 +113,7 @@ impl State {
     fn draw_suspension(&mut self, world_ns: u64) {
         let Some((faults, mut stream)) = self.faults.take() else { return };
         let suspends = stream.chance(faults.suspend);
-        let max_ns = u64::try_from(faults.suspend_max.as_nanos()).unwrap_or(u64::MAX);
-        let duration = Duration::from_nanos(stream.range(0, max_ns));
+        let duration = Duration::from_nanos(stream.range(0, nanos(faults.suspend_max)));
         if suspends {
             self.suspend(world_ns, duration);
         }
@@ -212,8 +210,7 @@ impl Clock for SimClock {
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let deadline_ns = self.monotonic_ns().saturating_add(ns);
+        let deadline_ns = self.monotonic_ns().saturating_add(nanos(duration));
         let clock = self.clone();
         async move {
             loop {

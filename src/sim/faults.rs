@@ -386,8 +386,7 @@ impl Faults {
     }
 
     pub(super) fn fill(&mut self, now: Tick) {
-        let for_ns = u64::try_from(self.plan.full_for.as_nanos()).unwrap_or(u64::MAX);
-        self.full_until = Some(Tick(now.0.saturating_add(for_ns)));
+        self.full_until = Some(now.after(self.plan.full_for));
     }
 
     fn is_active(&mut self, class: FaultClass, path: &Path) -> bool {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use super::executor::LocalFuture;
 use super::lock;
+use crate::env::nanos;
 
 /// The node of the root future and of tasks spawned through a [`Handle`](super::Handle).
 pub(super) const ROOT_NODE: u32 = 0;
@@ -235,9 +236,8 @@ impl Shared {
     }
 
     pub(super) fn sleep(self: &Arc<Self>, duration: Duration) -> LocalFuture {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         // The last nanosecond is never reached: waiting for it is waiting for ever.
-        let deadline_ns = self.now_ns().saturating_add(ns).min(u64::MAX - 1);
+        let deadline_ns = self.now_ns().saturating_add(nanos(duration)).min(u64::MAX - 1);
         Box::pin(Sleep { shared: Arc::clone(self), deadline_ns, timer: None })
     }
 }

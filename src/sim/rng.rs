@@ -10,10 +10,13 @@
 mod tests;
 
 use std::fmt;
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use xxhash_rust::xxh3::xxh3_128;
+
+use crate::env::Tick;
 
 /// The root of a simulation's randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,12 @@ impl Stream {
             Some(n) => lo + self.below(n),
             None => self.bits(),
         }
+    }
+
+    /// A moment behind `now`, by `longest` at most.
+    pub(super) fn moment_behind(&mut self, now: Tick, longest: Duration) -> Tick {
+        let last = now.after(longest.max(Duration::from_nanos(1)));
+        Tick(self.range(now.0 + 1, last.0))
     }
 
     /// True with probability `p`: never for 0, always for 1.

@@ -29,7 +29,7 @@ use super::node::Handle;
 use super::queue::{Make, Next, ROOT_NODE, Request, Shared, TaskKey, TaskWaker};
 use super::rng::Streams;
 use super::trace::Trace;
-use crate::env::Tick;
+use crate::env::{Tick, nanos};
 
 /// How far virtual time moves with every step: a loop that watches the clock ends.
 const STEP_NS: u64 = 100;
@@ -174,7 +174,7 @@ impl Simulator {
         let root_waker = TaskWaker::queued(&run.shared, ROOT_KEY);
         let waker = Waker::from(Arc::clone(&root_waker));
         run.shared.push_ready(ROOT_KEY);
-        let time_max_ns = u64::try_from(self.time_max.as_nanos()).unwrap_or(u64::MAX);
+        let time_max_ns = nanos(self.time_max);
         loop {
             let key = match run.shared.next(|options| self.choices.choose(options)) {
                 Next::Step(key) => key,

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::bucket::{Answer, Change, Done};
 use super::{Fate, SimStore, State, StoreFault};
-use crate::env::Tick;
+use crate::env::{Tick, nanos};
 use crate::remote::{Created, Listed, ObjectStore, PartTag, StoreError, StoreErrorKind, UploadId};
 use crate::sim::executor::Executor;
 use crate::sim::lock;
@@ -178,8 +178,8 @@ impl ObjectStore for StoreClient {
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let answer = |state: &mut State, now: Tick| {
             let stale = state.strikes(StoreFault::StaleList);
-            let longest = u64::try_from(state.faults.stale_max.as_nanos()).unwrap_or(u64::MAX);
-            let age = state.dice.range(0, longest);
+            let longest_ns = nanos(state.faults.stale_max);
+            let age = state.dice.range(0, longest_ns);
             let at = if stale { Tick(now.0.saturating_sub(age)) } else { now };
             state.bucket.list(prefix, at)
         };
@@ -247,8 +247,8 @@ impl Drop for OnTheWay<'_> {
         if !self.arrives {
             return;
         }
-        let longest_ns = u64::try_from(state.faults.late_max.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
-        let late = Tick(now.0 + state.orphans.range(1, longest_ns));
+        let longest = state.faults.late_max;
+        let late = state.orphans.moment_behind(now, longest);
         let due = match state.orphans.below(3) {
             0 => return,
             1 => now,

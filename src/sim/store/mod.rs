@@ -256,15 +256,9 @@ impl State {
         Duration::from_millis(if slow { ms * 10 } else { ms })
     }
 
-    /// A moment behind `now`, by `longest` at most.
-    fn later(&mut self, now: Tick, longest: Duration) -> Tick {
-        let longest_ns = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX / 2).max(1);
-        Tick(now.0 + self.dice.range(1, longest_ns))
-    }
-
     /// What becomes of a request whose reply is lost anyway.
     fn fate_in_the_dark(&mut self, now: Tick, changes: bool) -> Fate {
-        let late = self.later(now, self.faults.late_max);
+        let late = self.dice.moment_behind(now, self.faults.late_max);
         match self.dice.below(3) {
             0 if changes => Fate::ReplyLost,
             1 if changes => Fate::Late(late),
@@ -278,7 +272,7 @@ impl State {
             return Fate::Nothing(StoreErrorKind::Unavailable);
         }
         if self.strikes(StoreFault::Outage) {
-            self.dark_until = self.later(now, self.faults.outage_max);
+            self.dark_until = self.dice.moment_behind(now, self.faults.outage_max);
         }
         if now < self.dark_until {
             return self.fate_in_the_dark(now, changes);
@@ -296,7 +290,7 @@ impl State {
             return Fate::ReplyLost;
         }
         if changes && self.strikes(StoreFault::Late) {
-            return Fate::Late(self.later(now, self.faults.late_max));
+            return Fate::Late(self.dice.moment_behind(now, self.faults.late_max));
         }
         if creates && self.strikes(StoreFault::TriedTwice) {
             return Fate::Twice;

@@ -275,17 +275,13 @@ impl Drop for InFlight<'_> {
         let mut state = lock(&self.file.shared.state);
         match state.flights.get_mut(&self.number) {
             Some(flight) if flight.stamp.is_none() => {
-                let effect = after(now, self.delays[0]);
-                flight.orphaned = Some((effect, after(effect, self.delays[1])));
+                let effect = now.after(self.delays[0]);
+                flight.orphaned = Some((effect, effect.after(self.delays[1])));
             }
             Some(_) => self.leave(&mut state),
             None => {}
         }
     }
-}
-
-fn after(tick: Tick, delay: Duration) -> Tick {
-    Tick(tick.0.saturating_add(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 fn write_effect(
