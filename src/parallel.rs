@@ -1,13 +1,14 @@
 //! The same work for every core at once: each on a thread of its own, or beside each other on one.
 
 use std::future::{Future, poll_fn};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use event_listener::Event;
 
 use crate::env::{Env, Spawn};
 use crate::error::{Error, ErrorCode, Result};
+use crate::sync::unpoisoned;
 
 /// The results that have come in, and the means to wait for the rest.
 struct Board<T> {
@@ -17,14 +18,14 @@ struct Board<T> {
 
 impl<T> Board<T> {
     fn post(&self, index: usize, result: Result<T>) {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut results = unpoisoned(self.results.lock());
         assert!(results[index].replace(result).is_none(), "job {index} answered twice");
         drop(results);
         self.changed.notify(usize::MAX);
     }
 
     fn take_all(&self) -> Option<Result<Vec<T>>> {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut results = unpoisoned(self.results.lock());
         if results.iter().any(Option::is_none) {
             return None;
         }

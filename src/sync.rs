@@ -8,6 +8,19 @@ pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
+use std::sync::{LockResult, PoisonError};
+
+/// What `locked` holds, whatever became of those who held it before: a panic fails its own thread, and what is kept under the
+/// locks of this crate is whole between any two steps.
+pub(crate) fn unpoisoned<G>(locked: LockResult<G>) -> G {
+    locked.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks `mutex`, also behind a panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    unpoisoned(mutex.lock())
+}
+
 /// The model checker's, with the interface of the one that it stands for.
 #[cfg(loom)]
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Many runs, until enough crash states were recovered; and what is said about it.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Cut, Exploration, Explored, Tally, caught};
@@ -9,6 +9,7 @@ use crate::settings;
 use crate::sweep;
 use crate::usage;
 use crate::watch::Watch;
+use crate::world::lock;
 
 /// The seeds and states of a campaign.
 struct Campaign {
@@ -50,7 +51,8 @@ pub(crate) fn run(name: &'static str, default_states: u64, explore: Exploration)
         watch.on_every_core(|seed| campaign.replay_line(seed), || campaign.timed(work));
     }
     campaign.report(began.elapsed());
-    if let Some(failure) = campaign.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    let failure = lock(&campaign.failure).take();
+    if let Some(failure) = failure {
         panic!("{failure}");
     }
 }
@@ -66,7 +68,7 @@ impl Campaign {
 
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     fn report(&self, took: Duration) {
-        let (tally, seeds) = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tally, seeds) = *lock(&self.total);
         let Tally { moments, images, states, nested, bytes, distinct } = tally;
         let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
         let (rate, each) = (states as f64 / busy.as_secs_f64(), distinct as f64 / seeds.max(1) as f64);
@@ -79,20 +81,20 @@ impl Campaign {
     }
 
     fn goes_on(&self) -> bool {
-        let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let failed = lock(&self.failure).is_some();
         // With all crashes switched off there are no states: then a seed counts as one.
-        let (tally, seeds) = *self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tally, seeds) = *lock(&self.total);
         !failed && tally.states.max(seeds) < self.states
     }
 
     fn seed(&self, seed: u64, explore: Exploration) {
         let Explored { tally, result, .. } = caught(explore, seed, &Cut::default());
-        let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut total = lock(&self.total);
         total.0.add(tally);
         total.1 += 1;
         if let Err(why) = result {
             let states = total.0.states;
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failure = lock(&self.failure);
             failure.get_or_insert_with(|| {
                 format!(
                     "fan-out of {}, seed {seed:#x}, after {} seeds and {states} states:\n  {why}\n  again: {}",

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use highwater::sim::{
     Crash, Disk, Executor, FaultClass, FaultPlan, Handle, Latency, Personality, SimDisk, SimStore, Simulator,
@@ -16,6 +16,7 @@ use crate::plan::Fate;
 use crate::remote::RemotePlan;
 use crate::step::Moment as Scope;
 use crate::without;
+use crate::world::lock;
 
 /// How often an open is tried while the disk fails.
 pub(super) const OPENS_MAX: u32 = 8;
@@ -206,9 +207,4 @@ impl<P> Stage<'_, P> {
         }
         lost
     }
-}
-
-/// Locks `mutex`; a panic elsewhere is a finding of its own.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

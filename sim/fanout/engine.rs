@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use highwater::Options;
 use highwater::sim::{Disk, FaultPlan};
 
-use super::course::lock;
 use super::found::{Found, compare, decoded, recovered, verified};
 use super::promise::Promise;
 use super::workload::{Shape, run};
 use super::{Cut, Effort, Explored, Explorer, Recovery, Remains, Subject, Tally, Work, campaign};
 use crate::Test;
 use crate::decode::Memo;
+use crate::world::lock;
 
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_engine_passes, a_creation_may_be_crashed_anywhere,];

@@ -19,7 +19,7 @@ use highwater::wal::{CoreWal, WalOptions, WalRecord};
 use highwater::{Epoch, Error, ErrorKind, Lsn};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::course::{self, Course, OPENS_MAX, Stage, lock};
+use super::course::{self, Course, OPENS_MAX, Stage};
 use super::{
     Cut, Effort, Explored, Explorer, Moment, Recovery, Remains, Shots, Subject, Tally, Work, campaign,
 };
@@ -28,6 +28,7 @@ use crate::explain::record::{self, Event};
 use crate::plan::Fate;
 use crate::step::Moment as Scope;
 use crate::without;
+use crate::world::lock;
 
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_log_passes, a_first_open_may_be_crashed_anywhere,];

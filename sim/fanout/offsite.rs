@@ -14,7 +14,6 @@ use std::sync::Mutex;
 use highwater::sim::{StoreImage, Streams};
 use highwater::{Error, Opened, Options};
 
-use super::course::lock;
 use super::found::{self, World, compare, decoded, pins_of, recovered};
 use super::promise::Promise;
 use super::workload::{self, Shape};
@@ -23,6 +22,7 @@ use crate::Test;
 use crate::decode::Memo;
 use crate::remote::RemotePlan;
 use crate::stored::{Stored, Sums};
+use crate::world::lock;
 
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_remote_passes];

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use highwater::sim::{BoundaryInfo, Disk, Phase, SimDisk, SimStore, StoreEffect, StoreImage, Stream};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::course::lock;
 use crate::explain::record::{self, At};
+use crate::world::lock;
 
 /// Outcomes of the requests on their way that are tried at one moment.
 const OUTCOMES_MAX: usize = 8;

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use highwater::sim::Streams;
 use highwater::{CoreId, Error, Opened, Options};
 
-use super::course::lock;
 use super::engine::VERIFIED_EVERY;
 use super::found::{World, decoded, plain, recovered, verified};
 use super::promise::Promise;
@@ -19,6 +18,7 @@ use super::workload::{self, Shape};
 use super::{Cut, Effort, Explored, Explorer, Recovery, Remains, Subject, Work, campaign};
 use crate::Test;
 use crate::decode::{self, CoreState, Database, Memo};
+use crate::world::lock;
 
 /// See [`Test`].
 pub(crate) const TESTS: &[Test] = tests![fan_out_of_the_rescale_passes];

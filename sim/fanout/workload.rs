@@ -9,7 +9,7 @@ use highwater::sim::{Executor, FaultClass, Handle, Node, Personality, SimEnv, Si
 use highwater::{CoreHandle, Engine, EpochMark, Error, ErrorCode, ErrorKind, Opened, Options};
 
 use super::Moment;
-use super::course::{self, Course, OPENS_MAX, Stage, lock};
+use super::course::{self, Course, OPENS_MAX, Stage};
 use super::found::{Found, ROOT, World, pins_of, with_store};
 use super::promise::{End, Promise};
 use crate::cause;
@@ -18,6 +18,7 @@ use crate::explain::record::{self, Event};
 use crate::plan::Fate;
 use crate::step::Moment as Scope;
 use crate::without;
+use crate::world::lock;
 
 /// Everything that a seed decides at the start.
 pub(super) struct Shape {

@@ -11,9 +11,10 @@
 //!    may use it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::ids::Lsn;
+use crate::sync::unpoisoned;
 
 /// A tap makes itself heard once it holds this part of its room.
 const HEARD_PART: usize = 16;
@@ -86,6 +87,6 @@ impl Tap {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.held.lock())
     }
 }

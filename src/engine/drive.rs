@@ -15,10 +15,10 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::env::Blocking;
 use crate::error::{Error, ErrorCode, Result};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// A log that its callers drive.
 pub(crate) trait InlineLog: Send {

@@ -5,10 +5,9 @@
 
 use std::collections::VecDeque;
 
-use super::shared::lock;
 use crate::ids::{CoreId, Epoch};
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
 
 /// See the module.
 #[derive(Debug)]

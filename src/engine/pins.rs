@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::Engine;
 use super::requests::Requests;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::env::{Blocking, Env};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::Epoch;
 use crate::manifest::Manifest;
 use crate::manifest::kept::Edit;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 
 /// An epoch whose state is in files, and can be restored into a directory of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

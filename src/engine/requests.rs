@@ -12,13 +12,13 @@ use event_listener::Event;
 use super::growth::Growth;
 use super::outlook::Outlook;
 use super::pins::Pins;
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use super::stats::CheckpointStats;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, ManifestSeq};
 use crate::manifest::Manifest;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, lock};
 
 /// What a checkpoint did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,12 +17,12 @@ use event_listener::Event;
 
 use super::requests::Requests;
 use super::reserve::{Change, Keeper};
-use super::shared::{Shared, lock};
+use super::shared::Shared;
 use crate::env::{Clock, Entropy, Env};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{CoreId, Nonce, SegmentNo};
 use crate::race::race;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, lock};
 use crate::turns::{Turn, Turns};
 use crate::wal::{LifeStart, LogSpec, Prepared, SegmentHeader, Segments, prepare, recycle, remove_segment};
 

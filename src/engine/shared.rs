@@ -5,7 +5,7 @@
 //! 2. The closed epoch is never above the durable epoch of any core, and never moves back.
 //! 3. A failure is set once and stays; from then on the closed epoch stands still.
 
-use std::sync::{OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use event_listener::{Event, EventListener};
 
@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch, Lsn, SegmentNo};
 use crate::meter::{Begun, Timer};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{AtomicWaker, Mutex, MutexGuard};
+use crate::sync::{AtomicWaker, Mutex, lock};
 
 /// How the engine is doing; `Engine::health`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,9 +357,4 @@ impl Shared {
             listener.await;
         }
     }
-}
-
-/// A lock whose holder panicked is still a lock: the data under these is a set of plain marks.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

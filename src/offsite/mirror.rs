@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use event_listener::{Event, EventListener};
 
@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{Epoch, ManifestSeq};
 use crate::manifest::{FileName, KeptEpoch, Manifest};
 use crate::remote::Traffic;
+use crate::sync::unpoisoned;
 
 /// The epochs that a manifest keeps, each with its pins.
 pub(super) type Pins = Vec<(Epoch, Vec<String>)>;
@@ -214,7 +215,7 @@ impl Mirror {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.state.lock())
     }
 }
 

@@ -104,9 +104,4 @@ pub use store::{SimStore, StoreClient, StoreEffect, StoreFault, StoreFaults, Sto
 pub use trace::Trace;
 pub use vfs::{BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs};
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Locks `mutex`; a panic elsewhere fails its own test and need not fail this one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::sync::lock;

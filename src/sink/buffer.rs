@@ -5,12 +5,13 @@
 //! 2. A handle that a part got is what a later call for it gets.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 
 use super::Part;
 use crate::ids::CoreId;
+use crate::sync::unpoisoned;
 
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
@@ -65,6 +66,6 @@ impl Buffer {
     }
 
     fn cores(&self) -> MutexGuard<'_, BTreeMap<CoreId, Waiting>> {
-        self.cores.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.cores.lock())
     }
 }

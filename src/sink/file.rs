@@ -21,7 +21,7 @@
 use std::fmt::{self, Write as _};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 
@@ -30,6 +30,7 @@ use super::{Commit, Part, Prepared, Recovered, Sink, SinkError, SinkErrorKind, S
 use crate::env::{Entropy, Env, StdEnv};
 use crate::error::is_full;
 use crate::ids::{CoreId, Epoch, FencingToken, Nonce};
+use crate::sync::unpoisoned;
 use crate::turns::Turns;
 use crate::vfs::{File, OpenMode, Vfs, read_full_at, renew_dir, retry, write_all_at};
 
@@ -147,7 +148,7 @@ impl<E: Env> FileSink<E> {
     }
 
     fn life(&self) -> MutexGuard<'_, Option<SinkLife>> {
-        self.inner.life.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.inner.life.lock())
     }
 
     fn vfs(&self) -> io::Result<E::Vfs> {

@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use postgres::error::SqlState;
@@ -34,6 +34,7 @@ use super::{Commit, Part, Prepared, Recovered, Sink, SinkError, SinkErrorKind, S
 use crate::codec::crc;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::{CoreId, Epoch, FencingToken};
+use crate::sync::unpoisoned;
 
 /// Longest name of a sink, so that the name of a transaction keeps the server's limit of 199 bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -153,12 +154,12 @@ impl PostgresSink {
     }
 
     fn life(&self) -> SinkResult<SinkLife> {
-        let life = self.inner.life.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let life = unpoisoned(self.inner.life.lock()).clone();
         life.ok_or_else(|| refused("the sink has not been opened with a database"))
     }
 
     fn lanes(&self) -> MutexGuard<'_, BTreeMap<Option<CoreId>, Lane>> {
-        self.inner.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.inner.lanes.lock())
     }
 
     /// Does `work` on the connection of `lane`. `again` says that an earlier try may be under way still (P3).
@@ -256,7 +257,7 @@ impl Sink for PostgresSink {
         }
         self.lanes().clear();
         self.inner.buffer.clear();
-        *self.inner.life.lock().unwrap_or_else(PoisonError::into_inner) = Some(life.clone());
+        *unpoisoned(self.inner.life.lock()) = Some(life.clone());
         self.on(None, |client, _| {
             let doing = |error: postgres::Error| failed("recovering", &error);
             make_tables(client)?;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::ids::SegmentNo;
 use crate::meter::Timer;
+use crate::sync::unpoisoned;
 
 /// Counters of one log. Each grows only.
 #[derive(Debug, Default)]
@@ -67,6 +68,6 @@ impl Tally {
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeSet<SegmentNo>> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.segments.lock())
     }
 }

@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use crate::env::Env;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{Epoch, Lsn};
+use crate::sync::unpoisoned;
 use crate::wal::batch::{Batch, Pool};
 use crate::wal::core_wal::Writer;
 use crate::wal::feed::Queue;
@@ -110,7 +111,7 @@ impl<E: Env> Tray<E> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<E>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.0.lock())
     }
 
     /// Changes the state as the caller, and wakes the drive.

@@ -7,13 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{InDoubt, SinkStatus, Standing};
-use crate::engine::shared::lock;
 use crate::error::{Error, ErrorCode, ErrorKind, Result};
 use crate::ids::{CoreId, Epoch};
 use crate::limits::SINK_HANDLE_BYTES_MAX;
 use crate::manifest::SinkEntry;
 use crate::sink::{Erased, LostPolicy, Part};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard, lock};
 
 /// Records of what was lost that a manifest keeps: the newest.
 const LOST_MAX: usize = 1_000;

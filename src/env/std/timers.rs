@@ -4,12 +4,13 @@
 //! face never starts it.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::TimerKey;
+use crate::sync::unpoisoned;
 
 struct Timers {
     waiting: BTreeMap<TimerKey, Waker>,
@@ -68,13 +69,13 @@ fn serve() {
             Some(timer) => timer.0 - now,
             None => IDLE,
         };
-        timers = EARLIER.wait_timeout(timers, wait).unwrap_or_else(PoisonError::into_inner).0;
+        timers = unpoisoned(EARLIER.wait_timeout(timers, wait)).0;
     }
 }
 
 fn lock() -> MutexGuard<'static, Timers> {
     // Nothing that can panic runs under this lock, but a waker's clone; the map is whole after it.
-    TIMERS.lock().unwrap_or_else(PoisonError::into_inner)
+    unpoisoned(TIMERS.lock())
 }
 
 /// Panics when a sleep waits that is due later than `duration` from now.

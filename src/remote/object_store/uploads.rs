@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use object_store::multipart::{MultipartStore, PartId};
@@ -14,6 +14,7 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
 use super::error::{Effect, told};
 use crate::env::{Entropy, StdEntropy};
 use crate::remote::{PartTag, StoreError, StoreErrorKind, UploadId};
+use crate::sync::unpoisoned;
 
 /// How a store does it.
 #[derive(Clone)]
@@ -117,12 +118,12 @@ impl Multipart {
     /// Whoever works on an upload has it for himself.
     fn take(&self, id: &UploadId) -> Option<Begun> {
         let Self::ByHandle(begun) = self else { return None };
-        begun.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+        unpoisoned(begun.lock()).remove(id)
     }
 
     fn put_back(&self, id: &UploadId, upload: Begun) {
         let Self::ByHandle(begun) = self else { return };
-        begun.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), upload);
+        unpoisoned(begun.lock()).insert(id.clone(), upload);
     }
 }
 

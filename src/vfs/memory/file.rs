@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::limits::SECTOR_BYTES;
+use crate::sync::unpoisoned;
 use crate::vfs::{File, OpenMode};
 
 /// Bytes of a page.
@@ -52,7 +53,7 @@ impl Inode {
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.content.lock())
     }
 }
 

@@ -19,11 +19,12 @@ use std::io::{self, ErrorKind};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use file::MemoryFile;
 
 use super::{Entry, EntryKind, OpenMode, Vfs};
+use crate::sync::unpoisoned;
 use file::Inode;
 
 /// What is said to be free: more than anybody asks for (M4).
@@ -69,7 +70,7 @@ impl MemoryVfs {
     }
 
     fn names(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Node>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.names.lock())
     }
 
     fn directory(&self, path: &Path) -> io::Result<Arc<AtomicBool>> {

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags, major, minor};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::durable::Alignment;
+use crate::sync::unpoisoned;
 use crate::vfs::{OpenMode, StdFile};
 
 /// Opens the file at `path` once more, past the page cache; `None` where that cannot be, or when it is no longer `file`.
@@ -55,7 +56,7 @@ pub(super) fn writes_through(file: &StdFile) -> bool {
     /// What was found, by device: many files are opened, on few devices.
     static KNOWN: Mutex<BTreeMap<u64, bool>> = Mutex::new(BTreeMap::new());
     let Ok((device, _)) = file.identity() else { return false };
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = unpoisoned(KNOWN.lock());
     *known.entry(device).or_insert_with(|| look_at(device))
 }
 

@@ -4,8 +4,10 @@
 //! that are still in flight go on; what completes meanwhile is covered by the next one.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use crate::sync::unpoisoned;
 
 /// How far a file's writes have come.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl SharedSync {
     ///
     /// That of the sync, and from then on for every ticket that was not covered before.
     pub(super) fn cover(&self, ticket: u64, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = unpoisoned(self.state.lock());
         if state.through >= ticket {
             return Ok(());
         }

@@ -1,11 +1,12 @@
 //! Files that the kernel knows in advance, so that an operation need not look its descriptor up.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use io_uring::Submitter;
 
 use super::shared_sync::SharedSync;
+use crate::sync::unpoisoned;
 use crate::vfs::StdFile;
 
 /// Most files that one ring knows; a file beyond them is used by its descriptor.
@@ -38,7 +39,7 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+        unpoisoned(self.returned.lock()).push(self.index);
     }
 }
 
@@ -89,7 +90,7 @@ impl Table {
     /// Lets the kernel close what was closed here. No operation uses these places: each keeps its [`Handle`].
     pub(super) fn clear_returned(&mut self, kernel: &Submitter<'_>) {
         let returned = {
-            let mut returned = self.returned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut returned = unpoisoned(self.returned.lock());
             std::mem::take(&mut *returned)
         };
         for index in returned {
