@@ -145,8 +145,8 @@ pub(crate) fn is_impossible(code: ErrorCode) -> bool {
     )
 }
 
-/// Whether somebody may still be told at `now` that the device was full: a stalled call holds everything up, and so does a clock that
-/// has stood still.
+/// Whether somebody may still be told at `now` that the device was full: a stalled call holds everything up, and so
+/// does a clock that has stood still.
 fn is_full(hits: &[Injected], faults: &FaultPlan, (now, stood_still): (Tick, Duration)) -> bool {
     hits.iter().filter(|hit| hit.class == FaultClass::Full && hit.at <= now).any(|hit| {
         let holds_up =

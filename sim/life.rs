@@ -20,8 +20,8 @@ use crate::step::{Moment, Step};
 use crate::story::LAST;
 use crate::world::{News, Run, World, lock};
 
-/// How often an open is tried while an engine that was dropped gives up its lock. That ends what it is at, a call that stalls after the
-/// other perhaps: counted from the last of them.
+/// How often an open is tried while an engine that was dropped gives up its lock. That ends what it is at, a call
+/// that stalls after the other perhaps: counted from the last of them.
 const LOCK_TRIES_MAX: u32 = 3_000;
 /// The pause between two of them.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);

@@ -59,8 +59,8 @@ pub(crate) struct Parts {
 }
 
 impl Measured {
-    /// What the parts of a recovery took that took `all`: `rebuilding`, which the cores share out as `each` says, and `looking` at
-    /// the log, which is part of replaying it.
+    /// What the parts of a recovery took that took `all`: `rebuilding`, which the cores share out as `each` says, and
+    /// `looking` at the log, which is part of replaying it.
     pub(crate) fn of(each: Parts, rebuilding: Duration, looking: Duration, all: Duration) -> Self {
         let together = (each.loading + each.replaying).max(Duration::from_nanos(1));
         let loading = rebuilding.mul_f64(each.loading.as_secs_f64() / together.as_secs_f64());

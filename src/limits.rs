@@ -59,8 +59,8 @@ pub(crate) const MANIFEST_FILES_MAX: usize = 400_000;
 /// Files that are on their way to or from an object store at once.
 pub(crate) const TRANSFERS_MAX: u64 = 1_024;
 
-/// Chunks of the state of one core, of 64 KiB or one large record each: what a location in the index can name, but for those that a
-/// rebuilt state may have above them.
+/// Chunks of the state of one core, of 64 KiB or one large record each: what a location in the index can name, but
+/// for those that a rebuilt state may have above them.
 pub(crate) const STATE_CHUNKS_MAX: u32 = (1 << 20) - 1024;
 
 /// Bytes of the fixed header in front of every frame's payload.

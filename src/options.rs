@@ -29,8 +29,8 @@ pub enum Backend {
     Std,
     /// Linux's io_uring: several operations in flight per thread. `Unsupported` where it does not work.
     Uring,
-    /// The memory of this process: no file, no system call. The database goes with its engine ([`Options::in_memory`]), and its path
-    /// means nothing.
+    /// The memory of this process: no file, no system call. The database goes with its engine
+    /// ([`Options::in_memory`]), and its path means nothing.
     Memory,
 }
 
@@ -98,12 +98,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// A database in the memory of this process, with one core: no file, no system call. It begins empty and goes with its engine.
+    /// A database in the memory of this process, with one core: no file, no system call. It begins empty and goes
+    /// with its engine.
     ///
-    /// It is the engine that runs on disks, over a [`MemoryVfs`](crate::vfs::MemoryVfs) of its own, so that everything works as it does
-    /// there: epochs, checkpoints, sinks, pins. Nobody waits for a device: it is [`inline`](Options::inline), and a wait for an epoch
-    /// returns at once. Beside the state it takes memory for the newest checkpoint, another copy of the state, and for the
-    /// log since then. [`Options::remote`] makes the object store the only place where it lasts.
+    /// It is the engine that runs on disks, over a [`MemoryVfs`](crate::vfs::MemoryVfs) of its own, so that
+    /// everything works as it does there: epochs, checkpoints, sinks, pins. Nobody waits for a device: it is
+    /// [`inline`](Options::inline), and a wait for an epoch returns at once. Beside the state it takes memory for the
+    /// newest checkpoint, another copy of the state, and for the log since then. [`Options::remote`] makes the object
+    /// store the only place where it lasts.
     pub fn in_memory() -> Self {
         Self {
             backend: Backend::Memory,
@@ -157,8 +159,8 @@ impl Options {
     }
 
     /// How many cores share the key space, each with its own handle and log. Default 1. At an open of a database that has
-    /// another number, its keys are divided anew: that rewrites the state, and keeps no epoch but the recovered one. At most 256, and
-    /// never more than the [`key_groups`](Options::key_groups) that the database was created with.
+    /// another number, its keys are divided anew: that rewrites the state, and keeps no epoch but the recovered one.
+    /// At most 256, and never more than the [`key_groups`](Options::key_groups) that the database was created with.
     pub fn cores(mut self, cores: u16) -> Self {
         self.cores = cores;
         self
@@ -248,8 +250,9 @@ impl Options {
     }
 
     /// How long a recovery may take. Checkpoints are then taken, and bases rewritten, often enough to keep
-    /// [`Engine::recovery_forecast`](crate::Engine::recovery_forecast) below it, besides what the other options ask for; a budget that is too
-    /// small for the state is not met, and costs a bounded number of checkpoints. Default none.
+    /// [`Engine::recovery_forecast`](crate::Engine::recovery_forecast) below it, besides what the other options ask
+    /// for; a budget that is too small for the state is not met, and costs a bounded number of checkpoints. Default
+    /// none.
     pub fn max_recovery(mut self, budget: Duration) -> Self {
         self.max_recovery = Some(budget);
         self
@@ -286,7 +289,8 @@ impl Options {
     }
 
     /// Whether space for a log file of each core is held back, so that a device that has run full can still be left: with it the
-    /// cores go on to the next checkpoint, which lets older files go, and an open has what it needs. Default on, but not in memory.
+    /// cores go on to the next checkpoint, which lets older files go, and an open has what it needs. Default on, but
+    /// not in memory.
     pub fn reserve(mut self, held: bool) -> Self {
         self.reserve = held;
         self

@@ -1,5 +1,5 @@
-//! The primitives by which the threads of one engine hear of each other. Under `--cfg loom` they are those of a model checker, which
-//! tries every order of their steps (`engine/models.rs`); nothing else of this crate is modelled then.
+//! The primitives by which the threads of one engine hear of each other. Under `--cfg loom` they are those of a model
+//! checker, which tries every order of their steps (`engine/models.rs`); nothing else of this crate is modelled then.
 
 #[cfg(not(loom))]
 pub(crate) use atomic_waker::AtomicWaker;
@@ -10,8 +10,8 @@ pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
 
 use std::sync::{LockResult, PoisonError};
 
-/// What `locked` holds, whatever became of those who held it before: a panic fails its own thread, and what is kept under the
-/// locks of this crate is whole between any two steps.
+/// What `locked` holds, whatever became of those who held it before: a panic fails its own thread, and what is kept
+/// under the locks of this crate is whole between any two steps.
 pub(crate) fn unpoisoned<G>(locked: LockResult<G>) -> G {
     locked.unwrap_or_else(PoisonError::into_inner)
 }

@@ -168,8 +168,8 @@ enum Change {
     Delete,
 }
 
-/// Rounds over all keys, in each of which `change` says what is done to a key, by round and number; the allocations of the calls that
-/// were accepted.
+/// Rounds over all keys, in each of which `change` says what is done to a key, by round and number; the allocations
+/// of the calls that were accepted.
 fn steady(
     core: &mut CoreHandle,
     (key_bytes, rounds): (usize, u64),
@@ -202,8 +202,8 @@ fn steady(
 /// With and without an ordered index; bytes of a key, below and above what lies in the order's nodes.
 const STEADY: [(bool, usize); 4] = [(false, 16), (false, 40), (true, 16), (true, 40)];
 
-/// Round after round a quarter of the keys is deleted, the quarter that was deleted last comes back, and every value changes its size
-/// class: tables, chunks and nodes grow and shrink with that, a few per hundred calls.
+/// Round after round a quarter of the keys is deleted, the quarter that was deleted last comes back, and every value
+/// changes its size class: tables, chunks and nodes grow and shrink with that, a few per hundred calls.
 #[test]
 fn a_mix_of_deletes_insertions_and_sizes_allocates_what_grows() {
     const ROUNDS: u64 = 24;

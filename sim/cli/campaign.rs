@@ -2,8 +2,8 @@
 //!
 //! What was done is kept in a file, so that a second call goes on with the next seeds. It is written after every round,
 //! whole, and replaced by a rename: a campaign that is killed repeats one round at most. The first failure ends it; it is
-//! shrunk and recorded in seeds/, and its seed is the next one until it passes. What another build of the harness has done counts,
-//! and is told apart: only this one's says something about this engine.
+//! shrunk and recorded in seeds/, and its seed is the next one until it passes. What another build of the harness has
+//! done counts, and is told apart: only this one's says something about this engine.
 
 use std::collections::BTreeMap;
 use std::env;

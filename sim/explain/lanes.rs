@@ -1,5 +1,5 @@
-//! The data of the timeline of a page or a picture: for every core how far each mark had come at which time, and everything that is
-//! drawn beside it. Times are in nanoseconds, and every series is flat: time, value, time, value …
+//! The data of the timeline of a page or a picture: for every core how far each mark had come at which time, and
+//! everything that is drawn beside it. Times are in nanoseconds, and every series is flat: time, value, time, value …
 
 use std::collections::BTreeMap;
 

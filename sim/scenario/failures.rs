@@ -72,8 +72,9 @@ fn a_sync_that_failed_is_never_believed_again() {
     }
 }
 
-/// Some of several durable writes are cut short, and a sync of their file fails: whoever syncs it beside that hears `Ok`, about pages
-/// that are lost. A failure of a write's own sync would be its own; of a sync of the file it is not.
+/// Some of several durable writes are cut short, and a sync of their file fails: whoever syncs it beside that hears
+/// `Ok`, about pages that are lost. A failure of a write's own sync would be its own; of a sync of the file it is
+/// not.
 fn a_write_that_was_cut_short_is_not_durable_by_itself() {
     let plan = FaultPlan::none().with(FaultClass::ShortWrite, 0.5).with(FaultClass::SyncErrorOnce, 0.01);
     durable_writes_under_way(Personality { failures_are_own: true, ..Personality::default() }, plan);
@@ -85,7 +86,8 @@ fn a_failure_is_told_to_another_write() {
     durable_writes_under_way(Personality { failures_are_own: false, ..Personality::default() }, plan);
 }
 
-/// Lives with as many durable writes under way in one file as may be, until they fail: nothing is acknowledged that a power loss takes.
+/// Lives with as many durable writes under way in one file as may be, until they fail: nothing is acknowledged that a
+/// power loss takes.
 fn durable_writes_under_way(personality: Personality, plan: FaultPlan) {
     let disk = Disk::new(Personality { depth_max: 8, ..personality });
     story_on(disk, plan, async |mut rig| {
@@ -98,8 +100,8 @@ fn durable_writes_under_way(personality: Personality, plan: FaultPlan) {
             };
             assert!(opened.report.epoch >= acknowledged, "{} of {acknowledged}", opened.report);
             for number in 0..150 {
-                // Without waiting; what finds no room is left out. Frames are full of records: what is lost behind them would only be
-                // padding.
+                // Without waiting; what finds no room is left out. Frames are full of records: what is lost behind
+                // them would only be padding.
                 if put(&mut opened, 0, number, &[7; 3500]).is_ok() {
                     let _ = opened.cores[0].close_epoch(EpochMark::new());
                 }
@@ -182,8 +184,8 @@ fn a_checkpoint_without_space_harms_nothing_and_works_later() {
     });
 }
 
-/// The sync of a manifest's name fails: it may have landed, and the next one takes another number. With the same it would meet the
-/// first, and its writer would take itself for overtaken. What it names stays, for it may be found.
+/// The sync of a manifest's name fails: it may have landed, and the next one takes another number. With the same it
+/// would meet the first, and its writer would take itself for overtaken. What it names stays, for it may be found.
 fn a_manifest_that_may_have_landed_keeps_its_number() {
     let mut plan = FaultPlan::none().with(FaultClass::DirSyncError, 0.3);
     plan.focus = Some(Path::new(DIRECTORY).join("m"));

@@ -78,8 +78,8 @@ impl Rig {
         self.open(options).await.unwrap_or_else(|error| panic!("open: {error}"))
     }
 
-    /// Opens on a disk that may fail that: `None` then. A log that misses what is proven durable is refused as corrupt, and that is
-    /// never the disk's doing.
+    /// Opens on a disk that may fail that: `None` then. A log that misses what is proven durable is refused as
+    /// corrupt, and that is never the disk's doing.
     async fn open_or_fail(&self, options: Options) -> Option<Opened<World>> {
         match self.open(options).await {
             Ok(opened) => Some(opened),

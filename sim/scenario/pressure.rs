@@ -93,15 +93,16 @@ async fn until(rig: &Rig, opened: &Opened<World>, health: Health) {
     panic!("it stays {:?} and does not become {health:?}", opened.engine.health());
 }
 
-/// Others fill the device. With what was held back the cores go on, checkpoints let the log behind them go, and that is enough for
-/// ever. When there is room, some is held back again.
+/// Others fill the device. With what was held back the cores go on, checkpoints let the log behind them go, and that
+/// is enough for ever. When there is room, some is held back again.
 fn a_full_device_is_left_with_what_was_held_back() {
     for cores in [1, 3] {
         left_with_what_was_held_back(move || frugal().cores(cores));
     }
 }
 
-/// The same where an open could fall back behind the newest checkpoint: that holds all of the log back, and is not worth a standstill.
+/// The same where an open could fall back behind the newest checkpoint: that holds all of the log back, and is not
+/// worth a standstill.
 fn what_an_open_could_fall_back_to_goes_first() {
     left_with_what_was_held_back(|| frugal().fallback_bytes_max(1 << 30));
 }
@@ -201,8 +202,8 @@ fn a_checkpoint_that_finds_no_space_leaves_nothing() {
     });
 }
 
-/// A base is due, and there is room for what has changed and not for all of it. The checkpoint lands without it, and the log behind
-/// it is let go; with room the base is written by some later one.
+/// A base is due, and there is room for what has changed and not for all of it. The checkpoint lands without it, and
+/// the log behind it is let go; with room the base is written by some later one.
 fn a_base_that_finds_no_space_keeps_no_log() {
     story(async |mut rig| {
         let options = || frugal().reserve(false);
@@ -323,8 +324,8 @@ fn a_full_device_is_opened() {
     });
 }
 
-/// Nothing is held back where that is asked for: then there is no warning, and no way out but room. That is seen at once, also by a
-/// log that is never idle.
+/// Nothing is held back where that is asked for: then there is no warning, and no way out but room. That is seen at
+/// once, also by a log that is never idle.
 fn without_a_reserve_a_full_device_is_waited_for() {
     for idle_seal_after in [Duration::from_millis(50), Duration::from_secs(3_600)] {
         story(async move |mut rig| {

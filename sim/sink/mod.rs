@@ -3,8 +3,8 @@
 //! Every core numbers its rows from one, and says in the mark of an epoch how many there are: so what it writes after a recovery
 //! goes on where the recovered epoch ended.
 //!
-//! Q1. At every open, and in the end, the rows of a core that a sink shows are 1, 2, 3 … in this order: none twice, none missing, but
-//!     for those that the external system has forgotten, which it shows never.
+//! Q1. At every open, and in the end, the rows of a core that a sink shows are 1, 2, 3 … in this order: none twice,
+//!     none missing, but for those that the external system has forgotten, which it shows never.
 //! Q2. At every open they are no more than the recovered epoch has: nothing is seen that could come again.
 //! Q3. In the end they are all there (I11), and the external system has nothing in doubt.
 
@@ -240,8 +240,8 @@ fn files(run: &Run, core: CoreId) -> Vec<u64> {
     let mut tree: Vec<_> = disk.tree().into_iter().map(|(path, _)| path).collect();
     tree.sort();
     let infix = format!("-{:05}-", core.0);
-    // A reader looks into the folders of databases. What one was called while its name was made anew may lead to it, too, when the sync of
-    // that failed: it is no name of a folder.
+    // A reader looks into the folders of databases. What one was called while its name was made anew may lead to it,
+    // too, when the sync of that failed: it is no name of a folder.
     let is_folder = |path: &Path| path.parent().is_some_and(|folder| folder.extension().is_none());
     let names = tree.iter().filter(|path| {
         path.starts_with(FILES) && is_folder(path) && path.extension().is_some_and(|end| end == "rows")

@@ -357,8 +357,8 @@ fn a_rotten_checkpoint_takes_no_decision_back() {
     });
 }
 
-/// R6 again: the only checkpoint is damaged, so that the log is replayed from its beginning, and the process dies before it has taken
-/// another. What was published, and forgotten by the sink, is not published again.
+/// R6 again: the only checkpoint is damaged, so that the log is replayed from its beginning, and the process dies
+/// before it has taken another. What was published, and forgotten by the sink, is not published again.
 fn nor_does_one_that_leaves_nothing_but_the_log() {
     story(212, async |mut rig| {
         let mut machine = rig.machine();
@@ -439,8 +439,8 @@ fn with_a_store_its_manifest_decides() {
     });
 }
 
-/// The checkpoint that lists an epoch is given up before the store has it: only another one can decide now, and who waits for that has it
-/// taken.
+/// The checkpoint that lists an epoch is given up before the store has it: only another one can decide now, and who
+/// waits for that has it taken.
 fn what_no_upload_can_decide_any_more_gets_a_checkpoint() {
     story(213, async |mut rig| {
         let mut machine = rig.machine();

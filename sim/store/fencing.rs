@@ -116,8 +116,9 @@ fn what_its_own_dead_have_sent_deposes_nobody() {
     });
 }
 
-/// The directory is an older copy, and the checkpoint that it lacks lands between the look at the store and the manifest of the open:
-/// as a look that had found it, that refuses the copy. Every moment at which it can land is tried.
+/// The directory is an older copy, and the checkpoint that it lacks lands between the look at the store and the
+/// manifest of the open: as a look that had found it, that refuses the copy. Every moment at which it can land is
+/// tried.
 fn what_lands_under_the_eyes_of_an_older_copy_is_not_given_up() {
     for ms in 0..100 {
         let faults = StoreFaults::none().with_latency_ms(1, 3);
@@ -156,8 +157,9 @@ fn what_lands_under_the_eyes_of_an_older_copy_is_not_given_up() {
     }
 }
 
-/// A create is done, tried again on the way and told that the name is taken; then the store is not reached, so that nobody can read
-/// whose it is. It may have landed: another manifest of that number would meet the first, and take it for that of a successor.
+/// A create is done, tried again on the way and told that the name is taken; then the store is not reached, so that
+/// nobody can read whose it is. It may have landed: another manifest of that number would meet the first, and take it
+/// for that of a successor.
 fn a_name_that_its_own_manifest_has_deposes_nobody() {
     let faults = StoreFaults::none().with(StoreFault::TriedTwice, 0.7).with(StoreFault::Unavailable, 0.4);
     story(25, faults, async |mut rig| {

@@ -169,8 +169,8 @@ fn whatever_the_head_names_is_there_at_any_time() {
 }
 
 /// A base that a new one has replaced in the store is still part of an epoch that the directory retains and has not brought up.
-/// It stays there until the directory has given it up, too, whatever life looks through the store: so no removal that comes late can
-/// meet a pin that was set since.
+/// It stays there until the directory has given it up, too, whatever life looks through the store: so no removal that
+/// comes late can meet a pin that was set since.
 fn a_file_that_the_directory_names_is_not_removed() {
     let faults = StoreFaults::none().with_latency_ms(1, 5).with(StoreFault::Late, 0.05);
     story(82, faults, async |mut rig| {

@@ -123,8 +123,8 @@ fn a_restore_that_is_interrupted_anywhere_is_begun_anew() {
     }
 }
 
-/// A restore is interrupted, and another directory takes over meanwhile. What is left of the first is no database that has lost its
-/// manifests.
+/// A restore is interrupted, and another directory takes over meanwhile. What is left of the first is no database
+/// that has lost its manifests.
 fn an_interrupted_restore_that_was_overtaken_says_so() {
     let refused = Arc::new(AtomicU64::new(0));
     for calls in (1..150).step_by(11) {

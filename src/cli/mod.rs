@@ -12,11 +12,12 @@
 //! probe                    this machine's disk                   probe.rs
 //! ```
 //!
-//! 1. Nothing but `backup`, `restore`, `fetch` and `salvage` writes to a database, and these only to a new one; `probe` writes one
-//!    file of its own, `pin` and `unpin` a manifest.
-//! 2. No command but `pin` and `unpin` locks a database: all others work beside a running engine. What vanishes while it is read is told as that.
-//! 3. Results go to the standard output, everything else to the standard error; progress only if that is a terminal. Whoever stops
-//!    reading the results changes nothing of how a command ends.
+//! 1. Nothing but `backup`, `restore`, `fetch` and `salvage` writes to a database, and these only to a new one;
+//!    `probe` writes one file of its own, `pin` and `unpin` a manifest.
+//! 2. No command but `pin` and `unpin` locks a database: all others work beside a running engine. What vanishes while
+//!    it is read is told as that.
+//! 3. Results go to the standard output, everything else to the standard error; progress only if that is a terminal.
+//!    Whoever stops reading the results changes nothing of how a command ends.
 
 mod console;
 mod copy;

@@ -68,15 +68,15 @@ impl CoreHandle {
     ///
     /// # Errors
     ///
-    /// As [`CoreHandle::close_epoch`]; then the epoch has not ended. `Invalid` also with more than one core (HW-817: the others have
-    /// to end the epoch too), and for an engine of [`Engine::open_in`](crate::Engine::open_in) (HW-818): open by
-    /// [`Engine::open_blocking_in`](crate::Engine::open_blocking_in).
+    /// As [`CoreHandle::close_epoch`]; then the epoch has not ended. `Invalid` also with more than one core (HW-817:
+    /// the others have to end the epoch too), and for an engine of [`Engine::open_in`](crate::Engine::open_in)
+    /// (HW-818): open by [`Engine::open_blocking_in`](crate::Engine::open_blocking_in).
     ///
     /// When the wait fails, the epoch *has* ended, and its records stay in the state. `Full` with the code HW-203: the device is
     /// full, and the epoch becomes durable when it has space again. Free some and wait for it by
-    /// [`Engine::wait_durable`](crate::Engine::wait_durable); it is the one before [`CoreHandle::open_epoch`]. `Failed`, `Fenced` or
-    /// `Lost`: it does not become durable any more; the next open tells how far it got. `Invalid` with HW-819 when the
-    /// engine was closed meanwhile.
+    /// [`Engine::wait_durable`](crate::Engine::wait_durable); it is the one before [`CoreHandle::open_epoch`].
+    /// `Failed`, `Fenced` or `Lost`: it does not become durable any more; the next open tells how far it got.
+    /// `Invalid` with HW-819 when the engine was closed meanwhile.
     pub fn commit(&mut self) -> Result<Epoch> {
         self.commit_with(EpochMark::new())
     }

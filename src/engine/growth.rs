@@ -1,7 +1,7 @@
 //! How much the logs have grown since the newest checkpoint: what a recovery would have to replay.
 //!
-//! The writer of a core counts what it takes, and says how much that was where an epoch ended. A checkpoint holds what stood in front of
-//! the end of its epoch, and nothing of the epochs behind it that cores have begun meanwhile.
+//! The writer of a core counts what it takes, and says how much that was where an epoch ended. A checkpoint holds
+//! what stood in front of the end of its epoch, and nothing of the epochs behind it that cores have begun meanwhile.
 
 use std::collections::VecDeque;
 
@@ -49,7 +49,8 @@ impl Growth {
         self.bytes.fetch_add(bytes, Ordering::Relaxed)
     }
 
-    /// The log of `core` was given the end of `epoch`, and `given` bytes through it. Said before the epoch can close; `closed` is.
+    /// The log of `core` was given the end of `epoch`, and `given` bytes through it. Said before the epoch can close;
+    /// `closed` is.
     pub(super) fn ended(&self, core: CoreId, epoch: Epoch, given: u64, closed: Epoch) {
         let mut marks = lock(&self.marks);
         let ends = &mut marks.ends[core.index()];

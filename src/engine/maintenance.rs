@@ -151,8 +151,8 @@ impl<E: Env> Work<'_, E> {
         self.shared.space.is_short() && (self.shared.is_full() || log_bytes >= worth_it)
     }
 
-    /// The wait between a checkpoint, or a try, and the next that is due by anything but time. None where space is short: the cores
-    /// fill what was given up.
+    /// The wait between a checkpoint, or a try, and the next that is due by anything but time. None where space is
+    /// short: the cores fill what was given up.
     fn patience(&self) -> Duration {
         if self.failures == 0 && self.shared.space.is_short() {
             return Duration::ZERO;

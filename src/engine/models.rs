@@ -1,6 +1,6 @@
-//! Every order of the steps by which an acknowledgement comes about, as far as a few forced switches of a thread lead: tests under a
-//! model checker (`.ci/nightly`). A wake-up that is lost is a deadlock there. The queue between handle and writer is not modelled:
-//! its steps are taken at once.
+//! Every order of the steps by which an acknowledgement comes about, as far as a few forced switches of a thread
+//! lead: tests under a model checker (`.ci/nightly`). A wake-up that is lost is a deadlock there. The queue between
+//! handle and writer is not modelled: its steps are taken at once.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;

@@ -2,7 +2,8 @@
 //! empty directory become?
 //!
 //! ```text
-//! probe ─► look ─► (empty store: settle) ─► (empty directory: fence, restore) ─► the local open ─► open manifest in the store ─► cores
+//! probe ─► look ─► (empty store: settle) ─► (empty directory: fence, restore) ─► the local open ─► open manifest in the store
+//!      ─► cores
 //! ```
 //!
 //! A directory gets no identity that the store might not have: of both, the store is settled first.
@@ -104,7 +105,8 @@ impl<E: Env> Attached<E> {
     }
 
     /// Makes the store that of the database that is about to be created in the directory. First of all: a directory that was one
-    /// would be of no use if the store turned out to be another's, whose creation had been on its way from a machine that was lost.
+    /// would be of no use if the store turned out to be another's, whose creation had been on its way from a machine
+    /// that was lost.
     async fn settle(&mut self, env: &E, vfs: &E::Vfs, options: &Options) -> Result<()> {
         let survey = survey(vfs, &options.path).await?;
         if survey.decide(&options.path)? == Action::Recover {

@@ -6,13 +6,14 @@
 //!      held ◄── as much again would be left free ── given up
 //! ```
 //!
-//! The file is as long as a log file for each core and some manifests. With its space the cores go on to the next end of an epoch,
-//! and a checkpoint of that lets older files and logs go.
+//! The file is as long as a log file for each core and some manifests. With its space the cores go on to the next end
+//! of an epoch, and a checkpoint of that lets older files and logs go.
 //!
 //! Invariants
 //! 1. Nothing is read from it: it counts for nothing in a recovery, whatever its length, and may be removed at any time.
 //! 2. It is made again only where as much again stays free: what comes back in small pieces is for the logs.
-//! 3. It is given up before a core is told that there is no space ([`Space::is_gone`]). Who asked for a checkpoint is told at once.
+//! 3. It is given up before a core is told that there is no space ([`Space::is_gone`]). Who asked for a checkpoint is
+//!    told at once.
 
 #[cfg(test)]
 mod tests;

@@ -135,8 +135,8 @@ impl<N: Entropy> WriterSegments<N> {
         }
     }
 
-    /// There was no space for a segment: what is held back is asked for. Whether there was nothing of that left when the segment was
-    /// begun; else the next try may find space.
+    /// There was no space for a segment: what is held back is asked for. Whether there was nothing of that left when
+    /// the segment was begun; else the next try may find space.
     pub(crate) fn ran_out_of_space(&self) -> bool {
         if self.shared.space.ask() {
             self.supply.wake();

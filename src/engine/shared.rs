@@ -24,10 +24,11 @@ use crate::sync::{AtomicWaker, Mutex, lock};
 pub enum Health {
     /// Everything works.
     Healthy,
-    /// Everything works, and something holds it up. Space is short, and what was held back for that is given up: checkpoints are taken as
-    /// soon as epochs have closed, and only what [`Options::retain_checkpoints`](crate::Options::retain_checkpoints) and pins ask for is
-    /// kept; free some. Or a change was refused because every log buffer waits for the disk, and none has come back since. Or the
-    /// object store does not answer, or refuses, and the cores may not go on for ever without it
+    /// Everything works, and something holds it up. Space is short, and what was held back for that is given up:
+    /// checkpoints are taken as soon as epochs have closed, and only what
+    /// [`Options::retain_checkpoints`](crate::Options::retain_checkpoints) and pins ask for is kept; free some. Or a
+    /// change was refused because every log buffer waits for the disk, and none has come back since. Or the object
+    /// store does not answer, or refuses, and the cores may not go on for ever without it
     /// ([`Remote::epoch_lag_max`](crate::remote::Remote::epoch_lag_max)).
     Throttled,
     /// Nothing more becomes durable. The device is full; free some. Or no core can end its epoch before the object store has come

@@ -71,8 +71,8 @@ pub trait Spawn: Clone + Send + Sync + 'static {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static;
 
-    /// Puts the calling thread, and the threads that it will start, behind all others, where the system has a way to, and does nothing
-    /// elsewhere: for work that nobody waits for.
+    /// Puts the calling thread, and the threads that it will start, behind all others, where the system has a way to,
+    /// and does nothing elsewhere: for work that nobody waits for.
     fn give_way(&self);
 }
 

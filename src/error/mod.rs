@@ -17,9 +17,10 @@ pub use code::ErrorCode;
 pub enum ErrorKind {
     /// A bounded queue is full, or another process has the database open. Wait and try again.
     Busy,
-    /// There is no room: on the device, or in the state of a core. Make some, and try again what was refused. Of the device free space, and the
-    /// engine resumes by itself. Of a state delete keys, or open with more cores
-    /// ([`ErrorCode::StateFull`], [`ErrorCode::StateFullAtOpen`]). Lost is only what [`ErrorCode::ClosedWhileFull`] says.
+    /// There is no room: on the device, or in the state of a core. Make some, and try again what was refused. Of the
+    /// device free space, and the engine resumes by itself. Of a state delete keys, or open with more cores
+    /// ([`ErrorCode::StateFull`], [`ErrorCode::StateFullAtOpen`]). Lost is only what [`ErrorCode::ClosedWhileFull`]
+    /// says.
     Full,
     /// A newer writer owns the database. Stop: this one can land nothing any more.
     Fenced,

@@ -1,7 +1,8 @@
 //! Garbage collection: which names may go, why, and removing them.
 //!
 //! The plan is a pure function of a listing and of a head that is no older: the writer's own, or one that was read *after* the
-//! listing, so that a name which a later manifest came to need is never judged by an older one. Age is no argument. A name goes when
+//! listing, so that a name which a later manifest came to need is never judged by an older one. Age is no argument. A
+//! name goes when
 //!
 //! G1. the head retires it, or it is below the head's WAL floor or number; or
 //! G2. its (token, attempt) is dead, so that no manifest will ever name it, and the head does not either.

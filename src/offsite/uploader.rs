@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A manifest goes before files, files before removals: while one of them is due, the later wait. But behind each manifest
-//! that lands some removals are made, more than it brought names: where uploads never catch up, the store does not grow. What was on its way when the
-//! engine stopped is found in the store by the next open, and not sent again.
+//! that lands some removals are made, more than it brought names: where uploads never catch up, the store does not
+//! grow. What was on its way when the engine stopped is found in the store by the next open, and not sent again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -42,7 +42,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5);
 /// Objects that are removed behind a manifest that landed, beside as many as it brought files.
 const REMOVALS_MIN: usize = 8;
 
-/// How long that may take if the upload itself took less: a store that wants removals to be slow does not hold up what comes next.
+/// How long that may take if the upload itself took less: a store that wants removals to be slow does not hold up
+/// what comes next.
 const REMOVALS_TIME_MIN: Duration = Duration::from_millis(200);
 
 /// What an uploader begins with.
@@ -319,8 +320,8 @@ impl<E: Env> Work<E> {
         tracing::debug!(target: "highwater::offsite", found, "orphans looked for");
     }
 
-    /// Removes the share of the manifest that has landed, unless that takes longer than `limit` or the store is in trouble: uploads
-    /// come first then.
+    /// Removes the share of the manifest that has landed, unless that takes longer than `limit` or the store is in
+    /// trouble: uploads come first then.
     async fn remove_some(&mut self, clock: &E::Clock, limit: Duration) {
         let begun = clock.now();
         for _ in 0..std::mem::take(&mut self.share) {

@@ -144,8 +144,8 @@ pub(super) async fn rebuild<V: Vfs>(vfs: V, order: Order, clock: impl Clock) -> 
     Ok(rebuilt)
 }
 
-/// Takes away what `delta` replaces or deletes. It has its changes in the order of their keys: what came instead of something may stand
-/// in front of that, and a state that was full all the time would not take both.
+/// Takes away what `delta` replaces or deletes. It has its changes in the order of their keys: what came instead of
+/// something may stand in front of that, and a state that was full all the time would not take both.
 async fn make_room<F: File>(state: &mut CoreState, delta: &FileReader<F>) -> Result<()> {
     let remove = |state: &mut CoreState, record: &Record<'_>| match record.kind {
         RecordKind::Put | RecordKind::Delete => {

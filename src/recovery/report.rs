@@ -11,8 +11,8 @@ use crate::offset::Offset;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tail {
-    /// The last frame was whole, and no other was begun behind it. Bytes may follow that are no frame: the front of a write that was
-    /// torn and that nobody was promised, or what an earlier use of the segment left.
+    /// The last frame was whole, and no other was begun behind it. Bytes may follow that are no frame: the front of a
+    /// write that was torn and that nobody was promised, or what an earlier use of the segment left.
     Clean,
     /// The log was cut behind the last whole frame: what followed was never promised to anybody.
     #[non_exhaustive]

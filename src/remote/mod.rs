@@ -238,10 +238,11 @@ impl Remote {
         self
     }
 
-    /// How many epochs the cores may be ahead of the store: what a lost machine may lose, with the epoch that is open. A core that
-    /// would be further ahead is told `Busy` by `close_epoch`, and [`CoreHandle::ready`](crate::CoreHandle::ready) waits
-    /// until the store has come nearer. Checkpoints are then taken as often as that needs, at half the bound and at most ten
-    /// a second. At least 1. Default: no bound, a store that is away stops nobody.
+    /// How many epochs the cores may be ahead of the store: what a lost machine may lose, with the epoch that is
+    /// open. A core that would be further ahead is told `Busy` by `close_epoch`, and
+    /// [`CoreHandle::ready`](crate::CoreHandle::ready) waits until the store has come nearer. Checkpoints are then
+    /// taken as often as that needs, at half the bound and at most ten a second. At least 1. Default: no bound, a
+    /// store that is away stops nobody.
     pub fn epoch_lag_max(mut self, epochs: u64) -> Self {
         self.epoch_lag_max = Some(epochs);
         self
@@ -283,8 +284,8 @@ impl StoreError {
         self.kind
     }
 
-    /// The same error of a request whose first try came to `first`: what a later try is told may be but a consequence, as an upload
-    /// that is gone because a part of it failed.
+    /// The same error of a request whose first try came to `first`: what a later try is told may be but a
+    /// consequence, as an upload that is gone because a part of it failed.
     pub(crate) fn after(mut self, first: Option<&Self>) -> Self {
         if let Some(first) = first.filter(|first| first.message != self.message) {
             self.message = format!("{}; the first of several tries: {}", self.message, first.message);

@@ -20,13 +20,13 @@
 //! K2. A handle names one transaction for ever: `in_doubt` lists it with the same bytes, and no other ever has them.
 //! K3. `pre_commit` of a part that succeeded before gives the same handle, and changes nothing. So a call may be repeated
 //!     after any error, and after its future was dropped.
-//! K4. `commit` and `abort` may be repeated. A transaction that was committed or aborted never comes back to be in doubt, not even
-//!     by a request that was under way meanwhile.
+//! K4. `commit` and `abort` may be repeated. A transaction that was committed or aborted never comes back to be in
+//!     doubt, not even by a request that was under way meanwhile.
 //! K5. `commit` says [`Commit::Lost`] only if the transaction was neither committed nor will ever be: not when nobody
 //!     answers.
 //! K6. `recover` ends the lives before: rows that they had not pre-committed are gone, and a `pre_commit` of theirs that is
-//!     still under way, or comes later, should fail as [`SinkErrorKind::Fenced`]. (Where it cannot be stopped, it stays in doubt and
-//!     is seen by nobody.)
+//!     still under way, or comes later, should fail as [`SinkErrorKind::Fenced`]. (Where it cannot be stopped, it
+//!     stays in doubt and is seen by nobody.)
 //! K7. Every call returns, if only with [`SinkErrorKind::Unknown`].
 //!
 //! [`FileSink`] writes files, `PostgresSink` (feature `postgres`) prepared transactions. docs/sinks.md tells more.

@@ -10,12 +10,13 @@
 //! ```
 //!
 //! P1. The row in `highwater_published` is part of the transaction: it is there if and only if the other rows are.
-//! P2. A life begins by raising its sink's token in `highwater_writers`, and only then ends the server's processes of the lives before,
-//!     which are known by their application name (K6). Every transaction looks at the token first. So one that has seen an older
-//!     token is of a process that was there when the others were ended, and no later one gets so far. Nothing locks the row: a
-//!     prepared transaction would hold the lock, and the life that is to commit it could not begin.
-//! P3. Before a call is repeated whose reply was lost, the server's process that may still be at work on it is ended: the very one, for
-//!     numbers of processes come again.
+//! P2. A life begins by raising its sink's token in `highwater_writers`, and only then ends the server's processes of
+//!     the lives before, which are known by their application name (K6). Every transaction looks at the token first.
+//!     So one that has seen an older token is of a process that was there when the others were ended, and no later
+//!     one gets so far. Nothing locks the row: a prepared transaction would hold the lock, and the life that is to
+//!     commit it could not begin.
+//! P3. Before a call is repeated whose reply was lost, the server's process that may still be at work on it is ended:
+//!     the very one, for numbers of processes come again.
 //! P4. A connection on which anything failed is not used again, for the replies that it still has are of unknown statements: a
 //!     refused COPY leaves one (<https://github.com/rust-postgres/rust-postgres/issues/789>).
 

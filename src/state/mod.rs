@@ -50,8 +50,8 @@ pub(crate) use room::Room;
 pub(crate) use scan::KeyRange;
 use slab::{CHUNKS_MAX, CLASSES, Location, Stored};
 
-/// Chunks that a rebuilt state may have above those of the state that it was: of each class those that are smaller at first, and one
-/// that is not full.
+/// Chunks that a rebuilt state may have above those of the state that it was: of each class those that are smaller at
+/// first, and one that is not full.
 pub(crate) const REBUILD_CHUNKS: u32 = 1024;
 const _: () = assert!(REBUILD_CHUNKS as usize == CLASSES * 16);
 const _: () = assert!(STATE_CHUNKS_MAX + REBUILD_CHUNKS <= CHUNKS_MAX, "a location names every chunk");

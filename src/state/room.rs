@@ -35,7 +35,8 @@ impl Room {
         self.large + small <= self.chunks
     }
 
-    /// Whether `entries` records of `bytes` encoded bytes together find room, whatever they are. A forged manifest may say anything.
+    /// Whether `entries` records of `bytes` encoded bytes together find room, whatever they are. A forged manifest
+    /// may say anything.
     pub(crate) fn surely_fits(&self, entries: u64, bytes: u64) -> bool {
         chunks_most(entries, bytes) <= self.chunks
     }

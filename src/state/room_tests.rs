@@ -38,8 +38,8 @@ fn records_that_are_said_to_fit_fit() {
     }
 }
 
-/// What was deleted of a state that was filled in another order than that of its keys emptied chunks there, and only thins them out in
-/// one that is loaded in order: what had taken their place found none.
+/// What was deleted of a state that was filled in another order than that of its keys emptied chunks there, and only
+/// thins them out in one that is loaded in order: what had taken their place found none.
 #[test]
 fn what_a_state_took_finds_room_when_it_is_rebuilt() {
     const CHUNKS: u32 = 300;

@@ -95,9 +95,9 @@ impl Log {
         let legs = &self.route.legs;
         let place = legs.iter().position(|leg| leg.segment == segment);
         let leg = |place: Option<usize>| Some(legs.get(place?)?.segment);
-        // A segment that could not be prepared leaves its number unused, or a file that no log has gone through; one that is lost or
-        // has a bad header is not among the fronts: those before and behind it in the log, those beside it that are there, and
-        // those that would be.
+        // A segment that could not be prepared leaves its number unused, or a file that no log has gone through; one
+        // that is lost or has a bad header is not among the fronts: those before and behind it in the log, those
+        // beside it that are there, and those that would be.
         let there = |number: (&u64, &Front)| *number.0;
         let beside = [
             leg(place.and_then(|place| place.checked_sub(1))),

@@ -16,10 +16,10 @@
 //!    claimed before any of them was followed. And a file may vanish: when there is a newer manifest, what was found counts
 //!    for nothing, and the verification begins anew.
 //! 3. Values and keys are compared by XXH3-128: two that differ are taken for equal once in 2^128.
-//! 4. The memory is that of [`VerifyOptions::memory_bytes`], and half as much again for a moment while that is filled, and besides
-//!    of one read of each file of a core's chain (256 KiB, or one record), of one frame, of the manifests and of 64 bytes for each
-//!    segment, however large the database is. A range of the log that writes to more keys than fit is read several times. What
-//!    diverges is held key by key, until that is certain.
+//! 4. The memory is that of [`VerifyOptions::memory_bytes`], and half as much again for a moment while that is
+//!    filled, and besides of one read of each file of a core's chain (256 KiB, or one record), of one frame, of the
+//!    manifests and of 64 bytes for each segment, however large the database is. A range of the log that writes to
+//!    more keys than fit is read several times. What diverges is held key by key, until that is certain.
 //! 5. Damage never ends it: what does not depend on the damaged file is verified. A newer format of IDENT or of the newest
 //!    manifest does: nothing else is believed then.
 

@@ -1,8 +1,8 @@
 //! Formats for ever: what a released version has written, every later build reads.
 //!
-//! `0.1/NAME.files` is a folder, or an object store, as that version has left it (`archive.rs`), `0.1/NAME.held` what is in it. Both were made by
-//! `stories.rs`. Files of a released version are never changed; what a later build writes differently gets a folder
-//! of its own, made with `HIGHWATER_GOLDEN=write cargo test --features sim --test golden`.
+//! `0.1/NAME.files` is a folder, or an object store, as that version has left it (`archive.rs`), `0.1/NAME.held` what
+//! is in it. Both were made by `stories.rs`. Files of a released version are never changed; what a later build writes
+//! differently gets a folder of its own, made with `HIGHWATER_GOLDEN=write cargo test --features sim --test golden`.
 //! That each structure encodes to the same bytes again is tested in `src/golden.rs`.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]

@@ -349,7 +349,8 @@ async fn given_up(machine: &mut Machine) -> Held {
     writer.closed
 }
 
-/// Two cores became three, in units of 512 bytes: offsets that two had stated, one of them stated anew, and a pin of an epoch of two cores.
+/// Two cores became three, in units of 512 bytes: offsets that two had stated, one of them stated anew, and a pin of
+/// an epoch of two cores.
 async fn rescaled(machine: &mut Machine) -> Held {
     let mut writer = Writer::open(machine, small("rescaled").cores(2)).await;
     for epoch in 1..=3_u8 {

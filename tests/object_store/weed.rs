@@ -89,9 +89,9 @@ impl Weed {
         self.wait_for_promise(began);
     }
 
-    /// Waits until it creates a name once. One that has just come back has been seen to tell two of nine racers that they had: what
-    /// its parts know of each other is not complete as soon as it answers. The engine's probe refuses such a store, rightly, and the
-    /// trials are about one that keeps its word.
+    /// Waits until it creates a name once. One that has just come back has been seen to tell two of nine racers that
+    /// they had: what its parts know of each other is not complete as soon as it answers. The engine's probe refuses
+    /// such a store, rightly, and the trials are about one that keeps its word.
     fn wait_for_promise(&self, began: Instant) {
         let buckets: Vec<Bucket> = (0..3).map(|_| self.place().option("timeout", "5s").bucket()).collect();
         let (mut kept, mut broken) = (0, 0);

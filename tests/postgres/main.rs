@@ -172,8 +172,8 @@ fn connections_that_are_lost_leave_nothing_behind() {
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
 }
 
-/// K6, P2: a writer that was deposed and goes on is told so by the server, however often it connects again; and it ends nothing of
-/// the life that came after it.
+/// K6, P2: a writer that was deposed and goes on is told so by the server, however often it connects again; and it
+/// ends nothing of the life that came after it.
 #[test]
 fn a_deposed_writer_prepares_nothing() {
     let Some(server) = Server::start(8) else { return };

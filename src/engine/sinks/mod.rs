@@ -13,10 +13,11 @@
 //! ```
 //!
 //! E1. The end of an epoch is logged only with an entry for every sink: its handle, or that there is none.
-//! E2. Decided is what a manifest lists that has landed for good: the local one; with an object store the one there, because that is
-//!     what a successor begins from. Nothing else leads to a commit.
-//! E3. Behind a decision there is only forward: every manifest lists a handle until the sink has published it. (The one of an open
-//!     that falls back behind every checkpoint that listed it carries what was decided by itself: docs/adr/0021.)
+//! E2. Decided is what a manifest lists that has landed for good: the local one; with an object store the one there,
+//!     because that is what a successor begins from. Nothing else leads to a commit.
+//! E3. Behind a decision there is only forward: every manifest lists a handle until the sink has published it. (The
+//!     one of an open that falls back behind every checkpoint that listed it carries what was decided by itself:
+//!     docs/adr/0021.)
 //! E4. An open aborts only what no log and no manifest knows, of an earlier token and an epoch above the recovered one.
 //! E5. What was decided before an open is published before the next rows are pre-committed.
 //! E6. What is in doubt is bounded: a core that is too far ahead of what is published cannot end its epoch.

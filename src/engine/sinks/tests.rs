@@ -94,8 +94,8 @@ mod ledger {
         assert_eq!(ledger.take_forget(0), None);
     }
 
-    /// One core is two epochs ahead when a checkpoint is taken: the epoch between them is still to end on the other one, and may be
-    /// committed again until a list of its own, or a later one, is decided.
+    /// One core is two epochs ahead when a checkpoint is taken: the epoch between them is still to end on the other
+    /// one, and may be committed again until a list of its own, or a later one, is decided.
     #[test]
     fn a_sink_forgets_no_epoch_that_a_slower_core_has_still_to_end() {
         let ledger = ledger(Vec::new(), 0);

@@ -53,8 +53,8 @@ type Reply<T> = Result<T, StoreError>;
 /// # }
 /// ```
 ///
-/// It has a thread of its own, which ends when the last clone is dropped. Requests that are given up are cancelled, but for those to
-/// a directory: a call of the system that has begun goes on to its end.
+/// It has a thread of its own, which ends when the last clone is dropped. Requests that are given up are cancelled,
+/// but for those to a directory: a call of the system that has begun goes on to its end.
 #[derive(Clone)]
 pub struct Bucket(Arc<Inner>);
 

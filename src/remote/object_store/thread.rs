@@ -1,7 +1,7 @@
 //! The thread that polls what wants tokio.
 //!
-//! The engine's threads have no tokio, and its futures need not be `Send`. So each request becomes a task of a runtime with one thread,
-//! and its caller waits for the task, from whatever polls the caller.
+//! The engine's threads have no tokio, and its futures need not be `Send`. So each request becomes a task of a
+//! runtime with one thread, and its caller waits for the task, from whatever polls the caller.
 //!
 //! 1. The thread ends when the last handle is gone, whoever drops it and wherever; nobody waits for it.
 //! 2. A caller that is dropped takes its request along: there are never more requests than callers. Not so with a directory,

@@ -334,8 +334,8 @@ impl Disk {
         }
     }
 
-    /// Bytes that files with names take up, in whole pages. What has lost its last name takes up none, although a power loss may bring
-    /// it back.
+    /// Bytes that files with names take up, in whole pages. What has lost its last name takes up none, although a
+    /// power loss may bring it back.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes_beside(|_| false)
     }

@@ -127,8 +127,8 @@ impl SimStore {
         lock(&self.shared).hook = Some(hook);
     }
 
-    /// Draws faults and latencies from streams of `streams` from now on. A program that does so before each of its steps keeps the
-    /// faults of the others when one is left out.
+    /// Draws faults and latencies from streams of `streams` from now on. A program that does so before each of its
+    /// steps keeps the faults of the others when one is left out.
     pub fn draw_from(&self, streams: &Streams) {
         let mut state = lock(&self.shared);
         (state.dice, state.latency) = (streams.stream("store.faults"), streams.stream("store.latency"));
