@@ -134,7 +134,7 @@ pub(crate) fn difference(
     let watermark = model.iter().map(|core| core.watermark).min().flatten();
     let live: u64 = model.iter().map(|core| core.keys.len() as u64).sum();
     let (shown, wanted) = ((report.watermark, report.live_keys), (watermark, live));
-    (shown != wanted).then(|| format!("watermark and live records {shown:?}, the model {wanted:?}"))
+    (shown != wanted).then(|| format!("watermark and live keys {shown:?}, the model {wanted:?}"))
 }
 
 /// What a core shows is what its model holds: every key, every value, in order.

@@ -151,6 +151,11 @@ pub(crate) fn faults(stream: &mut Stream, mut plan: FaultPlan) -> FaultPlan {
     plan
 }
 
+/// To be called before a run: madsim lets nobody start a thread during one.
+pub(crate) fn prepare() {
+    LazyLock::force(&ANOTHER);
+}
+
 /// Keeps an image of the disk now and then.
 pub(crate) fn remember(run: &Run, disk: &Disk) {
     let Some(plan) = &run.plan.damage else { return };

@@ -26,6 +26,9 @@ pub(crate) const LAST: u32 = u32::MAX;
 
 /// Runs `run` on `scheduler`. Panics at the first violation.
 pub(crate) fn tell(scheduler: Scheduler, run: &Arc<Run>) {
+    if run.plan.damage.is_some() {
+        damage::prepare();
+    }
     let shared = Arc::clone(run);
     scheduler.run((run.plan.seed, &run.plan.schedule), &run.trace, |host| root(host, shared));
 }

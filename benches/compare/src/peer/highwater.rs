@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use highwater::env::{Blocking, Env, SystemEnv};
-use highwater::wal::{CoreWal, Life, LogId, MergedLog, Pipeline, WalOpened, WalOptions, WalReader, WalRecord};
+use highwater::wal::{
+    CoreWal, Life, LogId, MergedLog, Pipeline, WalOpened, WalOptions, WalReader, WalRecord,
+};
 use highwater::{
     Backend, CoreHandle, DurableWrite, Engine, Epoch, EpochMark, ErrorKind, Lsn, Opened, Options,
 };
