@@ -1,6 +1,6 @@
-//! Opens of databases whose states are as large as they can be.
+//! Opens that a database makes hard: states as large as they can be, manifests that contradict the logs.
 
-#![expect(clippy::disallowed_methods, reason = "a reserve is laid there by plain calls")]
+#![expect(clippy::disallowed_methods, reason = "reserves and forged manifests are laid there by plain calls")]
 
 use std::path::{Path, PathBuf};
 
