@@ -97,6 +97,8 @@ pub(crate) struct Images {
     boundaries: u64,
     /// The disk before the last damage at rest, and how many images there were.
     undamaged: Option<(Disk, usize)>,
+    /// The disk when the last open got its lock, if it did.
+    pub(crate) at_lock: Option<Disk>,
     /// Whether the last open was refused for damage.
     pub(crate) refused: bool,
     /// The identities of segments whose history was left behind.

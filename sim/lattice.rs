@@ -4,7 +4,7 @@
 //! | outcome | when it is one |
 //! |--|--|
 //! | exact | the state of a closed epoch, and nothing that was acknowledged is missing |
-//! | typed error | it names a place that the ledger knows, or a log file or a missing checkpoint file where the newest manifest may be an older one since the last open that succeeded; and no file has changed |
+//! | typed error | it names a place that the ledger knows, or a log file or a missing checkpoint file where the newest manifest may be an older one since the last open that succeeded; and no file has changed since the open had its lock |
 //! | unproven tail lost | the ledger has a fault out of contract; the state is exactly that of an older closed epoch; and no mark that survived, of a later life either, says that a later epoch was closed |
 //!
 //! An older closed epoch may be one of a history that was left behind: whoever gets all of yesterday's disk back gets
@@ -34,6 +34,7 @@ pub(crate) const TESTS: &[Test] = tests![
 
 /// What a disk was like before an open.
 pub(crate) struct Before {
+    /// When nothing had been asked of the disk yet.
     disk: Disk,
     faults: usize,
 }
@@ -42,9 +43,15 @@ impl Before {
     /// Looks, if the disk of `run` may break its word.
     pub(crate) fn look(run: &Run) -> Option<Self> {
         run.plan.damage.as_ref()?;
+        lock(&run.images).at_lock = None;
         let disk = lock(&run.disk);
         let disk = disk.as_ref()?;
         Some(Self { disk: disk.disk(), faults: broken(&disk.ledger()) })
+    }
+
+    /// What the open found. Until it has the lock, an engine that failed in the same process still ends its work.
+    fn found(&self, run: &Run) -> Disk {
+        lock(&run.images).at_lock.clone().unwrap_or_else(|| self.disk.clone())
     }
 
     /// An open succeeded. Panics unless its state is one that the table allows.
@@ -80,8 +87,8 @@ impl Before {
     fn judge_loss(&self, run: &Run, epoch: u64, floor: u64) {
         let ledger = lock(&run.disk).as_ref().map(SimDisk::ledger).unwrap_or_default();
         assert!(broken(&ledger) > 0, "I1: recovered epoch {epoch}, but epoch {floor} was acknowledged");
+        let found = decode::marks(&decode::files_of(&self.found(run), DIRECTORY, &mut FileCache::default()));
         let mut images = lock(&run.images);
-        let found = decode::marks(&decode::files_of(&self.disk, DIRECTORY, &mut FileCache::default()));
         // What was hit while it was read may not have survived.
         let meanwhile: Vec<_> = ledger.out_of_contract().skip(self.faults).map(|hit| &hit.path).collect();
         let says_more = |mark: &&Marked| {
@@ -121,7 +128,8 @@ impl Before {
             ErrorKind::Failed => {}
             ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Invalid => {
                 assert!(excused, "I7: open names a place where nothing is damaged: {error}");
-                let untouched = broken(&ledger) > self.faults || digest(&disk.disk()) == digest(&self.disk);
+                let untouched =
+                    broken(&ledger) > self.faults || digest(&disk.disk()) == digest(&self.found(run));
                 assert!(untouched, "I7: open refused, and changed files: {error}");
             }
             kind => panic!("I7: open says {kind}: {error}"),

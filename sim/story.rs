@@ -78,6 +78,14 @@ impl Machine {
                 run.boundary(&info);
             }
         }));
+        if run.plan.damage.is_some() {
+            let judge = Arc::downgrade(run);
+            disk.on_lock(Box::new(move |disk| {
+                if let Some(run) = judge.upgrade() {
+                    lock(&run.images).at_lock = Some(disk);
+                }
+            }));
+        }
         if record::is_on() {
             record::clock(executor.clone());
             disk.on_crash(Box::new(record::crash));

@@ -102,6 +102,8 @@ pub use runner::{Simulator, Stuck};
 pub use shrink::{Shrinker, caught, minimize};
 pub use store::{SimStore, StoreClient, StoreEffect, StoreFault, StoreFaults, StoreHook, StoreImage};
 pub use trace::Trace;
-pub use vfs::{BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, Phase, SimDisk, SimFile, SimLock, SimVfs};
+pub use vfs::{
+    BoundaryHook, BoundaryInfo, CrashHook, DeadCalls, LockHook, Phase, SimDisk, SimFile, SimLock, SimVfs,
+};
 
 use crate::sync::lock;

@@ -74,6 +74,9 @@ pub type BoundaryHook = Box<dyn FnMut(&Disk, BoundaryInfo) + Send>;
 /// What [`SimDisk::on_crash`] calls.
 pub type CrashHook = Box<dyn FnMut(&Aftermath) + Send>;
 
+/// What [`SimDisk::on_lock`] calls.
+pub type LockHook = Box<dyn FnMut(Disk) + Send>;
+
 /// What dead handles tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -114,6 +117,7 @@ struct State {
     /// The machine's own, beside that of the simulation.
     machine: Option<BoundaryHook>,
     crash_hook: Option<CrashHook>,
+    lock_hook: Option<LockHook>,
 }
 
 /// A write between submission and completion.
@@ -158,6 +162,7 @@ impl SimDisk {
             hook: None,
             machine: None,
             crash_hook: None,
+            lock_hook: None,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), executor, trace }) }
     }
@@ -201,13 +206,7 @@ impl SimDisk {
     /// A copy of the disk. Writes that nobody waits for any more have taken effect in it, also those that have yet to on
     /// the disk itself: whoever compares two copies sees what was asked for between them.
     pub fn disk(&self) -> Disk {
-        let state = lock(&self.shared.state);
-        let mut disk = state.disk.clone();
-        let on_their_way = state.flights.values().filter(|one| one.orphaned.is_some() && one.stamp.is_none());
-        for flight in on_their_way {
-            disk.write(flight.inode, flight.offset, &flight.data);
-        }
-        disk
+        lock(&self.shared.state).copy()
     }
 
     /// Damages what is at `path` while nobody runs, and puts into the ledger what is different now. Returns the count
@@ -268,6 +267,12 @@ impl SimDisk {
     /// Calls `hook` at every crash from now on, with what it decided. It must not call back.
     pub fn on_crash(&self, hook: CrashHook) {
         lock(&self.shared.state).crash_hook = Some(hook);
+    }
+
+    /// Calls `hook` whenever a process gets the lock of a directory from now on, with a copy of the disk as it is then
+    /// ([`SimDisk::disk`]). It must not call back.
+    pub fn on_lock(&self, hook: LockHook) {
+        lock(&self.shared.state).lock_hook = Some(hook);
     }
 
     /// Ends all faults. Latency stays.
@@ -366,6 +371,25 @@ impl State {
         let inode = self.disk.file(path)?;
         self.hold(inode);
         Ok(inode)
+    }
+
+    /// See [`SimDisk::disk`].
+    fn copy(&self) -> Disk {
+        let mut disk = self.disk.clone();
+        let on_their_way = self.flights.values().filter(|one| one.orphaned.is_some() && one.stamp.is_none());
+        for flight in on_their_way {
+            disk.write(flight.inode, flight.offset, &flight.data);
+        }
+        disk
+    }
+
+    /// Gives a process the lock of a directory.
+    fn lock(&mut self, directory: Inode) {
+        self.locked.insert(directory);
+        if let Some(mut hook) = self.lock_hook.take() {
+            hook(self.copy());
+            self.lock_hook = Some(hook);
+        }
     }
 
     /// Bytes that files may still take up. A file that is open takes up its own, whether or not it has a name.

@@ -174,7 +174,7 @@ impl Vfs for SimVfs {
                     let text = format!("{} is locked", path.display());
                     return Effect::plain(Err(io::Error::new(io::ErrorKind::WouldBlock, text)));
                 }
-                state.locked.insert(inode);
+                state.lock(inode);
                 Effect::plain(Ok(inode)).or_undone(|inode| Undo::Unlock(*inode))
             })
             .await?;

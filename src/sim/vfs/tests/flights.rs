@@ -179,6 +179,32 @@ fn a_lock_is_given_up_by_dropping_it_and_by_dying() {
     rig.run(rig.disk.vfs().lock(path)).unwrap();
 }
 
+/// With what was asked for before, whether or not somebody waits for it still.
+#[test]
+fn whoever_gets_a_lock_is_told_of_with_the_disk_of_that_moment() {
+    let rig = Rig::new(slow());
+    let file = rig.installed("a", &[7; 512]);
+    let seen: Seen<Option<Vec<u8>>> = Seen::default();
+    let list = Arc::clone(&seen);
+    rig.disk.on_lock(Box::new(move |disk| crate::sim::lock(&list).push(disk.read_file("d/a"))));
+    let vfs = rig.disk.vfs();
+    {
+        let mut write = pin!(file.write_at(0, sectors(1, 1)));
+        assert!(poll(write.as_mut()).is_pending());
+    }
+    assert_eq!(
+        rig.disk.with_disk(|disk| disk.read_file("d/a")).unwrap(),
+        [7; 512],
+        "it has not happened yet"
+    );
+    let held = rig.run(vfs.lock(Path::new("d"))).unwrap();
+    rig.run(vfs.lock(Path::new("d"))).unwrap_err();
+    rig.run(vfs.remove(Path::new("d/a"))).unwrap();
+    drop(held);
+    drop(rig.run(vfs.lock(Path::new("d"))).unwrap());
+    assert_eq!(*crate::sim::lock(&seen), [Some(vec![1; 512]), None]);
+}
+
 #[test]
 fn an_open_file_outlives_its_name() {
     let rig = Rig::new(FaultPlan::none());
