@@ -97,15 +97,18 @@ impl Log {
         let leg = |place: Option<usize>| Some(legs.get(place?)?.segment);
         // A segment that could not be prepared leaves its number unused, or a file that no log has gone through; one
         // that is lost or has a bad header is not among the fronts: those before and behind it in the log, those
-        // beside it that are there, and those that would be.
+        // beside it that are there, those that would be, and what the next one there says that it follows.
         let there = |number: (&u64, &Front)| *number.0;
+        let next = self.fronts.range(segment.saturating_add(1)..).next();
+        let followed = next.and_then(|(_, front)| front.start).map(|start| start.predecessor);
         let beside = [
             leg(place.and_then(|place| place.checked_sub(1))),
             leg(place.and_then(|place| place.checked_add(1))),
             self.fronts.range(..segment).next_back().map(there),
             segment.checked_sub(1).filter(|before| *before > 0),
             segment.checked_add(1),
-            self.fronts.range(segment.saturating_add(1)..).next().map(there),
+            next.map(there),
+            followed.filter(|followed| *followed > segment),
         ];
         let beside: BTreeSet<u64> = beside.into_iter().flatten().collect();
         let beside: Vec<String> = beside.into_iter().map(path).collect();
