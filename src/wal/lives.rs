@@ -6,6 +6,9 @@
 //! 3. Segments below the *floor*, the greatest that any valid frame states, count for nothing: some may be missing, some
 //!    may be back. The segment that it names is the first of the log, and nothing from it on may be missing.
 //! 4. Segments of other tokens are leftovers of opens that were interrupted, or of removals that a crash undid.
+//! 5. Which log this is, the segments with frames say. An open that fails while it prepares the first segment of a new
+//!    log gives up the name and the identity that it chose, and the next one chooses another; yet where syncs of the
+//!    directory failed, the old name may come back beside the new log. It holds no frame: a leftover as well.
 
 use std::path::Path;
 
@@ -15,7 +18,7 @@ use crate::vfs::{File, Vfs};
 use crate::wal::evidence::evidence_in;
 use crate::wal::frame::{FrameHeader, Predecessor};
 use crate::wal::scan::{Life, LogId};
-use crate::wal::segment::{self, FRAMES_START, FirstFrame, Front, SegmentHeader, segment_path};
+use crate::wal::segment::{self, FRAMES_START, FirstFrame, Front, LogSpec, SegmentHeader, segment_path};
 
 /// What is known of one segment.
 struct Seen {
@@ -28,12 +31,19 @@ struct Seen {
     used: bool,
 }
 
+impl Seen {
+    fn id(&self) -> LogId {
+        let LogSpec { database, core, .. } = self.header.log;
+        LogId { database, core }
+    }
+}
+
 /// What a directory of segments holds.
 #[derive(Debug, Default)]
 pub(crate) struct Discovery {
     /// In order; empty for a log that was never begun.
     pub(crate) lives: Vec<Life>,
-    /// The log that all segments belong to; `None` when there are none.
+    /// The log that all segments with frames belong to; `None` when there are no segments.
     pub(crate) id: Option<LogId>,
     /// The write unit and the segment size of the live life's first segment.
     pub(crate) shape: Option<(u32, u64)>,
@@ -67,11 +77,10 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
             last_started = Some(front);
         }
     }
+    found.id = seen.iter().find(|one| one.used).or(seen.first()).map(Seen::id);
     for one in &seen {
-        let log = &one.header.log;
-        let theirs = LogId { database: log.database, core: log.core };
-        let id = *found.id.get_or_insert(theirs);
-        if id != theirs {
+        let theirs = one.id();
+        if let Some(id) = found.id.filter(|id| one.used && *id != theirs) {
             return Err(Error::corrupt(
                 ErrorCode::SegmentForeign,
                 &segment_path(dir, one.header.number),
@@ -83,8 +92,9 @@ pub(crate) async fn discover<V: Vfs>(vfs: &V, dir: &Path) -> Result<Discovery> {
             ));
         }
         found.greatest_segment = found.greatest_segment.max(one.header.number);
-        found.greatest_token = found.greatest_token.max(log.token);
+        found.greatest_token = found.greatest_token.max(one.header.log.token);
     }
+    seen.retain(|one| Some(one.id()) == found.id);
     let begun = |one: &&Seen| {
         let first = one.start.is_some_and(|(_, start)| start.segment == SegmentNo(0));
         first || one.claims

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::ErrorKind as Io;
 
 use super::disk::{Disk, Unsynced, mix};
-use super::rig::{Wal, fresh, numbers, open, open_with, put, recover, small, value};
+use super::rig::{Wal, fresh, numbers, open, open_with, put, recover, segment_files, small, value};
 use crate::error::{ErrorKind, Result};
 use crate::ids::Lsn;
 use crate::wal::{LogTail, WalOptions, WalRecord};
@@ -146,14 +146,14 @@ fn nothing_is_acknowledged_after_a_failed_write() {
 fn a_full_device_delays_a_roll_and_loses_nothing() {
     let (disk, mut wal) = fresh();
     let mut n = 0;
-    let segments = super::rig::segment_files(&disk).len();
-    while super::rig::segment_files(&disk).len() == segments {
+    let segments = segment_files(&disk).len();
+    while segment_files(&disk).len() == segments {
         put(&mut wal, n);
         n += 1;
         wal.sync_blocking().unwrap();
     }
     // A full device still takes writes into a segment whose zeroes were written: only preparing is refused.
-    let rolled = super::rig::segment_files(&disk).len();
+    let rolled = segment_files(&disk).len();
     loop {
         disk.set_creation_full(true);
         put(&mut wal, n);
@@ -163,7 +163,7 @@ fn a_full_device_delays_a_roll_and_loses_nothing() {
             break;
         }
     }
-    assert_eq!(super::rig::segment_files(&disk).len(), rolled);
+    assert_eq!(segment_files(&disk).len(), rolled);
     assert_eq!(wal.high_water(), Lsn(n - 1));
     assert_eq!(wal.sync_blocking().unwrap_err().kind(), ErrorKind::Full, "still full");
     put(&mut wal, n);
@@ -276,7 +276,7 @@ fn a_carry_over_several_segments_may_be_interrupted_anywhere() {
     let begin = disk.changes();
     let mut opened = open(&disk).unwrap();
     assert_eq!(opened.report.carried, 200);
-    assert!(super::rig::segment_files(&disk).len() > 3, "{:?}", super::rig::segment_files(&disk));
+    assert!(segment_files(&disk).len() > 3, "{:?}", segment_files(&disk));
     let end = disk.changes();
     // Trimmed down to its newest segments the log is still found, also where those hold carried records only.
     let mut trims = 0;
@@ -360,4 +360,48 @@ fn a_crash_at_every_change_of_trimming_and_recycling_loses_only_what_was_trimmed
             assert!(end >= promised && end <= issued, "{story}: ends at {end} of {promised}..{issued}");
         }
     }
+}
+
+/// A disk, booted `boots` times, on which the first open of a log ended when its first segment had its name.
+fn given_up(boots: u64) -> Disk {
+    let at = |change| {
+        let disk = Disk::default();
+        (1..boots).for_each(|_| _ = disk.boot());
+        disk.crash_at(change);
+        assert!(open(&disk).is_err(), "the log has begun before its first segment had a name");
+        disk.restart();
+        (!segment_files(&disk).is_empty()).then_some(disk)
+    };
+    (1..).find_map(at).expect("a first segment has a name in the end")
+}
+
+/// A first open gave its segment up, for the directory could not be synced. The next one chose another identity, and
+/// removed what it had prepared, which the power cut undid for the wrong one: the log refused the older segment as
+/// another's (0x2026112305dd3).
+#[test]
+fn a_first_segment_that_was_given_up_may_come_back_beside_the_log() {
+    let older = given_up(1);
+    let first = segment_files(&older).pop().unwrap();
+    let older = older.read_file(&first);
+    let disk = given_up(2);
+    assert!(disk.read_file(&first) != older, "two logs with one identity");
+    let mut wal = open(&disk).unwrap().wal;
+    assert!(!segment_files(&disk).contains(&first), "the open begins with a segment of its own");
+    work(&mut wal, 0, 30);
+    let told = numbers(&wal).unwrap();
+    drop(wal);
+    disk.bring_back(&first, older.clone());
+    assert_eq!(recover(&disk).unwrap(), told);
+    assert!(!segment_files(&disk).contains(&first), "leftovers are removed");
+
+    // With no frame anywhere, each is as good as the other.
+    let disk = given_up(2);
+    let change = disk.changes();
+    disk.crash_at(change + 6);
+    assert!(open(&disk).is_err());
+    disk.restart();
+    assert_eq!(segment_files(&disk).len(), 2, "the story is another one");
+    disk.bring_back(&first, older);
+    assert!(recover(&disk).unwrap().is_empty());
+    assert_eq!(segment_files(&disk).len(), 1);
 }
