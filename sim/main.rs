@@ -158,6 +158,7 @@ const MUST_HIT: &[&str] = &[
     "sink: pre-commit failed",
     "sink: published",
     "wal: carry",
+    "wal: close",
     "wal: coalesce",
     "wal: log poisoned",
     "wal: roll",

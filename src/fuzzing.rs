@@ -92,8 +92,7 @@ pub fn frame(bytes: &[u8]) {
                 assert_eq!(start.encode(floor), payload, "{start:?}");
             }
         }
-        FrameKind::Seal => drop(seal_floor(&header, payload)),
-        FrameKind::Pad => {}
+        FrameKind::Seal | FrameKind::Close => drop(seal_floor(&header, payload)),
     }
 }
 

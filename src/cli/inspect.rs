@@ -183,7 +183,7 @@ async fn frames_of(
             let Some(frame) = front.header.frame(at, file.peek(64).await?) else { break };
             file.take(64).await?;
             let payload = file.take(frame.payload_bytes).await?;
-            let kind = ["?", "start", "records", "seal", "pad"];
+            let kind = ["?", "start", "records", "seal", "close"];
             rows.push(json!({
                 "core": core,
                 "segment": leg.segment,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "reserves and forged manifests are laid there by plain calls")]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::engine::{Engine, Opened};
@@ -50,6 +51,47 @@ fn assert_holds(opened: &Opened, mut numbers: impl Iterator<Item = u32>) {
         let core = opened.engine.core_of(&key(number)).index();
         opened.cores[core].get(&key(number)).unwrap().is_some()
     }));
+}
+
+/// The numbers of the log files of core 0, each with its inode.
+fn segments(dir: &Path) -> Vec<(u64, u64)> {
+    let names = std::fs::read_dir(dir.join("wal/00000")).unwrap().map(|entry| entry.unwrap());
+    let mut segments: Vec<_> = names
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.metadata().ok()?.ino())))
+        .collect();
+    segments.sort_unstable();
+    segments
+}
+
+/// A log file that was prepared for nothing is what the next life begins in, unless the one that it was prepared for was
+/// interrupted: somebody's write to it may still be on its way.
+#[test]
+fn an_open_behind_a_close_begins_in_the_log_file_that_was_not_needed() {
+    for closes in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("db");
+        let Opened { engine, mut cores, .. } = Engine::open(options(&dir, 1)).unwrap();
+        engine.wait_durable(cores[0].close_epoch(crate::EpochMark::new()).unwrap()).unwrap();
+        let spare = loop {
+            if let [_, spare] = segments(&dir)[..] {
+                break spare;
+            }
+            std::thread::yield_now();
+        };
+        if closes {
+            engine.close(cores).unwrap();
+        } else {
+            drop((engine, cores));
+        }
+        let before = segments(&dir);
+        let Opened { engine, cores, report, .. } = Engine::open(options(&dir, 1)).unwrap();
+        assert_eq!(report.epoch, Epoch(1));
+        let after = segments(&dir);
+        let first = after.iter().find(|(number, _)| *number > spare.0).unwrap();
+        assert_eq!(first.1 == spare.1, closes, "{before:?} and {after:?}");
+        assert_eq!(after.contains(&spare), !closes, "{before:?} and {after:?}");
+        engine.close(cores).unwrap();
+    }
 }
 
 /// What two cores hold is more than one can: with one the open is refused, and with two it works as before.

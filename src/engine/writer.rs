@@ -6,7 +6,7 @@
 //!    │  └──────────────────────────────────────────────┘
 //!    ├──no space for the next segment──► full: tries again, says so
 //!    ├──a write or sync failed─────────► failed: the whole engine, for good
-//!    └──stop, queue empty──────────────► marks sealed, ended
+//!    └──stop, queue empty──────────────► closed
 //! ```
 
 use std::future::{Future, poll_fn};
@@ -248,6 +248,14 @@ impl<V: Vfs, E: Env, P: Patience> Writer<V, E, P> {
         self.log.seal(closed).await.map(|_| ()).map_err(|error| self.fail(&error))
     }
 
+    /// Says on disk that the log ends here.
+    async fn close(&mut self) {
+        let closed = self.feed.shared.closed();
+        if let Err(error) = self.log.close(closed).await {
+            self.fail(&error);
+        }
+    }
+
     fn fail(&self, error: &Error) -> ErrorKind {
         if error.kind() != ErrorKind::Full {
             self.feed.shared.fail(error);
@@ -283,10 +291,12 @@ async fn work<E: Env>(mut writer: Writer<E::Vfs, E, impl Patience>, env: &E) {
             }
             Err(_) => break,
         }
-        if writer.seal().await.is_err() || writer.feed.shared.failed() {
+        let shared = &writer.feed.shared;
+        if shared.stopping() && writer.feed.queue.is_empty() && !shared.failed() {
+            writer.close().await;
             break;
         }
-        if writer.feed.shared.stopping() && writer.feed.queue.is_empty() {
+        if writer.seal().await.is_err() || writer.feed.shared.failed() {
             break;
         }
         // Nobody is in a hurry: the next checkpoint may take in what was written.
@@ -329,7 +339,7 @@ impl<V: Vfs<File: Send> + Send, E: Env, L: Send + Sync> InlineLog for Inline<V, 
     fn finish(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
         Box::pin(async move {
             if self.writer.write().await.is_ok() {
-                let _ = self.writer.seal().await;
+                self.writer.close().await;
             }
             self.lock = None;
             self.writer.feed.shared.part_ended();

@@ -58,7 +58,7 @@ pub(crate) async fn first_life<V: Vfs>(vfs: &V, dir: &Path, life: FirstLife<'_>)
     };
     // The record fits the first segment: no further identity is asked for.
     let mut segments = OwnSegments::after(segment, move || identity);
-    let mut builder = LifeBuilder::begin(vfs.clone(), dir, spec, value.len() + 64).await?;
+    let mut builder = LifeBuilder::begin(vfs.clone(), dir, spec, value.len() + 64, None).await?;
     if epoch > Epoch(0) {
         let record = Record { kind: RecordKind::EpochEnd, key: &[], value: &value };
         let carried = builder.carry(&record, &mut segments).await?;

@@ -39,6 +39,8 @@ pub(super) struct Findings {
     pub(super) greatest_lsn: Lsn,
     /// What the front of every segment says that is there, ascending.
     pub(super) catalog: Arc<[Front]>,
+    /// A segment of the life before that was certainly never written to: the new life begins in it.
+    pub(super) unused: Option<SegmentNo>,
 }
 
 impl Findings {
@@ -66,7 +68,7 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
             closed_through: Epoch(0),
             ends: Vec::new(),
         };
-        return Ok(Findings { evidence, tail: Tail::Clean, greatest_lsn: nothing, catalog });
+        return Ok(Findings { evidence, tail: Tail::Clean, greatest_lsn: nothing, catalog, unused: None });
     };
     let cut = question.cut.map(|cut| wal::Cut { segment: cut.segment, lsn: cut.lsn });
     let base = cut.map_or(life.carried_through, |cut| cut.lsn.max(life.carried_through));
@@ -96,7 +98,8 @@ pub(super) async fn look<V: Vfs>(vfs: V, dir: &Path, question: Question) -> Resu
         closed_through: scan.closed_through,
         ends,
     };
-    Ok(Findings { evidence, tail, greatest_lsn: scan.greatest_lsn.max(end), catalog })
+    let unused = reader.unused().last().copied();
+    Ok(Findings { evidence, tail, greatest_lsn: scan.greatest_lsn.max(end), catalog, unused })
 }
 
 /// The epochs that end in the log follow the one that the manifest says was there before, behind the place that it names. Each

@@ -405,17 +405,22 @@ impl<E: Env> Recovery<'_, E> {
                     token: self.old.token,
                 },
             };
-            lives.push(self.begin_core(spec, rebuilt).await?);
+            lives.push(self.begin_core(spec, rebuilt, found.unused).await?);
         }
         Ok(lives)
     }
 
-    async fn begin_core(&self, spec: LifeSpec, rebuilt: &Rebuilt) -> Result<LifeStart> {
+    async fn begin_core(
+        &self,
+        spec: LifeSpec,
+        rebuilt: &Rebuilt,
+        unused: Option<SegmentNo>,
+    ) -> Result<LifeStart> {
         let dir = self.dir(spec.log.core);
         let entropy = self.env.entropy();
         let mut segments = OwnSegments::after(spec.segment, move || entropy.nonce());
         let batch_bytes = self.options.batch_bytes;
-        let mut builder = LifeBuilder::begin(self.vfs.clone(), dir, spec, batch_bytes).await?;
+        let mut builder = LifeBuilder::begin(self.vfs.clone(), dir, spec, batch_bytes, unused).await?;
         let mut rest = rebuilt.carry.as_slice();
         while let Some((record, behind)) = Record::decode(rest) {
             builder.carry(&record, &mut segments).await?;
@@ -465,7 +470,8 @@ impl<E: Env> Recovery<'_, E> {
     fn log_segments(&self, head: &Manifest, found: &Findings, life: &LifeStart) -> Vec<SegmentNo> {
         let floor = head.wal_floor[life.spec.core.index()];
         let counts = |token| token <= self.old.token && head.lives.iter().any(|life| life.token == token);
-        let old = found.segments().filter(|(number, token)| *number >= floor && counts(*token));
+        let is_there = |number| number >= floor && found.unused != Some(number);
+        let old = found.segments().filter(|(number, token)| is_there(*number) && counts(*token));
         let new = (life.first_segment.0..=life.cursor.segment.0).map(SegmentNo);
         old.map(|(number, _)| number).chain(new).collect()
     }

@@ -1,5 +1,6 @@
 //! What only a wrong file shows whose every byte is as it was written.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{DamageKind, Proof, VerifyOptions, VerifyReport, verify};
@@ -10,10 +11,13 @@ use crate::checkpoint::writer::{FileWriter, seal};
 use crate::codec::{Record, RecordKind, key_group, key_hash};
 use crate::env::{Blocking, Entropy, Env, StdEnv};
 use crate::ids::CoreId;
+use crate::manifest::first_life::log_dir;
 use crate::manifest::ident::{self, Ident};
 use crate::manifest::store::{self, Head};
 use crate::manifest::{Author, Checkpoint, FileName};
 use crate::vfs::StdVfs;
+use crate::wal::frame::{FrameHeader, FrameKind, chain_after};
+use crate::wal::{SegmentHeader, segment_numbers, segment_path};
 use crate::{Engine, EpochMark, Opened, Options};
 
 /// Three epochs with a checkpoint each; the second one puts the keys 10 to 19 and deletes 3.
@@ -113,6 +117,41 @@ fn assert_diverges((report, ident): &(VerifyReport, Ident), key: u8, lsn: Option
 }
 
 // Epoch 1 is LSN 1 to 11, of which the last is its end; epoch 2 puts 10 to 19 at LSN 12 to 21 and deletes 3 at 22.
+
+/// Adds a frame to the log that was closed, as its writer would have, had it gone on.
+#[expect(clippy::disallowed_methods, reason = "what no engine writes is written by plain calls")]
+fn write_behind_the_end(root: &Path) {
+    let dir = log_dir(root, CoreId(0));
+    let (mut at, mut last) = (0, None);
+    let path = StdEnv.block_on(segment_numbers(&StdVfs, &dir)).unwrap().into_iter().find_map(|number| {
+        let path = segment_path(&dir, number);
+        let bytes = std::fs::read(&path).unwrap();
+        let (header, salt) = SegmentHeader::decode(&bytes, &path).unwrap();
+        let unit = usize::try_from(header.log.unit()).unwrap();
+        at = 4096;
+        while let Ok((frame, header_crc)) = FrameHeader::decode(salt, at as u64, &bytes[at..]) {
+            at += (frame.frame_bytes as usize).next_multiple_of(unit);
+            last = Some((frame, header_crc, salt));
+        }
+        last.is_some_and(|(frame, ..)| frame.kind == FrameKind::Close).then_some(path)
+    });
+    let (close, header_crc, salt) = last.unwrap();
+    let seal = FrameHeader { kind: FrameKind::Seal, chain: chain_after(close.chain, header_crc), ..close };
+    let file = std::fs::OpenOptions::new().write(true).open(path.unwrap()).unwrap();
+    file.write_all_at(&seal.encode(salt, at as u64).0, at as u64).unwrap();
+}
+
+#[test]
+fn a_frame_behind_the_last_one_of_a_closed_log_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    database(&root);
+    write_behind_the_end(&root);
+    let report = verify(&root, VerifyOptions::new()).unwrap();
+    let [damage] = &report.damage[..] else { panic!("one piece of damage:\n{report}") };
+    assert_eq!(damage.kind, DamageKind::Damaged, "{report}");
+    assert!(damage.what.contains("behind the last one of its life"), "{report}");
+}
 
 #[test]
 fn a_wrong_value_is_named_with_its_key_group_and_lsn() {

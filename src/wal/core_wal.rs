@@ -425,7 +425,7 @@ impl<E: Env> CoreWal<E> {
     /// As [`CoreWal::sync`]; the log is closed all the same.
     pub async fn close(mut self) -> Result<Lsn> {
         let mark = self.sync().await?;
-        present(&mut self.writer).log.seal(self.queue.closed_through()).await?;
+        present(&mut self.writer).log.close(self.queue.closed_through()).await?;
         Ok(mark)
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Stand {
     pub(super) offset: u64,
     /// Whether its `SegmentStart` was read.
     pub(super) started: bool,
+    /// Whether its life ended in order, here.
+    pub(super) closed: bool,
     /// The segment that says it follows, and the last LSN that it states.
     pub(super) next: Option<(SegmentNo, Lsn)>,
     /// The unlinked segment that should go on where this one ends, if that was found out.
@@ -49,7 +51,11 @@ impl Stand {
     /// Whether what goes on behind this segment is in no file: a number that is missing speaks for a segment that is
     /// gone, more than for one behind it that was prepared and holds nothing.
     fn lost_its_follower(&self) -> bool {
-        self.started && self.next.is_none() && self.is_full() && self.follower_without_link().is_none()
+        self.started
+            && !self.closed
+            && self.next.is_none()
+            && self.is_full()
+            && self.follower_without_link().is_none()
     }
 }
 

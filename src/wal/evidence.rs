@@ -22,7 +22,7 @@ pub(crate) struct Evidence {
     /// The least closed-through of any header.
     pub(crate) least_closed_through: Option<Epoch>,
     pub(crate) greatest_lsn: Lsn,
-    /// The greatest floor of the seals.
+    /// The greatest floor of the seals, the last one of a life among them.
     pub(crate) floor: SegmentNo,
     /// The least LSN that a header begins with.
     pub(crate) least_lsn: Option<Lsn>,
@@ -55,7 +55,7 @@ impl Evidence {
             least_lsn: Some(header.first_lsn),
             records_durable_through: match header.kind {
                 FrameKind::Records => header.durable_through,
-                FrameKind::SegmentStart | FrameKind::Seal | FrameKind::Pad => Lsn(0),
+                FrameKind::SegmentStart | FrameKind::Seal | FrameKind::Close => Lsn(0),
             },
             frames: 1,
         });
@@ -87,7 +87,7 @@ pub(crate) async fn scan_evidence<F: File>(
         let Some(bytes) = window.get(offset, FRAME_HEADER_BYTES).filter(|_| there) else { break };
         if let Ok((header, _)) = FrameHeader::decode(salt, offset, bytes) {
             evidence.add(&header);
-            if header.kind == FrameKind::Seal {
+            if matches!(header.kind, FrameKind::Seal | FrameKind::Close) {
                 let at = offset + FRAME_HEADER_BYTES as u64;
                 window.ensure(file, at, SEAL_PAYLOAD_BYTES, limit).await.map_err(failed)?;
                 let payload =

@@ -15,6 +15,8 @@
 //!    not above the frame's own, so that the frame outlives whatever it gives up.
 //! 5. `chain` runs over the header crcs of all earlier frames of the same core and token: a frame that was lost
 //!    or exchanged breaks it.
+//! 6. Behind a `Close` its life writes nothing, and when it is submitted nothing is in flight: where it is read, the life
+//!    ends, and nothing of it that could count stands anywhere behind.
 
 use crate::codec::{Reader, crc};
 use crate::ids::{CoreId, Epoch, FencingToken, Lsn, SegmentNo};
@@ -23,7 +25,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 /// Bytes of the payload of a `SegmentStart` frame.
 pub(crate) const SEGMENT_START_PAYLOAD_BYTES: usize = 32;
 
-/// Bytes of the payload of a `Seal` frame: the floor.
+/// Bytes of the payload of a `Seal` or `Close` frame: the floor.
 pub(crate) const SEAL_PAYLOAD_BYTES: usize = 8;
 
 /// What a frame holds.
@@ -36,8 +38,8 @@ pub(crate) enum FrameKind {
     Records = 2,
     /// Nothing but marks and the floor, because those on disk were out of date.
     Seal = 3,
-    /// Nothing at all: fills space.
-    Pad = 4,
+    /// The same, as the last frame of its life.
+    Close = 4,
 }
 
 impl FrameKind {
@@ -46,7 +48,7 @@ impl FrameKind {
             1 => Some(Self::SegmentStart),
             2 => Some(Self::Records),
             3 => Some(Self::Seal),
-            4 => Some(Self::Pad),
+            4 => Some(Self::Close),
             _ => None,
         }
     }
@@ -148,8 +150,7 @@ impl FrameHeader {
         let shape_fits = match self.kind {
             FrameKind::SegmentStart => payload_bytes == SEGMENT_START_PAYLOAD_BYTES && self.records == 0,
             FrameKind::Records => payload_bytes > 0 && self.records > 0,
-            FrameKind::Seal => payload_bytes == SEAL_PAYLOAD_BYTES && self.records == 0,
-            FrameKind::Pad => payload_bytes == 0 && self.records == 0,
+            FrameKind::Seal | FrameKind::Close => payload_bytes == SEAL_PAYLOAD_BYTES && self.records == 0,
         };
         // A mark covers what was durable before the frame was submitted, so never the frame itself.
         let mark_fits = self.durable_through < self.first_lsn;
@@ -209,8 +210,8 @@ impl Predecessor {
     }
 }
 
-/// The floor that the `Seal` with this header and payload states.
+/// The floor that the `Seal` or `Close` with this header and payload states.
 pub(crate) fn seal_floor(header: &FrameHeader, payload: &[u8]) -> Option<SegmentNo> {
     let floor = SegmentNo(u64::from_le_bytes(payload.try_into().ok()?));
-    (header.kind == FrameKind::Seal && floor <= header.segment).then_some(floor)
+    (matches!(header.kind, FrameKind::Seal | FrameKind::Close) && floor <= header.segment).then_some(floor)
 }

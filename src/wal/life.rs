@@ -1,7 +1,7 @@
 //! The beginning of a life: what an open writes before it may count.
 //!
 //! ```text
-//! 1  prepare the first segment                        (final name durable, no frame)
+//! 1  prepare the first segment, of an unused one if there is one     (final name durable, no frame)
 //! 2  carried records, as frames *behind* the place of the first SegmentStart, durable
 //! 3  the first SegmentStart, durable                  (from here on the life has begun)
 //! 4  a seal                                           (proof that 3 happened)
@@ -82,17 +82,31 @@ pub(crate) struct LifeBuilder<V: Vfs> {
 }
 
 impl<V: Vfs> LifeBuilder<V> {
-    /// Prepares the first segment. Carried records are buffered up to `batch_bytes`.
+    /// Prepares the first segment, if possible of `unused`: one that was prepared in an earlier life of this log and will never
+    /// be written to. Carried records are buffered up to `batch_bytes`.
     ///
     /// # Errors
     ///
     /// `Full` without space for a segment; `Failed` when the device fails; `Invalid` for a size out of its limits.
-    pub(crate) async fn begin(vfs: V, dir: &Path, spec: LifeSpec, batch_bytes: usize) -> Result<Self> {
+    pub(crate) async fn begin(
+        vfs: V,
+        dir: &Path,
+        spec: LifeSpec,
+        batch_bytes: usize,
+        unused: Option<SegmentNo>,
+    ) -> Result<Self> {
         assert!(spec.first_lsn > Lsn(0), "LSN 0 means \"none yet\"");
         assert_eq!(spec.predecessor.segment, SegmentNo(0), "the first segment of a token follows none");
         assert!(spec.floor <= spec.segment, "floor {} above segment {}", spec.floor, spec.segment);
         let header = SegmentHeader { log: spec.log, number: spec.segment, identity: spec.identity };
-        let (prepared, file) = segment::prepare_open(&vfs, dir, &header).await?;
+        let recycled = match unused {
+            Some(unused) => segment::recycle_open(&vfs, dir, unused, &header).await?,
+            None => None,
+        };
+        let (prepared, file) = match recycled {
+            Some(recycled) => recycled,
+            None => segment::prepare_open(&vfs, dir, &header).await?,
+        };
         let unwritten = LifeStart {
             spec: spec.log,
             first_segment: spec.segment,

@@ -13,7 +13,8 @@
 //! 4. A device that is full while a segment is *prepared* harms nothing: `Full`, and the next drive tries again.
 //! 5. The `SegmentStart` of a segment is durable before the segment's next frame is submitted, and is submitted
 //!    only after everything in the segment before is durable.
-//! 6. Nothing of a drive survives it: a [`CoreLog`] at rest has no write in flight, and may move between threads
+//! 6. Behind a `Close` nothing is written: see [`CoreLog::close`].
+//! 7. Nothing of a drive survives it: a [`CoreLog`] at rest has no write in flight, and may move between threads
 //!    when its file may. A drive that is dropped half-way leaves the log poisoned.
 
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ pub(crate) trait Segments {
 /// Whether a log may go on.
 enum State {
     AtRest,
+    /// Its last frame says that it is.
+    Closed,
     /// Inside a drive; seen from outside, a drive that was dropped.
     Driven,
     Poisoned(Error),
@@ -132,7 +135,7 @@ impl<V: Vfs> CoreLog<V> {
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.state {
             State::Poisoned(error) => Some(error.duplicate()),
-            State::AtRest | State::Driven => None,
+            State::AtRest | State::Driven | State::Closed => None,
         }
     }
 
@@ -165,7 +168,7 @@ impl<V: Vfs> CoreLog<V> {
     }
 
     /// Makes the marks on disk as good as the log's own, if they are behind and the segment has room for a seal:
-    /// for a driver that goes idle, and before a close. Tells whether a seal was written.
+    /// for a driver that goes idle. Tells whether a seal was written.
     ///
     /// # Errors
     ///
@@ -175,6 +178,20 @@ impl<V: Vfs> CoreLog<V> {
         let sealed = self.write_seal(closed_through).await;
         let outcome = self.leave(sealed.as_ref().map(|_| ()).map_err(Error::duplicate));
         outcome.and(sealed)
+    }
+
+    /// Ends the life in order: says on disk, if the segment has room, that everything is durable and that nothing follows, which
+    /// saves the next open the search for more. Nothing may be written any more.
+    ///
+    /// # Errors
+    ///
+    /// `Failed` as for [`CoreLog::run`].
+    pub(crate) async fn close(&mut self, closed_through: Epoch) -> Result<()> {
+        self.enter()?;
+        let closed = self.write_close(closed_through).await;
+        self.leave(closed)?;
+        self.state = State::Closed;
+        Ok(())
     }
 
     /// Makes it durable that no segment below `floor` is needed: they may be removed then, in any order, and count for
@@ -223,6 +240,7 @@ impl<V: Vfs> CoreLog<V> {
                 assert!(!self.desk.marks.in_flight(), "a log at rest has nothing in flight");
                 Ok(())
             }
+            State::Closed => panic!("a log was driven behind its last frame"),
             State::Driven => {
                 let error = Error::new(
                     ErrorCode::DriveDropped,
@@ -356,6 +374,18 @@ impl<V: Vfs> CoreLog<V> {
         let floor = self.desk.floor().0.to_le_bytes();
         self.write_control(FrameKind::Seal, &floor, closed).await?;
         Ok(true)
+    }
+
+    async fn write_close(&mut self, closed: Epoch) -> Result<()> {
+        if !self.desk.seal_fits() {
+            return Ok(());
+        }
+        assert!(self.desk.claims, "a life that does not count yet is closed");
+        assert!(self.desk.held.is_none(), "a log is closed before everything was written");
+        let (core, lsn) = (self.desk.spec.core.0, self.desk.marks.durable.0);
+        tracing::debug!(target: "highwater::wal", core, lsn, epoch = closed.0, "close");
+        let floor = self.desk.floor().0.to_le_bytes();
+        self.write_control(FrameKind::Close, &floor, closed).await
     }
 
     /// Writes a frame without records, durably, while nothing is in flight.

@@ -48,7 +48,7 @@
 //! 2. After a crash exactly a prefix of the records is read back, at least as long as what was acknowledged.
 //! 3. Damage to proven records is [`Corrupt`](crate::ErrorKind::Corrupt), with file and offset, and changes nothing
 //!    on disk. The one loss that nothing can tell from a crash is that of the last frames, above all proof of them;
-//!    a seal, written when the log goes idle, rolls or closes, leaves nothing above.
+//!    a seal, written when the log goes idle or rolls, leaves nothing above, nor does the last frame of one that is closed.
 //! 4. After a failed write or sync nothing more is acknowledged until the log is opened again.
 //! 5. Memory and work are bounded by options, whatever the bytes on disk say.
 

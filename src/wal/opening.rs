@@ -174,7 +174,7 @@ pub(super) async fn begin<V: Vfs>(
             token: linked.last().map_or(FencingToken(0), |life| life.token),
         },
     };
-    let mut life = LifeBuilder::begin(old.vfs.clone(), old.dir, spec, options.batch_bytes).await?;
+    let mut life = LifeBuilder::begin(old.vfs.clone(), old.dir, spec, options.batch_bytes, None).await?;
     let mut carried = 0;
     if let Some(before) = found.lives.last().filter(|_| scan.proven < scan.prefix_end) {
         let cut = Cut { segment: before.first_segment, lsn: scan.proven };

@@ -280,6 +280,9 @@ impl<V: Vfs> WalReader<V> {
         let Reading { file, salt, at, .. } = self.reading.as_ref().expect("a segment is being read");
         let failed = |e| Error::io("reading a segment", &at.path, e);
         let (offset, limit) = (at.offset, at.limit);
+        if at.closed {
+            return Ok((Next::Closed, None));
+        }
         if !self.window.ensure(file, offset, FRAME_HEADER_BYTES, limit).await.map_err(failed)? {
             return Ok((Next::SegmentEnd, None));
         }
@@ -341,7 +344,8 @@ impl<V: Vfs> WalReader<V> {
         let whole = match header.kind {
             FrameKind::Records => records_are_whole(payload, header.records, ends),
             FrameKind::Seal => seal_floor(header, payload).is_some(),
-            FrameKind::SegmentStart | FrameKind::Pad => true,
+            FrameKind::Close => at.next.is_none() && seal_floor(header, payload).is_some(),
+            FrameKind::SegmentStart => true,
         };
         if whole { Next::Valid } else { Next::Foreign }
     }
@@ -380,6 +384,7 @@ impl<V: Vfs> WalReader<V> {
         let offset = at.offset;
         at.offset += u64::from(header.frame_bytes).next_multiple_of(at.spec.unit());
         at.started = true;
+        at.closed = header.kind == FrameKind::Close;
         assert!(header.first_lsn >= self.next_lsn || header.kind == FrameKind::SegmentStart);
         self.chain = chain_after(header.chain, header_crc);
         self.next_lsn = header.next_lsn();
@@ -416,6 +421,12 @@ impl<V: Vfs> WalReader<V> {
         records > 0
     }
 
+    /// The segments behind the end of the log that were prepared and never written to, as far as that is certain: when the live
+    /// life was closed. Of one that was interrupted, writes may still come in.
+    pub(crate) fn unused(&self) -> &[SegmentNo] {
+        self.reading.as_ref().filter(|reading| reading.at.closed).map_or(&[], |reading| &reading.unlinked)
+    }
+
     /// Where reading has got to.
     fn at(&self) -> &Stand {
         &self.reading.as_ref().expect("a segment is being read").at
@@ -446,8 +457,9 @@ impl<V: Vfs> WalReader<V> {
     async fn gather(&mut self) -> Result<Evidence> {
         let reading = self.reading.as_mut().expect("a segment is being read");
         let Reading { file, salt, at, unlinked, .. } = reading;
-        // Behind a seal the rest of the segment says nothing that the next segment does not say better.
-        if at.next.is_some() {
+        // Behind a seal the rest of the segment says nothing that the next segment does not say better, and behind its end a
+        // life says nothing at all.
+        if at.next.is_some() || at.closed {
             return Ok(Evidence::default());
         }
         let stretch = (at.offset, at.limit);

@@ -30,7 +30,7 @@ use crate::vfs::aligned_zeroes;
 
 pub(crate) use front::{FirstFrame, Front, Link, Links, catalog, read_first_frame, read_header};
 pub(crate) use names::{list, list_all, remove_temps, segment_path};
-pub(crate) use prepare::{Prepared, check_unit, prepare, prepare_open, recycle, remove};
+pub(crate) use prepare::{Prepared, check_unit, prepare, prepare_open, recycle, recycle_open, remove};
 
 /// The first bytes of every segment.
 pub(crate) const MAGIC: [u8; 8] = *b"HWALSEG\0";

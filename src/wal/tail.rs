@@ -10,6 +10,7 @@
 //! | valid frame | replay | replay | replay |
 //! | zeroes, a bad header, a bad payload | corrupt | end of the log | next segment |
 //! | the segment's end | corrupt | end of the log | next segment |
+//! | the end of its life, stated by its last frame | corrupt | end of the log | corrupt |
 //! | a valid frame that contradicts (chain, LSN, fields, records, or beyond a sealed end) | corrupt | corrupt | corrupt |
 //!
 //! The first frame of a segment that a manifest or a later segment names must be valid: it was durable before it
@@ -36,6 +37,8 @@ pub(crate) enum Next {
     Beyond,
     /// No room for another frame.
     SegmentEnd,
+    /// Nothing, because the last frame says that none follows.
+    Closed,
 }
 
 /// Whether the frames followed so far reach what is proven durable.
@@ -88,18 +91,20 @@ pub(crate) fn judge(next: Next, reach: Reach, place: Place) -> Verdict {
         ) => Verdict::Corrupt,
 
         (
-            Next::Zero | Next::BadHeader | Next::BadPayload | Next::SegmentEnd,
+            Next::Zero | Next::BadHeader | Next::BadPayload | Next::SegmentEnd | Next::Closed,
             Reach::Short | Reach::Met,
             Place::Start,
         ) => Verdict::Corrupt,
 
         (
-            Next::Zero | Next::BadHeader | Next::BadPayload | Next::SegmentEnd,
+            Next::Zero | Next::BadHeader | Next::BadPayload | Next::SegmentEnd | Next::Closed,
             Reach::Short,
             Place::Last | Place::Sealed,
         ) => Verdict::Corrupt,
 
-        (Next::Zero | Next::SegmentEnd, Reach::Met, Place::Last) => Verdict::End,
+        (Next::Closed, Reach::Met, Place::Sealed) => Verdict::Corrupt,
+
+        (Next::Zero | Next::SegmentEnd | Next::Closed, Reach::Met, Place::Last) => Verdict::End,
         (Next::BadHeader | Next::BadPayload, Reach::Met, Place::Last) => Verdict::Torn,
 
         (Next::Zero | Next::BadHeader | Next::BadPayload | Next::SegmentEnd, Reach::Met, Place::Sealed) => {
@@ -121,6 +126,7 @@ impl Next {
             Self::Foreign => "a frame with a valid checksum that no writer of this format writes",
             Self::Beyond => "records above the last LSN that the next segment states for this one",
             Self::SegmentEnd => "the end of the segment",
+            Self::Closed => "the last frame of a log that was closed",
         }
     }
 }

@@ -3,13 +3,15 @@
 use super::bytes::crc;
 use super::record::Mark;
 use super::route::{Begin, Leg};
-use super::segment::{FRAMES, FrameHeader, RECORDS, START};
+use super::segment::{CLOSE, FRAMES, FrameHeader, RECORDS, START};
 
 /// Where a reader of a life stands. Between two lives it begins anew; the epochs go on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Follower {
     next_lsn: Option<u64>,
     chain: Option<u32>,
+    /// Whether the last frame said that none follows.
+    closed: bool,
     /// The last epoch that has ended; zero before the first.
     pub(crate) last_epoch: u64,
     /// The greatest closed-through mark.
@@ -31,14 +33,19 @@ impl Follower {
         match leg.begins {
             Some(Begin::First(lsn)) => (self.next_lsn, self.chain) = (Some(lsn), Some(0)),
             Some(Begin::Later) => (self.next_lsn, self.chain) = (None, None),
-            None => {}
+            None => return,
         }
+        self.closed = false;
     }
 
     /// Takes the next frame of `leg`, which is whole.
     pub(crate) fn take(&mut self, leg: &Leg, frame: &FrameHeader, payload: &[u8]) -> Result<Taken, String> {
         if frame.first_lsn == 0 {
             return Err("a frame of LSN 0".to_owned());
+        }
+        // Invariant: a life that was closed has written nothing since.
+        if self.closed {
+            return Err("a frame behind the last one of its life".to_owned());
         }
         let lsn = *self.next_lsn.get_or_insert(frame.first_lsn);
         let expected = *self.chain.get_or_insert(frame.chain);
@@ -61,6 +68,7 @@ impl Follower {
         self.next_lsn = Some(next);
         self.chain = Some(crc(expected, &frame.header_crc.to_le_bytes()));
         self.closed_through = self.closed_through.max(frame.closed_through);
+        self.closed = frame.kind == CLOSE;
         Ok(Taken::Frame(lsn))
     }
 

@@ -14,6 +14,7 @@ static ZEROES: [u8; 4096] = [0; 4096];
 /// Kinds of frames.
 pub(crate) const START: u8 = 1;
 pub(crate) const RECORDS: u8 = 2;
+pub(crate) const CLOSE: u8 = 4;
 
 /// What a segment's header says.
 #[derive(Clone, Copy, Debug)]
@@ -151,9 +152,9 @@ impl FrameHeader {
     /// The first segment that is needed, if frames of this kind say so.
     pub(crate) fn floor(&self, payload: &[u8]) -> Result<Option<u64>, String> {
         match (self.kind, payload.len()) {
-            (1, 32) => u64_at(payload, 24).map(Some),
-            (3, 8) => u64_at(payload, 0).map(Some),
-            (2, _) | (4, 0) => Ok(None),
+            (START, 32) => u64_at(payload, 24).map(Some),
+            (3 | CLOSE, 8) => u64_at(payload, 0).map(Some),
+            (RECORDS, _) => Ok(None),
             (kind, bytes) => Err(format!("a frame of kind {kind} with a payload of {bytes} bytes")),
         }
     }

@@ -87,6 +87,7 @@ impl<V: Vfs> WalReader<V> {
             limit: header.log.segment_bytes,
             offset: FRAMES_START,
             started: false,
+            closed: false,
             next,
             cut_off: None,
             silent: None,

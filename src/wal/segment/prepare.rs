@@ -120,10 +120,24 @@ pub(crate) async fn recycle<V: Vfs>(
     retired: SegmentNo,
     header: &SegmentHeader,
 ) -> Result<Option<Prepared>> {
+    Ok(recycle_open(vfs, dir, retired, header).await?.map(|(prepared, _)| prepared))
+}
+
+/// As [`recycle`], and leaves the segment open for whoever writes its first frame.
+///
+/// # Errors
+///
+/// As there.
+pub(crate) async fn recycle_open<V: Vfs>(
+    vfs: &V,
+    dir: &Path,
+    retired: SegmentNo,
+    header: &SegmentHeader,
+) -> Result<Option<(Prepared, V::File)>> {
     header.log.check()?;
     assert!(retired < header.number, "segment {} recycled as {}", retired, header.number);
     match recycle_file(vfs, dir, retired, header).await {
-        Ok(Some(prepared)) => return Ok(Some(prepared)),
+        Ok(Some(recycled)) => return Ok(Some(recycled)),
         Ok(None) => {}
         Err(error) if error.kind() == ErrorKind::Full => return Err(error),
         Err(error) => {
@@ -141,7 +155,7 @@ async fn recycle_file<V: Vfs>(
     dir: &Path,
     retired: SegmentNo,
     header: &SegmentHeader,
-) -> Result<Option<Prepared>> {
+) -> Result<Option<(Prepared, V::File)>> {
     let old = segment_path(dir, retired);
     let temp = temp_path(dir, header.number, header.identity);
     let failed = |e| Error::io("recycling a segment", &old, e);
@@ -164,7 +178,7 @@ async fn recycle_file<V: Vfs>(
         Ok(_) => tracing::debug!(target: "highwater::wal", core, from, to, "segment recycled"),
         Err(_) => discard(vfs, &temp).await,
     }
-    made.map(Some)
+    Ok(Some((made?, file)))
 }
 
 /// # Errors

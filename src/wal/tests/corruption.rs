@@ -4,6 +4,7 @@ use super::disk::{Disk, Unsynced};
 use super::rig::{fresh, names_a_file, open, put, recover, segment_files};
 use crate::codec::crc;
 use crate::error::ErrorKind;
+use crate::wal::LogTail;
 
 /// A log of `count` records, closed or not, and how many of them are proven durable.
 fn log_of(count: u64, close: bool) -> (Disk, u64) {
@@ -68,6 +69,21 @@ fn a_flip_of_any_byte_of_a_closed_log_is_refused_or_harmless() {
 #[test]
 fn a_flip_of_any_byte_of_an_open_log_loses_at_most_its_last_frame() {
     flip_everywhere(false);
+}
+
+/// An open log is searched to its end for proof of more; of one that was closed, nothing can stand there.
+#[test]
+fn behind_the_last_frame_of_a_closed_log_nothing_is_looked_at() {
+    for close in [true, false] {
+        let (disk, _) = log_of(60, close);
+        let path = segment_files(&disk).pop().unwrap();
+        disk.edit(&path, |bytes| {
+            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+            bytes[last.next_multiple_of(512)..].fill(0xa5);
+        });
+        let tail = open(&disk).unwrap().report.scan.tail;
+        assert_eq!(tail, if close { LogTail::Clean } else { LogTail::Residue });
+    }
 }
 
 #[test]

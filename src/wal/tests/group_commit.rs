@@ -103,7 +103,7 @@ fn log(disk: &Disk, depth: usize) -> CoreLog<Disk> {
             floor: SegmentNo(0),
             predecessor: Predecessor::default(),
         };
-        let builder = LifeBuilder::begin(disk.clone(), dir(), life, 4096).await.unwrap();
+        let builder = LifeBuilder::begin(disk.clone(), dir(), life, 4096, None).await.unwrap();
         let start = builder.finish(&mut Numbers(1)).await.unwrap();
         CoreLog::resume(disk.clone(), dir(), &start, depth).await.unwrap()
     })
@@ -265,6 +265,15 @@ fn a_seal_is_written_once_and_only_when_the_marks_are_stale() {
     assert!(block_on(log.seal(Epoch(0))).unwrap());
     assert!(!block_on(log.seal(Epoch(0))).unwrap());
     assert!(block_on(log.seal(Epoch(1))).unwrap(), "an epoch has closed since");
+}
+
+#[test]
+#[should_panic(expected = "behind its last frame")]
+fn a_log_that_was_closed_is_not_written() {
+    let disk = Disk::default();
+    let mut log = log(&disk, 1);
+    block_on(log.close(Epoch(0))).unwrap();
+    let _ = block_on(log.seal(Epoch(1)));
 }
 
 #[test]
