@@ -30,6 +30,9 @@ fn oldest(root: &Path, folder: &str) -> PathBuf {
     files(&root.join(folder)).remove(0)
 }
 
+/// The only file that speaks of the last epoch is not found any more.
+const SWAPPED: &str = "two segments in each other's place";
+
 pub(crate) const WAYS: [Way; 18] = [
     ("a bit of IDENT", |root| {
         flip(&root.join("IDENT"), 30);
@@ -87,7 +90,7 @@ pub(crate) const WAYS: [Way; 18] = [
         flip(&delta, 120);
         delta
     }),
-    ("two segments in each other's place", |root| {
+    (SWAPPED, |root| {
         let (first, second) = (oldest(root, "wal/00000"), files(&root.join("wal/00000")).remove(1));
         fs::rename(&first, root.join("aside")).unwrap();
         fs::rename(&second, &first).unwrap();
@@ -170,8 +173,8 @@ fn salvage(folder: &Path, way: &str, possible: bool) {
     let line = text.lines().find(|line| line.starts_with("epoch ")).unwrap();
     let epoch = line["epoch ".len()..].split(':').next().unwrap();
     let lost = text.contains("lost: ");
-    assert_eq!(lost, epoch != "6", "{way}: {text}");
-    assert!(!lost || text.contains("left out: "), "{way}: {text}");
+    assert_eq!(lost, epoch != "6" && way != SWAPPED, "{way}: {text}");
+    assert!(epoch == "6" || text.contains("left out: "), "{way}: {text}");
     let dump = |root| {
         let output = highwater(folder, &["dump", root, "--epoch", epoch]);
         assert_eq!(output.status.code(), Some(0), "{way}: {}", told(&output));
