@@ -127,14 +127,16 @@ impl<V: Vfs> WalReader<V> {
         token: FencingToken,
     ) -> Result<(Option<(SegmentNo, Lsn)>, Vec<SegmentNo>)> {
         loop {
+            let links = self.links.len();
             let error = match self.find_next_listed(number, token).await {
                 Ok(found) => return Ok(found),
                 Err(error) => error,
             };
             // A log that is being written gains segments after it was listed, not in the order of their numbers, and
-            // loses some that were prepared and never used. Only what a fresh list repeats is true.
+            // loses some that were prepared and never used; one whose front was read before its first frame was there may
+            // be named by the next one, whose front was read later. Only what another look repeats is true.
             let listed = segment::list(&self.vfs, &self.dir).await?;
-            if listed == self.catalog {
+            if listed == self.catalog && links == self.links.len() {
                 return Err(error);
             }
             self.catalog = listed;

@@ -53,6 +53,8 @@ struct State {
     held: Vec<u64>,
     tickets: u64,
     failed_tickets: Vec<u64>,
+    /// Bytes that come into a file when another one is opened: opened, file, offset, bytes.
+    late: Option<(PathBuf, PathBuf, usize, Vec<u8>)>,
 }
 
 /// The disk. Clones are the same disk.
@@ -95,6 +97,13 @@ impl Disk {
             Some((at, kind)) if state.changes - 1 == at => Err(io::Error::new(kind, "injected")),
             _ => Ok(()),
         }
+    }
+
+    /// What stands in `file` at `offset` comes there only when `opened` is opened.
+    pub(super) fn delay(&self, file: &Path, offset: usize, count: usize, opened: &Path) {
+        let mut bytes = vec![0; count];
+        self.edit(file, |content| bytes.swap_with_slice(&mut content[offset..offset + count]));
+        self.state().late = Some((opened.to_owned(), file.to_owned(), offset, bytes));
     }
 
     /// Lets a second log be opened on this disk.
@@ -278,6 +287,10 @@ impl Vfs for Disk {
     type Lock = Lock;
 
     async fn open(&self, path: &Path, _: OpenMode) -> io::Result<DiskFile> {
+        let late = self.state().late.take_if(|(opened, ..)| opened == path);
+        if let Some((_, file, offset, bytes)) = late {
+            self.edit(&file, |content| content[offset..offset + bytes.len()].copy_from_slice(&bytes));
+        }
         let inode = *self.state().names.get(path).ok_or_else(not_found)?;
         Ok(DiskFile { disk: self.clone(), inode })
     }

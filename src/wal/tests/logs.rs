@@ -281,6 +281,23 @@ fn a_log_is_read_beside_its_writer() {
     }
 }
 
+/// The front of a segment was read before its first frame was there, and that of the next one behind it: a sound log was
+/// said to miss a segment.
+#[test]
+fn a_segment_that_begins_while_its_followers_are_looked_for_is_not_missing() {
+    let (disk, mut wal) = fresh();
+    for n in 0..200 {
+        put(&mut wal, n);
+        wal.sync_blocking().unwrap();
+    }
+    let log = all_of(&wal);
+    let [_, second, third, ..] = &segment_files(&disk)[..] else { panic!("too few segments") };
+    disk.delay(second, 4096, 512, third);
+    let mut reader = block_on(WalReader::open(&disk, &log, 4096)).unwrap();
+    while block_on(reader.next()).unwrap().is_some() {}
+    assert_eq!(reader.scan().records, 200);
+}
+
 /// A log that somebody goes on from elsewhere counts up to its ceiling: what is gone behind that is not missed, and below
 /// it the first that lacks is named.
 #[test]
