@@ -1,6 +1,6 @@
 //! Opens that a database makes hard: states as large as they can be, manifests that contradict the logs.
 
-#![expect(clippy::disallowed_methods, reason = "reserves and forged manifests are laid there by plain calls")]
+#![expect(clippy::disallowed_methods, reason = "files are laid there, and told apart, by plain calls")]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -116,8 +116,6 @@ fn assert_diverges((report, ident): &(VerifyReport, Ident), key: u8, lsn: Option
     assert_eq!(proofs, [Proof::FromTheBeginning, Proof::Damaged, Proof::FilesOnly]);
 }
 
-// Epoch 1 is LSN 1 to 11, of which the last is its end; epoch 2 puts 10 to 19 at LSN 12 to 21 and deletes 3 at 22.
-
 /// Adds a frame to the log that was closed, as its writer would have, had it gone on.
 #[expect(clippy::disallowed_methods, reason = "what no engine writes is written by plain calls")]
 fn write_behind_the_end(root: &Path) {
@@ -152,6 +150,8 @@ fn a_frame_behind_the_last_one_of_a_closed_log_is_named() {
     assert_eq!(damage.kind, DamageKind::Damaged, "{report}");
     assert!(damage.what.contains("behind the last one of its life"), "{report}");
 }
+
+// Epoch 1 is LSN 1 to 11, of which the last is its end; epoch 2 puts 10 to 19 at LSN 12 to 21 and deletes 3 at 22.
 
 #[test]
 fn a_wrong_value_is_named_with_its_key_group_and_lsn() {
