@@ -16,6 +16,8 @@
 //! 3. The manifest discards for all cores at once (I3): no core writes a frame before it has landed.
 //! 4. A checkpoint whose files do not read back costs time: an older one is taken, and the log on top of it. The
 //!    recovered epoch is the same.
+//! 5. No token is used twice: the last segment of the greatest token that no manifest names goes when one of a greater token
+//!    is there, so that a removal which a power loss undoes brings back no segment of a life that counts.
 
 mod clean;
 mod evidence;
@@ -46,6 +48,7 @@ use crate::parallel;
 use crate::state::CoreState;
 use crate::wal::{self, Front, LifeBuilder, LifeSpec, LifeStart, LogSpec, OwnSegments, Predecessor};
 
+use clean::Leftover;
 use evidence::{Findings, Question, look};
 use plan::{Plan, plan};
 use replay::{Order, Rebuilt, rebuild};
@@ -141,10 +144,7 @@ impl<E: Env> Recovery<'_, E> {
         let (base, rebuilt, skipped) = self.rebuild(&plan, &findings).instrument(stage!("rebuild")).await?;
         let rebuilding = clock.now().since(began);
         let token = self.next_token(&findings);
-        let begin = async {
-            self.remove_leftovers(&findings).await;
-            self.begin(token, &plan, &findings, &rebuilt).await
-        };
+        let begin = self.begin(token, &plan, &findings, &rebuilt);
         let lives = begin.instrument(stage!("begin")).await?;
         let manifest = self.manifest(head, token, &plan, &skipped, &lives);
         let landed = self.land(manifest).instrument(stage!("land")).await?;
@@ -384,6 +384,7 @@ impl<E: Env> Recovery<'_, E> {
         findings: &[Findings],
         rebuilt: &[Rebuilt],
     ) -> Result<Vec<LifeStart>> {
+        let mut witness = self.remove_leftovers(findings).await;
         let mut lives = Vec::with_capacity(findings.len());
         for (core, (found, rebuilt)) in self.cores().zip(findings.iter().zip(rebuilt)) {
             let spec = LifeSpec {
@@ -405,7 +406,7 @@ impl<E: Env> Recovery<'_, E> {
                     token: self.old.token,
                 },
             };
-            lives.push(self.begin_core(spec, rebuilt, found.unused).await?);
+            lives.push(self.begin_core(spec, rebuilt, found.unused, &mut witness).await?);
         }
         Ok(lives)
     }
@@ -415,12 +416,17 @@ impl<E: Env> Recovery<'_, E> {
         spec: LifeSpec,
         rebuilt: &Rebuilt,
         unused: Option<SegmentNo>,
+        witness: &mut Option<Leftover>,
     ) -> Result<LifeStart> {
         let dir = self.dir(spec.log.core);
         let entropy = self.env.entropy();
         let mut segments = OwnSegments::after(spec.segment, move || entropy.nonce());
         let batch_bytes = self.options.batch_bytes;
         let mut builder = LifeBuilder::begin(self.vfs.clone(), dir, spec, batch_bytes, unused).await?;
+        // Its first segment says from here on which tokens were used.
+        if let Some(leftover) = witness.take() {
+            self.remove_leftover(leftover).await;
+        }
         let mut rest = rebuilt.carry.as_slice();
         while let Some((record, behind)) = Record::decode(rest) {
             builder.carry(&record, &mut segments).await?;
