@@ -13,6 +13,8 @@ pub(super) struct NaiveFile {
     pub(super) sectors: Vec<Vec<u8>>,
     /// The platter's length first, then every one since.
     pub(super) lens: Vec<u64>,
+    /// The cache's length, which a failed sync leaves as it is.
+    cached_len: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -27,24 +29,28 @@ pub(super) struct Naive {
 impl NaiveFile {
     pub(super) fn of(bytes: &[u8]) -> Self {
         let sectors = bytes.chunks(SECTOR).map(|sector| vec![sector[0]]).collect();
-        Self { sectors, lens: vec![bytes.len() as u64] }
+        let len = bytes.len() as u64;
+        Self { sectors, lens: vec![len], cached_len: len }
     }
 
     pub(super) fn write(&mut self, first: usize, count: usize, byte: u8) {
         for sector in first..first + count {
             self.sector(sector).push(byte);
         }
-        let len = *self.lens.last().unwrap();
-        self.lens.push(len.max(((first + count) * SECTOR) as u64));
+        let (len, end) = (*self.lens.last().unwrap(), ((first + count) * SECTOR) as u64);
+        self.lens.push(len.max(end));
+        self.cached_len = self.cached_len.max(end);
     }
 
     pub(super) fn set_len(&mut self, sectors: usize) {
         // A cut overwrites what it cuts off, also where nothing was written yet.
-        let longest = usize::try_from(*self.lens.iter().max().unwrap()).unwrap() / SECTOR;
+        let longest = self.lens.iter().copied().max().unwrap().max(self.cached_len);
+        let longest = usize::try_from(longest).unwrap() / SECTOR;
         for sector in sectors..longest.max(self.sectors.len()) {
             self.sector(sector).push(0);
         }
-        self.lens.push((sectors * SECTOR) as u64);
+        self.cached_len = (sectors * SECTOR) as u64;
+        self.lens.push(self.cached_len);
     }
 
     /// After a good sync the newest value is the only one, after a bad one the oldest.
