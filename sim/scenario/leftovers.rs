@@ -1,12 +1,14 @@
 //! What nobody needs goes, and what is counted is there.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use highwater::sim::{FaultClass, FaultPlan};
+use highwater::sim::{FaultClass, FaultPlan, Firing};
 use highwater::{Opened, Options, SegmentNo, Tail};
 
-use super::{Rig, commit, options, put, story};
+use super::{Rig, commit, get, options, put, story};
 use crate::Test;
 use crate::shape::DIRECTORY;
 use crate::world::World;
@@ -16,6 +18,7 @@ pub(crate) const TESTS: &[Test] = tests![
     every_file_of_a_log_holds_some_of_it_or_is_a_spare_one,
     a_process_that_dies_in_every_open_fills_no_disk,
     a_directory_that_cannot_be_synced_fills_no_disk,
+    a_removal_that_is_undone_brings_back_no_life,
     what_was_written_and_not_proven_is_written_once_more,
     a_torn_tail_is_told_with_its_place,
 ];
@@ -138,6 +141,71 @@ fn a_directory_that_cannot_be_synced_fills_no_disk() {
         assert!(tries > 50, "{tries} syncs failed");
         assert!(most <= 4, "{most} files after {tries} syncs that failed");
     });
+}
+
+/// The sync number `number` of the scope `scope` fails, and what it covered is lost.
+fn failed_sync(scope: u64, number: u64) -> FaultPlan {
+    FaultPlan::none().only([Firing { scope, class: FaultClass::SyncErrorOnce, number }])
+}
+
+/// The power goes while an open carries records that only the page cache had, into several segments. They are gone, and its
+/// segments are not: the next open removes these, and one of its syncs fails, perhaps that of their folder. The one behind that
+/// sees what the cache shows, and writes. Then the power goes again, and what was removed in the cache alone is back.
+fn a_removal_that_is_undone_brings_back_no_life() {
+    const RUNNING: u64 = 1;
+    let (undone, landed_at) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
+    for calls in 1.. {
+        let (undone, landed_at) = (Arc::clone(&undone), Arc::clone(&landed_at));
+        if landed_at.load(Ordering::SeqCst) < calls {
+            break;
+        }
+        story(FaultPlan::none(), async move |mut rig| {
+            rig.fail(failed_sync(RUNNING, 0));
+            let mut opened = rig.recover(options(1).batch_bytes(4000)).await;
+            rig.host.sleep(Duration::from_secs(1)).await;
+            let (before, manifests) = (segments(&rig), landed(&rig));
+            rig.disk.enter(RUNNING);
+            for number in 0..24 {
+                put(&mut opened, 0, number, &[7; 60]).expect("room");
+            }
+            commit(&mut opened).await.expect_err("the sync of its only write fails");
+            rig.kill();
+            drop(opened);
+            let cut_off = rig.open_for(options(1), calls).await;
+            rig.cut_power();
+            drop(cut_off);
+            if landed(&rig) != manifests {
+                landed_at.store(calls, Ordering::SeqCst);
+                return;
+            }
+            let is_new = |path: &PathBuf| !before.contains(path) && path.extension().is_none();
+            let left: Vec<_> = segments(&rig).into_iter().filter(is_new).collect();
+            if left.len() < 2 {
+                return;
+            }
+            let machine = rig.disk.disk();
+            for number in 0..16 {
+                rig.fail_on(machine.clone(), failed_sync(0, number));
+                drop(rig.open_or_fail(options(1)).await);
+                rig.kill();
+                rig.fail(FaultPlan::none());
+                let gone: Vec<_> = left.iter().filter(|path| !segments(&rig).contains(path)).collect();
+                let mut opened = rig.recover(options(1)).await;
+                put(&mut opened, 0, 0, b"more").expect("room");
+                let epoch = commit(&mut opened).await.expect("its sync is behind it");
+                rig.cut_power();
+                drop(opened);
+                let back = gone.iter().filter(|path| segments(&rig).contains(path)).count();
+                undone.fetch_add(back as u64, Ordering::SeqCst);
+                let opened = rig.recover(options(1)).await;
+                assert!(opened.report.epoch >= epoch, "{} of {epoch}", opened.report);
+                assert_eq!(get(&opened, 0, 0).as_deref(), Some(&b"more"[..]));
+                rig.kill();
+                drop(opened);
+            }
+        });
+    }
+    assert!(undone.load(Ordering::SeqCst) > 0, "no removal was undone");
 }
 
 /// A process dies when nothing that it wrote was called durable yet. What a recovery finds of that is in the page cache alone,

@@ -116,8 +116,13 @@ impl Rig {
 
     /// From now on the disk has the faults of `plan`. No process runs.
     fn fail(&mut self, plan: FaultPlan) {
+        self.fail_on(self.disk.disk(), plan);
+    }
+
+    /// From now on the machine has this disk, with the faults of `plan`. No process runs.
+    fn fail_on(&mut self, disk: Disk, plan: FaultPlan) {
         let (streams, plan) = (Streams::new(0x5eed), plan.with_latency(Latency::FLASH));
-        self.disk = SimDisk::new(self.disk.disk(), self.host.executor(), &streams, plan, Trace::silent());
+        self.disk = SimDisk::new(disk, self.host.executor(), &streams, plan, Trace::silent());
         self.env = self.env.reboot(self.process.executor(), self.disk.vfs());
     }
 

@@ -23,9 +23,9 @@ this very tree, {survivors} survivors.
 
 *Killed by*: the profile that found it: `log`, `engine`, `offsite`, `rescale` crash fan-outs, the third with an object store, the last of
 recoveries that change the number of cores; `forward`, `remote` stories, these with an object store; `flips`, `damage` damage at rest;
-`state` many keys; and scenarios: `cores` of other numbers of cores, `failures` of disks that fail or are full, `pins` of epochs that
-are held on to, `sink` around sinks, `store` around an object store. *Seeds* and *seconds*: the median until the first failure; fan-outs
-and stories count seeds.
+`state` many keys; and scenarios: `cores` of other numbers of cores, `failures` of disks that fail or are full, `leftovers` of what
+interrupted opens leave, `pins` of epochs that are held on to, `sink` around sinks, `store` around an object store. *Seeds* and
+*seconds*: the median until the first failure; fan-outs and stories count seeds.
 *Shrunk to*: the lines that `cargo sim shrink` leaves of the first seed that found it, and how long that took. Before, it
 was replayed and failed twice in the same way; afterwards its page was written (`cargo sim explain --html`). *Commit*: where that
 was; a row is void when its patch changes.

@@ -30,6 +30,8 @@ pub(crate) enum Killer {
     Damage,
     /// Scenarios of disks that fail, and of full ones.
     Failures,
+    /// Scenarios of what interrupted opens leave.
+    Leftovers,
     /// Scenarios of epochs that are held on to.
     Pins,
     /// A state of many keys.
@@ -64,6 +66,7 @@ impl Killer {
             Self::Flips
             | Self::Damage
             | Self::Failures
+            | Self::Leftovers
             | Self::Pins
             | Self::State
             | Self::Store
@@ -77,6 +80,7 @@ impl Killer {
             Self::Flips => flips::TESTS.to_vec(),
             Self::Damage => scenario::damage::TESTS.to_vec(),
             Self::Failures => [scenario::failures::TESTS, scenario::pressure::TESTS].concat(),
+            Self::Leftovers => scenario::leftovers::TESTS.to_vec(),
             Self::Pins => scenario::pins::TESTS.to_vec(),
             Self::State => many::TESTS.to_vec(),
             Self::Store => store::SUITES.concat(),
