@@ -148,13 +148,14 @@ pub(crate) fn is_impossible(code: ErrorCode) -> bool {
 /// Whether somebody may still be told at `now` that the device was full: a stalled call holds everything up, and so
 /// does a clock that has stood still.
 fn is_full(hits: &[Injected], faults: &FaultPlan, (now, stood_still): (Tick, Duration)) -> bool {
-    hits.iter().filter(|hit| hit.class == FaultClass::Full && hit.at <= now).any(|hit| {
-        let holds_up =
-            |one: &&Injected| one.class == FaultClass::Stall && one.at.after(faults.stall) >= hit.at;
-        let stalls = hits.iter().filter(holds_up).count();
-        let stalled = faults.stall.saturating_mul(u32::try_from(stalls).unwrap_or(u32::MAX));
+    let times = |class: FaultClass| hits.iter().filter(move |hit| hit.class == class).map(|hit| hit.at);
+    let mut stalls: Vec<Tick> = times(FaultClass::Stall).collect();
+    stalls.sort_unstable();
+    times(FaultClass::Full).filter(|full| *full <= now).any(|full| {
+        let over = stalls.partition_point(|stall| stall.after(faults.stall) < full);
+        let stalled = faults.stall.saturating_mul(u32::try_from(stalls.len() - over).unwrap_or(u32::MAX));
         let grace = FULL_GRACE.saturating_add(stood_still).saturating_add(stalled);
-        hit.at.after(faults.full_for.saturating_add(grace)) >= now
+        full.after(faults.full_for.saturating_add(grace)) >= now
     })
 }
 

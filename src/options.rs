@@ -237,7 +237,8 @@ impl Options {
         self
     }
 
-    /// How often a checkpoint is taken when epochs have closed; `None` takes none by time. Default 60 s.
+    /// How often a checkpoint is taken when epochs have closed; `None` takes none by time. After failures the wait is
+    /// longer, if it was below 3.2 s. Default 60 s.
     pub fn checkpoint_interval(mut self, interval: Option<Duration>) -> Self {
         self.checkpoint_interval = interval;
         self

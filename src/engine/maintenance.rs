@@ -122,7 +122,7 @@ impl<E: Env> Work<'_, E> {
             let since = self.clock.now().since(self.last);
             // Where one is due but for the patience, nobody else may wake it: the cores may stand still until it is taken.
             let patience = self.is_wanted().then(|| self.patience());
-            match patience.into_iter().chain(self.triggers.interval).min() {
+            match patience.into_iter().chain(self.interval()).min() {
                 Some(wait) => {
                     let left = wait.saturating_sub(since).max(PATIENCE_MIN);
                     race(wanted, self.clock.sleep(left)).await;
@@ -160,6 +160,13 @@ impl<E: Env> Work<'_, E> {
         PATIENCE_MIN.saturating_mul(1 << self.failures.min(DOUBLINGS_MAX))
     }
 
+    /// The time from one checkpoint, or try, to the next. What fails is not tried faster because it is wanted often: where space
+    /// is short, each try takes it from the logs for a while.
+    fn interval(&self) -> Option<Duration> {
+        let interval = self.triggers.interval?;
+        Some(if self.failures > 0 { interval.max(self.patience()) } else { interval })
+    }
+
     fn expect_next(&self) {
         let Some(epochs) = self.triggers.epochs else { return };
         let due = self.checkpointer.newest_epoch().0.saturating_add(epochs);
@@ -173,7 +180,7 @@ impl<E: Env> Work<'_, E> {
             return false;
         }
         let since = self.clock.now().since(self.last);
-        let by_time = self.triggers.interval.is_some_and(|interval| since >= interval);
+        let by_time = self.interval().is_some_and(|interval| since >= interval);
         by_time || (self.is_wanted() && since >= self.patience())
     }
 

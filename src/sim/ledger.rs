@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::faults::{FaultClass, Firing};
 use crate::env::Tick;
@@ -26,15 +27,15 @@ pub struct Injected {
     pub firing: Option<Firing>,
 }
 
-/// Every fault of a run, in order.
+/// Every fault of a run, in order. A clone costs a pointer.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    entries: Vec<Injected>,
+    entries: Arc<Vec<Injected>>,
 }
 
 impl Ledger {
     pub(super) fn push(&mut self, fault: Injected) {
-        self.entries.push(fault);
+        Arc::make_mut(&mut self.entries).push(fault);
     }
 
     /// Every fault, oldest first.
@@ -71,6 +72,6 @@ impl Ledger {
 /// A ledger of these faults, in their order: for tests of what judges by one.
 impl FromIterator<Injected> for Ledger {
     fn from_iter<I: IntoIterator<Item = Injected>>(faults: I) -> Self {
-        Self { entries: faults.into_iter().collect() }
+        Self { entries: Arc::new(faults.into_iter().collect()) }
     }
 }
