@@ -13,7 +13,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 use crate::manifest::ident::Ident;
 use crate::manifest::{decode, encode_object};
 use crate::offsite::StoreId;
-use crate::wal::frame::{FrameHeader, FrameKind, header_crc, seal_floor};
+use crate::wal::frame::{FrameHeader, FrameKind, header_crc, stated_floor};
 use crate::wal::{Predecessor, SegmentHeader, records_are_whole};
 
 /// IDENT of a database.
@@ -92,7 +92,7 @@ pub fn frame(bytes: &[u8]) {
                 assert_eq!(start.encode(floor), payload, "{start:?}");
             }
         }
-        FrameKind::Seal | FrameKind::Close => drop(seal_floor(&header, payload)),
+        FrameKind::Seal | FrameKind::Close => drop(stated_floor(&header, payload)),
     }
 }
 

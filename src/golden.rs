@@ -16,7 +16,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 use crate::manifest::ident::Ident;
 use crate::manifest::tests::disk::{MemoryVfs, block_on};
 use crate::manifest::{CheckpointFile, FileKind, Manifest, decode, encode_object};
-use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, seal_floor};
+use crate::wal::frame::{FrameHeader, FrameKind, Predecessor, stated_floor};
 use crate::wal::segment::SegmentHeader;
 
 const ROOT: &str = "/data";
@@ -117,7 +117,7 @@ fn payload(frame: &FrameHeader, bytes: &[u8], kinds: &mut Kinds) -> Vec<u8> {
         }
         FrameKind::Seal | FrameKind::Close => {
             kinds[frame.kind as usize - 1] += 1;
-            out.extend_from_slice(&seal_floor(frame, bytes).unwrap().0.to_le_bytes());
+            out.extend_from_slice(&stated_floor(frame, bytes).unwrap().0.to_le_bytes());
         }
     }
     out

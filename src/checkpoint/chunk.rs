@@ -2,11 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::vfs::{ALIGN_BYTES, align};
+
 /// Bytes of one write: big enough to keep a disk streaming.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
-
-/// What direct I/O asks of places and memory, at most.
-pub(super) const PAGE_BYTES: usize = 4096;
 
 /// Room behind a chunk's usual size: for the block that completes it.
 const SLACK_BYTES: usize = 128 * 1024;
@@ -50,7 +49,7 @@ impl Chunk {
     fn widen(&mut self, end: usize) {
         if end > self.room.capacity() {
             let bytes = end.max(2 * self.room.capacity()).max(CHUNK_BYTES + SLACK_BYTES);
-            let mut wider = on_page(BytesMut::with_capacity(bytes + PAGE_BYTES));
+            let mut wider = align(BytesMut::with_capacity(bytes + ALIGN_BYTES));
             wider.extend_from_slice(self.bytes());
             self.room = wider;
         }
@@ -68,26 +67,9 @@ impl Chunk {
     pub(super) fn reuse(written: Bytes) -> Option<Self> {
         let room = written.try_into_mut().ok()?;
         let usual = (CHUNK_BYTES + SLACK_BYTES..=4 * CHUNK_BYTES).contains(&room.capacity());
-        if !usual || !room.as_ptr().addr().is_multiple_of(PAGE_BYTES) {
+        if !usual || !room.as_ptr().addr().is_multiple_of(ALIGN_BYTES) {
             return None;
         }
         Some(Self { room, used: 0 })
     }
-}
-
-/// `bytes` bytes of memory that direct I/O takes.
-pub(super) fn aligned(bytes: usize) -> BytesMut {
-    let mut aligned = on_page(BytesMut::zeroed(bytes + PAGE_BYTES));
-    aligned.truncate(bytes);
-    aligned
-}
-
-/// The part of `whole` that begins on a page: all of its room but a page at most.
-fn on_page(mut whole: BytesMut) -> BytesMut {
-    // A split at zero would hand over the buffer unshared, with another way back from `Bytes`.
-    let start = match whole.as_ptr().align_offset(PAGE_BYTES) {
-        0 => PAGE_BYTES,
-        start => start,
-    };
-    whole.split_off(start)
 }

@@ -19,13 +19,12 @@ use crate::codec::{Digest, crc};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ids::DatabaseId;
 use crate::manifest::{CheckpointFile, FileKind};
-use crate::vfs::{File, OpenMode, Vfs, read_exact_at, retry};
+use crate::vfs::{File, OpenMode, Vfs, aligned_zeroes, read_exact_at, retry};
 
 use super::Grouping;
 use super::block::{BLOCK_HEADER_BYTES, Block, BlockHeader, Counts};
 #[cfg(test)]
 use super::block::{BlockIndex, INDEX_BYTES_MAX, IndexEntry};
-use super::chunk::aligned;
 use super::file::{HEADER_BYTES, Header, TRAILER_BYTES, Trailer, file_path};
 use super::footer::{FOOTER_BYTES_MAX, Footer, GroupDigest};
 use super::queue::{CHUNK_BYTES, Queue};
@@ -366,7 +365,9 @@ impl<F: File> FileStream<'_, F> {
             let offset = self.next_read;
             let length = usize::try_from(end - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
             let file = Rc::clone(&self.reader.file);
-            self.reads.begin(async move { read_exact_at(&*file, offset, aligned(length)).await }).await;
+            self.reads
+                .begin(async move { read_exact_at(&*file, offset, aligned_zeroes(length)).await })
+                .await;
             self.next_read += length as u64;
         }
         match self.reads.oldest().await {

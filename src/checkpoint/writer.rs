@@ -12,11 +12,11 @@ use bytes::Bytes;
 use crate::codec::{Digest, Record, RecordKind, crc};
 use crate::error::{Error, ErrorCode, Result};
 use crate::manifest::{CheckpointFile, FileKind, FileName};
-use crate::vfs::{File, Vfs, retry, write_all_at};
+use crate::vfs::{ALIGN_BYTES, File, Vfs, retry, write_all_at};
 
 use super::Grouping;
 use super::block::{BLOCK_BYTES_TARGET, BLOCK_HEADER_BYTES, BlockHeader, INDEX_BYTES_MAX};
-use super::chunk::{Chunk, PAGE_BYTES};
+use super::chunk::Chunk;
 use super::file::{Header, Trailer, file_path};
 use super::footer::{Footer, GroupDigest};
 use super::pace::Pace;
@@ -260,7 +260,7 @@ impl<V: Vfs> FileWriter<V> {
     /// Gives the disk what makes whole pages.
     async fn submit(&mut self) -> Result<()> {
         assert_eq!(self.block_records, 0, "the open block has no header yet");
-        let whole = self.chunk.bytes().len() / PAGE_BYTES * PAGE_BYTES;
+        let whole = self.chunk.bytes().len() / ALIGN_BYTES * ALIGN_BYTES;
         let mut next = self.spare.pop().unwrap_or_default();
         next.extend(&self.chunk.bytes()[whole..]);
         let pages = std::mem::replace(&mut self.chunk, next).into_bytes(whole);

@@ -46,7 +46,7 @@ pub use self::memory::{MemoryFile, MemoryLock, MemoryVfs};
 pub use self::obfuscate::{ObfuscatedFile, ObfuscatedVfs};
 pub use self::std::{StdFile, StdLock, StdVfs};
 pub use self::system::{SystemFile, SystemVfs};
-pub(crate) use aligned::aligned_zeroes;
+pub(crate) use aligned::{ALIGN_BYTES, align, aligned_zeroes};
 pub(crate) use renew::renew_dir;
 pub(crate) use transfer::{
     allocate, hold_space, read_exact_at, read_full_at, retry, split_off, unsplit, write_all_and_sync,

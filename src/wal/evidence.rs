@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ids::{Epoch, Lsn, SegmentNo};
 use crate::limits::{FRAME_HEADER_BYTES, WRITE_UNIT_BYTES_MAX};
 use crate::vfs::File;
-use crate::wal::frame::{FrameHeader, FrameKind, SEAL_PAYLOAD_BYTES, seal_floor};
+use crate::wal::frame::{FLOOR_BYTES, FrameHeader, FrameKind, stated_floor};
 use crate::wal::segment::{FRAMES_START, FirstFrame};
 use crate::wal::window::Window;
 
@@ -89,10 +89,9 @@ pub(crate) async fn scan_evidence<F: File>(
             evidence.add(&header);
             if matches!(header.kind, FrameKind::Seal | FrameKind::Close) {
                 let at = offset + FRAME_HEADER_BYTES as u64;
-                window.ensure(file, at, SEAL_PAYLOAD_BYTES, limit).await.map_err(failed)?;
-                let payload =
-                    window.get(at, SEAL_PAYLOAD_BYTES).filter(|it| header.payload_crc == crc(salt, it));
-                let floor = payload.and_then(|payload| seal_floor(&header, payload));
+                window.ensure(file, at, FLOOR_BYTES, limit).await.map_err(failed)?;
+                let payload = window.get(at, FLOOR_BYTES).filter(|it| header.payload_crc == crc(salt, it));
+                let floor = payload.and_then(|payload| stated_floor(&header, payload));
                 evidence.floor = evidence.floor.max(floor.unwrap_or_default());
             }
         }

@@ -26,7 +26,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 pub(crate) const SEGMENT_START_PAYLOAD_BYTES: usize = 32;
 
 /// Bytes of the payload of a `Seal` or `Close` frame: the floor.
-pub(crate) const SEAL_PAYLOAD_BYTES: usize = 8;
+pub(crate) const FLOOR_BYTES: usize = 8;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl FrameHeader {
         let shape_fits = match self.kind {
             FrameKind::SegmentStart => payload_bytes == SEGMENT_START_PAYLOAD_BYTES && self.records == 0,
             FrameKind::Records => payload_bytes > 0 && self.records > 0,
-            FrameKind::Seal | FrameKind::Close => payload_bytes == SEAL_PAYLOAD_BYTES && self.records == 0,
+            FrameKind::Seal | FrameKind::Close => payload_bytes == FLOOR_BYTES && self.records == 0,
         };
         // A mark covers what was durable before the frame was submitted, so never the frame itself.
         let mark_fits = self.durable_through < self.first_lsn;
@@ -211,7 +211,7 @@ impl Predecessor {
 }
 
 /// The floor that the `Seal` or `Close` with this header and payload states.
-pub(crate) fn seal_floor(header: &FrameHeader, payload: &[u8]) -> Option<SegmentNo> {
+pub(crate) fn stated_floor(header: &FrameHeader, payload: &[u8]) -> Option<SegmentNo> {
     let floor = SegmentNo(u64::from_le_bytes(payload.try_into().ok()?));
     (matches!(header.kind, FrameKind::Seal | FrameKind::Close) && floor <= header.segment).then_some(floor)
 }

@@ -26,7 +26,7 @@ use crate::limits::FRAME_HEADER_BYTES;
 use crate::vfs::Vfs;
 use crate::wal::diagnosis::{Refusal, Stand};
 use crate::wal::evidence::{self, Evidence, evidence_in, scan_evidence};
-use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, seal_floor};
+use crate::wal::frame::{FrameHeader, FrameKind, HeaderFault, Predecessor, chain_after, stated_floor};
 use crate::wal::frame_view::{Frame, records_are_whole};
 use crate::wal::merged::MergedLog;
 use crate::wal::scan::{Cut, EpochEndAt, Life, LogId, LogScan, LogTail};
@@ -343,8 +343,8 @@ impl<V: Vfs> WalReader<V> {
         }
         let whole = match header.kind {
             FrameKind::Records => records_are_whole(payload, header.records, ends),
-            FrameKind::Seal => seal_floor(header, payload).is_some(),
-            FrameKind::Close => at.next.is_none() && seal_floor(header, payload).is_some(),
+            FrameKind::Seal => stated_floor(header, payload).is_some(),
+            FrameKind::Close => at.next.is_none() && stated_floor(header, payload).is_some(),
             FrameKind::SegmentStart => true,
         };
         if whole { Next::Valid } else { Next::Foreign }
