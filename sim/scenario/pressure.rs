@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = tests![
     what_an_open_could_fall_back_to_goes_first,
     a_checkpoint_that_finds_no_space_gives_up_what_was_held_back,
     a_checkpoint_that_finds_no_space_leaves_nothing,
+    checkpoints_that_find_no_space_are_tried_less_and_less_often,
     a_base_that_finds_no_space_keeps_no_log,
     a_device_that_stays_full_is_read_and_nothing_is_lost,
     a_full_device_is_opened,
@@ -200,6 +201,28 @@ fn a_checkpoint_that_finds_no_space_leaves_nothing() {
         drop(opened);
         assert_eq!(rig.recover(options()).await.report.epoch, epoch);
     });
+}
+
+/// Each try takes for a while what the logs may be waiting for. An interval that is shorter than the wait changes nothing.
+fn checkpoints_that_find_no_space_are_tried_less_and_less_often() {
+    for interval in [Duration::from_millis(16), Duration::from_secs(1)] {
+        story(async move |rig| {
+            let mut opened = rig.recover(frugal().reserve(false).checkpoint_interval(Some(interval))).await;
+            assert!(round(&mut opened, 0).await, "there is space");
+            rig.host.sleep(Duration::from_secs(3)).await;
+            let before = opened.engine.stats().checkpoints;
+            assert!(before.taken > 0 && before.failed == 0, "{before:?}");
+            fill(&rig).await;
+            assert!(round(&mut opened, 1).await, "the log has room in the file that it has begun");
+            rig.host.sleep(Duration::from_secs(20)).await;
+            let failed = opened.engine.stats().checkpoints.failed;
+            // After 0.1, 0.2, 0.4, 0.8, 1.6 and then every 3.2 seconds.
+            assert!((5..=12).contains(&failed), "{failed} tries in 20 s, one wanted every {interval:?}");
+            empty(&rig).await;
+            rig.host.sleep(Duration::from_secs(4)).await;
+            assert_eq!(opened.engine.stats().checkpoints.taken, before.taken + 1);
+        });
+    }
 }
 
 /// A base is due, and there is room for what has changed and not for all of it. The checkpoint lands without it, and
