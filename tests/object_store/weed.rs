@@ -7,13 +7,13 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use highwater::remote::{Bucket, Created, ObjectStore};
+use highwater::remote::{Bucket, Created, ObjectStore, StoreError};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::place::{Place, wait};
 
 /// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Those who race for a name while it is looked whether a server keeps its promise, and how many rounds in a row it must.
 const RACERS: usize = 9;
@@ -94,26 +94,25 @@ impl Weed {
     /// such a store, rightly, and the trials are about one that keeps its word.
     fn wait_for_promise(&self, began: Instant) {
         let buckets: Vec<Bucket> = (0..3).map(|_| self.place().option("timeout", "5s").bucket()).collect();
-        let (mut kept, mut broken) = (0, 0);
+        let (mut kept, mut broken, mut refused) = (0, 0, None);
         for round in 0.. {
             let name = format!("promise/{}-{round}", std::process::id());
             let winners = winners(&buckets, &name);
             let _ = wait(buckets[0].delete(&name));
             match winners {
-                Some(1) => kept += 1,
-                Some(told) => {
+                Ok(1) => kept += 1,
+                Ok(told) => {
                     println!("    {name}: {told} of {RACERS} racers were told that they have it");
                     (kept, broken) = (0, broken + 1);
                 }
-                // Some were told nothing.
-                None => kept = 0,
+                Err(error) => (kept, refused) = (0, Some(error)),
             }
             if kept == PROMISES {
                 break;
             }
             assert!(
                 began.elapsed() < PATIENCE,
-                "the server does not keep its promise: {broken} rounds broken"
+                "the server does not keep its promise: {broken} rounds broken, the last refusal {refused:?}"
             );
         }
         if broken > 0 {
@@ -157,22 +156,25 @@ impl Weed {
     }
 }
 
-/// How many of some racers the server told that they have created `name`; `None` when one heard nothing.
-fn winners(buckets: &[Bucket], name: &str) -> Option<usize> {
+/// How many of some racers the server told that they have created `name`; an error when one was not told.
+fn winners(buckets: &[Bucket], name: &str) -> Result<usize, StoreError> {
     let start = Barrier::new(RACERS);
     let racer = |number: usize| {
         let body = Bytes::from(format!("{number:016}"));
         start.wait();
         wait(buckets[number % buckets.len()].create(name, body))
     };
-    let told: Vec<_> = std::thread::scope(|scope| {
+    let told: Vec<Result<Created, StoreError>> = std::thread::scope(|scope| {
         let racer = &racer;
         let threads: Vec<_> = (0..RACERS).map(|number| scope.spawn(move || racer(number))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let new = told.iter().filter(|told| **told == Ok(Created::New)).count();
     // Whoever was told nothing may have created it; two who were told that they have is one too many, whatever the others heard.
-    if new < 2 && told.iter().any(Result::is_err) { None } else { Some(new) }
+    match told.into_iter().find_map(Result::err) {
+        Some(error) if new < 2 => Err(error),
+        _ => Ok(new),
+    }
 }
 
 impl Drop for Weed {
