@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use highwater::env::Tick;
+use highwater::env::{Env, Tick};
 use highwater::sim::{Damage, Executor, FaultClass, FaultPlan, Hardware, Latency};
-use highwater::sink::{FileSink, LostPolicy, Part, Prepared, Sink, SinkLife};
+use highwater::sink::{Commit, FileSink, LostPolicy, Part, Prepared, Sink, SinkLife};
+use highwater::vfs::Vfs;
 use highwater::{CoreId, Engine, Epoch, EpochMark, ErrorKind, FencingToken, Nonce, Standing};
 
 use super::outlet::{Outlet, SinkFault};
@@ -20,6 +21,7 @@ pub(super) const TESTS: &[Test] = tests![
     rows_are_seen_once_wherever_a_process_is_stopped,
     rows_are_seen_once_wherever_the_power_is_cut,
     files_are_seen_once_on_a_disk_that_fails,
+    a_file_that_was_decided_or_aborted_is_never_in_doubt_again,
     cores_that_end_together_are_told_of_their_own_names,
     an_empty_epoch_is_decided_like_any_other,
     a_commit_whose_reply_is_lost_is_made_again,
@@ -164,6 +166,61 @@ fn files_are_seen_once_on_a_disk_that_fails() {
             let epoch = user.round(1).await.unwrap();
             user.published(epoch).await.unwrap();
             assert_eq!(file_rows(&user).await, user.rows.map(|last| (1..=last).collect::<Vec<_>>()));
+        });
+    }
+}
+
+/// K4 for files: processes die behind syncs that failed, so that what they have moved or removed is gone from the cache alone; then the
+/// power goes. Readers remove what they have read.
+fn a_file_that_was_decided_or_aborted_is_never_in_doubt_again() {
+    for seed in 0..40 {
+        story(300 + seed, async move |mut rig| {
+            let mut plan = FaultPlan::none().with_latency(Latency::FLASH).with(FaultClass::DirSyncError, 0.3);
+            plan.focus = Some("out".into());
+            let mut machine = rig.machine_with(Hardware { faults: plan, ..Hardware::default() });
+            let [mut staged, mut decided, mut seen, mut over] = [(); 4].map(|()| BTreeSet::new());
+            for token in 1..=60 {
+                let sink = FileSink::in_env(machine.env(), "out");
+                let mut life = SinkLife::new("files", Nonce(1), Nonce(2));
+                life.token = FencingToken(token);
+                if sink.recover(&life).await.is_ok() {
+                    let listed = sink.in_doubt().await.unwrap();
+                    let listed: BTreeSet<_> = listed.into_iter().map(|prepared| prepared.handle).collect();
+                    let back: Vec<_> = listed.intersection(&over).collect();
+                    assert!(back.is_empty(), "seed {seed}: {back:?} is in doubt again at token {token}");
+                    seen.extend(listed.iter().cloned());
+                    over.extend(
+                        seen.difference(&listed).filter(|handle| !decided.contains(*handle)).cloned(),
+                    );
+                    for handle in listed {
+                        // What a core was not told of is in no log.
+                        if staged.remove(&handle) && token % 2 == 0 {
+                            decided.insert(handle);
+                        } else if !decided.contains(&handle) {
+                            let _ = sink.abort(&handle).await;
+                        }
+                    }
+                    for handle in decided.clone() {
+                        if let Ok(done) = sink.commit(&handle).await {
+                            assert_eq!(done, Commit::Done, "seed {seed}");
+                            decided.remove(&handle);
+                            over.insert(handle);
+                        }
+                    }
+                    if decided.is_empty() {
+                        for published in sink.published().await.unwrap() {
+                            machine.env().vfs().unwrap().remove(&published.path).await.unwrap();
+                        }
+                    }
+                    for core in [0, 1] {
+                        let part = Part { epoch: Epoch(token), core: CoreId(core) };
+                        sink.write(part.core, b"row");
+                        staged.extend(sink.pre_commit(part).await.ok().flatten());
+                    }
+                }
+                if token % 3 == 0 { machine.cut_power() } else { machine.crash_process() }
+            }
+            assert!(over.len() > 20, "seed {seed}: only {} transactions came to an end", over.len());
         });
     }
 }

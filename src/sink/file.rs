@@ -5,6 +5,7 @@
 //!     {epoch:020}-{core:05}-{token:020}.staged   pre-committed: its bytes and its name are durable
 //!     {epoch:020}-{core:05}-{token:020}.rows     published
 //!     {epoch:020}-{core:05}-{token:020}.tmp      its bytes, before it has either name for good
+//!     {epoch:020}-{core:05}-{token:020}.aborted  aborted: the name that it had may come back
 //! ```
 //!
 //! A reader takes the files `.rows` in the order of their names: that is by epoch, and by core within it. One file may appear
@@ -13,10 +14,13 @@
 //! F1. A file is complete and durable before it is called staged, and never changed again.
 //! F2. Publishing is one rename, durable before the commit says so.
 //! F3. A name that is found, and whose sync may have failed in an earlier process, proves nothing (promise 3 of
-//!     [`crate::vfs`]): a published file that is to be committed again gets a new inode under its name, an abort of what is
-//!     not there makes and removes the name once more.
+//!     [`crate::vfs`]): a published file that is to be committed again gets a new inode under its name, a staged name that
+//!     has gone is made and removed once more.
 //! F4. From the giving of a name that counts, or its removal, to the sync of the folder nobody else gives one: a sync that
 //!     fails loses the names of all, and tells only one of them. Bytes are written side by side.
+//! F5. What was in doubt and is not listed any more never comes back. What is aborted keeps a mark until its staged name is gone
+//!     for good: without, a process that dies behind a sync that failed leaves a name that the cache does not have and the disk
+//!     does. What is published again takes its staged name along.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -210,23 +214,41 @@ impl<E: Env> FileSink<E> {
         retry(|| file.sync_data()).await
     }
 
-    /// Removes those of `names` that never became anything; what stays is removed by the next life.
+    /// Removes those of `names` that never became anything, and what was not aborted to its end; what stays is removed by the
+    /// next life.
     async fn clear(&self, folder: &Path, names: &[(Name, Kind)]) -> io::Result<()> {
         let vfs = self.vfs()?;
         for (name, kind) in names {
-            if *kind == Kind::Temp {
-                remove_if_there(&vfs, &folder.join(name.file(*kind))).await?;
+            match kind {
+                Kind::Temp => drop(remove_if_there(&vfs, &folder.join(name.file(*kind))).await?),
+                Kind::Aborted => self.bury(folder, *name).await?,
+                Kind::Staged | Kind::Rows => {}
             }
         }
         Ok(())
     }
 
-    /// Gives the published file `rows` a new inode under its name (F3).
-    async fn publish_again(&self, temp: &Path, rows: &Path) -> io::Result<()> {
+    /// Makes sure that the staged name of what has a mark is gone for good, and removes the mark (F5).
+    async fn bury(&self, folder: &Path, name: Name) -> io::Result<()> {
+        let (vfs, [staged, mark]) = (self.vfs()?, name.places(folder, [Kind::Staged, Kind::Aborted]));
+        let turn = Arc::clone(&self.inner.naming).take().await;
+        if !remove_if_there(&vfs, &staged).await? {
+            // Its removal may be known to the cache alone (F3).
+            drop(retry(|| vfs.create_new(&staged)).await?);
+            retry(|| vfs.remove(&staged)).await?;
+        }
+        retry(|| vfs.sync_dir(folder)).await?;
+        drop(turn);
+        remove_if_there(&vfs, &mark).await.map(drop)
+    }
+
+    /// Gives the published file of `name` a new inode under its name (F3).
+    async fn publish_again(&self, folder: &Path, name: Name) -> io::Result<()> {
         let vfs = self.vfs()?;
-        let source = retry(|| vfs.open(rows, OpenMode::Read)).await?;
-        remove_if_there(&vfs, temp).await?;
-        let target = retry(|| vfs.create_new(temp)).await?;
+        let [staged, rows, temp] = name.places(folder, [Kind::Staged, Kind::Rows, Kind::Temp]);
+        let source = retry(|| vfs.open(&rows, OpenMode::Read)).await?;
+        remove_if_there(&vfs, &temp).await?;
+        let target = retry(|| vfs.create_new(&temp)).await?;
         let mut at = 0;
         loop {
             let (mut bytes, count) = read_full_at(&source, at, BytesMut::zeroed(COPY_BYTES)).await?;
@@ -238,14 +260,17 @@ impl<E: Env> FileSink<E> {
             at += count as u64;
         }
         retry(|| target.sync_data()).await?;
-        self.rename(temp, rows).await
+        // The staged name may have gone from the cache alone (F5).
+        self.rename(folder, &[&temp, &staged, &rows]).await
     }
 
-    /// Renames a file, durably (F4).
-    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let (vfs, folder) = (self.vfs()?, to.parent().unwrap_or(to));
+    /// Gives a file in `folder` the next of its `names` until it has the last, durably (F4).
+    async fn rename(&self, folder: &Path, names: &[&Path]) -> io::Result<()> {
+        let vfs = self.vfs()?;
         let _turn = Arc::clone(&self.inner.naming).take().await;
-        retry(|| vfs.rename(from, to)).await?;
+        for step in names.windows(2) {
+            retry(|| vfs.rename(step[0], step[1])).await?;
+        }
         retry(|| vfs.sync_dir(folder)).await
     }
 }
@@ -280,10 +305,10 @@ impl<E: Env> Sink for FileSink<E> {
             return Err(SinkError::new(SinkErrorKind::Refused, "the sink has no life"));
         };
         let name = Name { part, token };
-        let [staged, temp] = [Kind::Staged, Kind::Temp].map(|kind| folder.join(name.file(kind)));
+        let [staged, temp] = name.places(&folder, [Kind::Staged, Kind::Temp]);
         let written = self.write_file(&temp, rows).await;
         let named = match written {
-            Ok(()) => self.rename(&temp, &staged).await,
+            Ok(()) => self.rename(&folder, &[&temp, &staged]).await,
             failed => failed,
         };
         named.map_err(|error| failed("staging", &error))?;
@@ -294,11 +319,10 @@ impl<E: Env> Sink for FileSink<E> {
 
     async fn commit(&self, handle: &[u8]) -> SinkResult<Commit> {
         let (folder, name) = self.place_of(handle)?;
-        let [staged, rows, temp] =
-            [Kind::Staged, Kind::Rows, Kind::Temp].map(|kind| folder.join(name.file(kind)));
-        let published = match self.rename(&staged, &rows).await {
+        let [staged, rows] = name.places(&folder, [Kind::Staged, Kind::Rows]);
+        let published = match self.rename(&folder, &[&staged, &rows]).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match self.publish_again(&temp, &rows).await {
+                match self.publish_again(&folder, name).await {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         return self.missing(&folder, name).await;
                     }
@@ -312,16 +336,20 @@ impl<E: Env> Sink for FileSink<E> {
 
     async fn abort(&self, handle: &[u8]) -> SinkResult<()> {
         let (folder, name) = self.place_of(handle)?;
-        let staged = folder.join(name.file(Kind::Staged));
+        let [staged, mark] = name.places(&folder, [Kind::Staged, Kind::Aborted]);
         let aborted = async {
-            let vfs = self.vfs()?;
-            let _turn = Arc::clone(&self.inner.naming).take().await;
-            if !remove_if_there(&vfs, &staged).await? {
-                // Its removal may be known to the cache alone (F3).
-                drop(retry(|| vfs.create_new(&staged)).await?);
-                retry(|| vfs.remove(&staged)).await?;
+            match self.rename(&folder, &[&staged, &mark]).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let names = self.names(&folder).await?;
+                    if names.contains(&(name, Kind::Aborted)) {
+                        self.bury(&folder, name).await
+                    } else {
+                        Ok(())
+                    }
+                }
+                Ok(()) => remove_if_there(&self.vfs()?, &mark).await.map(drop),
+                failed => failed,
             }
-            retry(|| vfs.sync_dir(&folder)).await
         };
         aborted.await.map_err(|error| failed("removing a staged file", &error))
     }
@@ -382,16 +410,18 @@ enum Kind {
     Rows,
     Staged,
     Temp,
+    Aborted,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Rows, Self::Staged, Self::Temp];
+    const ALL: [Self; 4] = [Self::Rows, Self::Staged, Self::Temp, Self::Aborted];
 
     fn extension(self) -> &'static str {
         match self {
             Self::Rows => "rows",
             Self::Staged => "staged",
             Self::Temp => "tmp",
+            Self::Aborted => "aborted",
         }
     }
 }
@@ -411,6 +441,11 @@ impl Name {
 
     fn file(self, kind: Kind) -> String {
         format!("{}.{}", self.stem(), kind.extension())
+    }
+
+    /// Where the files of these kinds are in `folder`.
+    fn places<const N: usize>(self, folder: &Path, kinds: [Kind; N]) -> [PathBuf; N] {
+        kinds.map(|kind| folder.join(self.file(kind)))
     }
 
     /// The handle of a file in `folder`.
