@@ -178,7 +178,7 @@ fn place_is_excused(
     }
     let number = disk.file_number(path);
     let is_it = |hit: &Injected| hit.file != 0 && Some(hit.file) == number;
-    number.is_some_and(|number| ledger.excuses(number, &named_bytes(text)))
+    number.is_some_and(|number| ledger.excuses(number, &named_bytes(path, text)))
         || ledger.touching(path).any(|hit| !is_it(hit))
         || ledger.out_of_contract().any(|hit| !is_it(hit) && is_named(disk, hit, text))
         || (contradicts_older_manifests(disk, path)
@@ -188,17 +188,20 @@ fn place_is_excused(
 /// What a device tears, and a text may be a few bytes into.
 const SECTOR_BYTES: u64 = 512;
 
-/// Most bytes that are checked as one: a frame, a block, what a header says of itself.
+/// Most bytes that are checked as one, but for manifests: a frame, a block, what a header says of itself.
 const CHECKED_BYTES_MAX: u64 = 32 << 10;
 
-/// The bytes of its file that `text` is about: the sector that could not be read, which a long read may have met far behind its
-/// beginning, or from the sector of the offset that it names on, or all of them.
-fn named_bytes(text: &str) -> Range<u64> {
+/// The bytes of the file `path` that `text` is about: the sector that could not be read, which a long read may have met far behind
+/// its beginning, or from the sector of the offset that it names on, or all of them. A manifest has one sum for all that is behind
+/// its header, and is as long as what it lists.
+fn named_bytes(path: &Path, text: &str) -> Range<u64> {
     if let Some(sector) = number_behind(text, "sector") {
         return sector.saturating_mul(SECTOR_BYTES)..sector.saturating_add(1).saturating_mul(SECTOR_BYTES);
     }
+    let is_manifest = path.starts_with(Path::new(DIRECTORY).join("m"));
     number_behind(text, "offset").map_or(0..u64::MAX, |offset| {
-        offset / SECTOR_BYTES * SECTOR_BYTES..offset.saturating_add(CHECKED_BYTES_MAX)
+        let end = if is_manifest { u64::MAX } else { offset.saturating_add(CHECKED_BYTES_MAX) };
+        offset / SECTOR_BYTES * SECTOR_BYTES..end
     })
 }
 
@@ -283,11 +286,16 @@ fn a_folder_that_was_hit_excuses_what_names_something_in_it() {
 
 /// An error that names an offset is about the bytes from there on.
 fn a_hit_elsewhere_in_a_file_excuses_no_place() {
-    let named = named_bytes("corrupt: core 0, offset 8200, LSN 7: found zeroes (db/wal/1)");
+    let log = Path::new("db/wal/1");
+    let named = named_bytes(log, "corrupt: core 0, offset 8200, LSN 7: found zeroes (db/wal/1)");
     assert!(named.contains(&8192) && named.contains(&9000) && !named.contains(&8191));
     assert!(!named.contains(&(8192 + 2 * CHECKED_BYTES_MAX)));
-    assert_eq!(named_bytes("corrupt: the folder is missing (db/wal)"), 0..u64::MAX);
-    let read = named_bytes("db/wal/1, offset 4096: cannot be read: sector 122 cannot be read (simulated)");
+    let body =
+        named_bytes(Path::new("db/m/1"), "corrupt: offset 48: the manifest's body is damaged (db/m/1)");
+    assert!(body.contains(&48) && body.contains(&(48 + 2 * CHECKED_BYTES_MAX)), "it has one sum");
+    assert_eq!(named_bytes(log, "corrupt: the folder is missing (db/wal)"), 0..u64::MAX);
+    let read =
+        named_bytes(log, "db/wal/1, offset 4096: cannot be read: sector 122 cannot be read (simulated)");
     assert_eq!(read, 62_464..62_976, "a read is long");
 }
 
