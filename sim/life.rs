@@ -34,7 +34,8 @@ const ROUNDS_MAX: u32 = 200;
 const DRAIN_STEPS: u64 = 5;
 
 /// Rounds with steps of a life whose segments are too small for them: each step may fill a frame, and what the
-/// checkpoints that are kept have between them is log that has to stay.
+/// checkpoints that are kept have between them is log that has to stay. So has what a core has written that is ahead of the
+/// others: behind these rounds all cores end the same epochs.
 const SMALL_DRAINS: u32 = 20;
 
 /// Checkpoints after which the logs have to be small: two generations of bases, so that the fallback is young too.
@@ -231,6 +232,9 @@ pub(crate) async fn live_happily(run: Arc<Run>, env: World, executor: Arc<dyn Ex
     run.step("last life: working");
     user.work(&run.plan.last_steps).await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
     for round in 1.. {
+        if round > SMALL_DRAINS {
+            user.catch_up().await.unwrap_or_else(|stop| panic!("I11: without faults: {stop:?}"));
+        }
         if !drain(&mut user).await {
             break;
         }

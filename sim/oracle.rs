@@ -133,6 +133,11 @@ impl Oracle {
         ceiling(self.base, &self.cores)
     }
 
+    /// Whether no core has ended an epoch that another has not.
+    pub(crate) fn is_level(&self) -> bool {
+        self.cores.iter().all(|core| core.ended.len() == self.cores[0].ended.len())
+    }
+
     /// The epoch that was recovered last.
     pub(crate) fn base(&self) -> u64 {
         self.base
