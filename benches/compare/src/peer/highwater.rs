@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use super::{
     Work,
 };
 use crate::meter::{Latencies, Meter, Span};
-use crate::record::{Check, VALUE_BYTES, Values, key};
+use crate::record::{Check, Key, VALUE_BYTES, Values, key};
 
 /// The environment of logs that are opened without an engine: the one that an engine picks.
 fn log_env() -> Result<SystemEnv> {
@@ -418,19 +419,39 @@ impl Store for Database {
 
 /// The state of one core, with everything that an update entails: record, log, epochs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LiveState;
+pub(crate) struct LiveState {
+    /// Whether keys are kept in order, too.
+    pub(crate) ordered: bool,
+    /// Keys of one call.
+    pub(crate) batch: usize,
+}
 
-/// Updates of one epoch.
-const EPOCH_UPDATES: u64 = 10_000;
+/// Updates of one epoch, or a few more where a batch does not end there.
+const EPOCH_UPDATES: usize = 10_000;
 
 struct StateMap {
     single: Single,
-    updates: u64,
+    batch: usize,
+    /// Updates of the open epoch.
+    updates: usize,
+}
+
+impl StateMap {
+    fn updated(&mut self, count: usize) -> Result<()> {
+        self.updates += count;
+        if self.updates >= EPOCH_UPDATES {
+            let Single { core, waited, .. } = &mut self.single;
+            patiently(core, waited, |core| core.close_epoch(EpochMark::new()))?;
+            self.updates = 0;
+        }
+        Ok(())
+    }
 }
 
 impl MapPeer for LiveState {
     fn open(&self, dir: &Path, _keys: u64) -> Result<Box<dyn Map>> {
-        Ok(Box::new(StateMap { single: Single::open(Mode::Threaded.options(dir))?, updates: 0 }))
+        let options = Mode::Threaded.options(dir).ordered_index(self.ordered);
+        Ok(Box::new(StateMap { single: Single::open(options)?, batch: self.batch, updates: 0 }))
     }
 }
 
@@ -438,11 +459,28 @@ impl Map for StateMap {
     fn update(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let Single { core, waited, .. } = &mut self.single;
         patiently(core, waited, |core| core.put(key, value))?;
-        self.updates += 1;
-        if self.updates.is_multiple_of(EPOCH_UPDATES) {
-            patiently(core, waited, |core| core.close_epoch(EpochMark::new()))?;
-        }
-        Ok(())
+        self.updated(1)
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
+    }
+
+    fn update_many(&mut self, entries: &[(Key, &[u8])]) -> Result<()> {
+        let Single { core, waited, .. } = &mut self.single;
+        let mut applied = 0;
+        patiently(core, waited, |core| {
+            core.put_many(&entries[applied..]).map_err(|stopped| {
+                applied += stopped.applied;
+                stopped.error
+            })
+        })?;
+        self.updated(entries.len())
+    }
+
+    fn get_many(&self, keys: &[Key]) -> usize {
+        let values = self.single.core.get_many(keys);
+        values.filter_map(|value| value.ok().flatten()?.first().copied()).map(black_box).count()
     }
 
     fn get(&self, key: &[u8]) -> Option<u8> {

@@ -4,7 +4,7 @@
 //! LogPeer     W1 W2 W3 W6   append, commit
 //! ReplayPeer  W4            reopen, read everything
 //! StorePeer   W5            load, checkpoint, recover
-//! Map         W7            update, get
+//! Map         W7            update, get, one by one or many in a call
 //! ```
 //!
 //! W8, which no peer can do, is in `workload/w8.rs` and `peer/highwater.rs`.
@@ -31,12 +31,13 @@ mod sled;
 #[cfg(feature = "walrus")]
 mod walrus;
 
+use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
 pub(crate) use rows::{logs, maps, replays, stores};
 
-use crate::record::Check;
+use crate::record::{Check, Key};
 use crate::workload::Row;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -168,6 +169,20 @@ pub(crate) trait Map {
 
     /// The value's first byte, so that it has to be looked at.
     fn get(&self, key: &[u8]) -> Option<u8>;
+
+    /// How many keys the row hands over in one call, `update_many` and `get_many` if it is more than one.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    fn update_many(&mut self, entries: &[(Key, &[u8])]) -> Result<()> {
+        entries.iter().try_for_each(|(key, value)| self.update(key, value))
+    }
+
+    /// How many of `keys` have a value; of each the first byte is looked at.
+    fn get_many(&self, keys: &[Key]) -> usize {
+        keys.iter().filter_map(|key| self.get(key)).map(black_box).count()
+    }
 
     /// Time that updates spent waiting for a disk.
     fn waited(&self) -> Duration {

@@ -45,7 +45,11 @@ fn entries() -> Vec<Entry<dyn MapPeer>> {
     entries.push(Entry::new(Row::raw("ahash", "boxed bytes; nothing captured"), Box::new(Kind::AHash)));
     let state =
         Row::highwater("highwater", "engine, threaded, epochs of 10,000 updates: everything is logged");
-    entries.push(Entry::new(state, Box::new(LiveState)));
+    entries.push(Entry::new(state, Box::new(LiveState { ordered: false, batch: 1 })));
+    let many = Row::highwater("highwater-many", "the same, `put_many` and `get_many` of 100 keys");
+    entries.push(Entry::new(many, Box::new(LiveState { ordered: false, batch: 100 })));
+    let ordered = Row::highwater("highwater-ordered", "with an ordered index");
+    entries.push(Entry::new(ordered, Box::new(LiveState { ordered: true, batch: 1 })));
     entries.extend(maps());
     entries
 }
@@ -61,13 +65,33 @@ fn memory(map: &dyn Map, before: u64) -> f64 {
 
 /// Does `count` updates of `next`'s key numbers, and says how long each took without waiting for a disk.
 fn update(map: &mut dyn Map, values: &Values, keys: &[u32], bytes: impl Fn(u64) -> usize) -> Result<f64> {
-    let (start, waited) = (Instant::now(), map.waited());
-    for (at, number) in keys.iter().enumerate() {
-        let number = u64::from(*number);
-        map.update(&key(number), values.of(at as u64, 1, bytes(at as u64)))?;
+    let (start, waited, batch) = (Instant::now(), map.waited(), map.batch());
+    let numbered = (0..).zip(keys);
+    let mut entries = numbered.map(|(at, number)| (key(u64::from(*number)), values.of(at, 1, bytes(at))));
+    if batch == 1 {
+        entries.try_for_each(|(key, value)| map.update(&key, value))?;
+    } else {
+        let mut many = Vec::with_capacity(batch);
+        for _ in 0..keys.len().div_ceil(batch) {
+            many.clear();
+            many.extend(entries.by_ref().take(batch));
+            map.update_many(&many)?;
+        }
     }
     let took = start.elapsed().saturating_sub(map.waited().saturating_sub(waited));
     Ok(nanos(took) / keys.len() as f64)
+}
+
+/// Reads all of `keys`, and says how many have a value.
+fn count(map: &dyn Map, keys: &[u32]) -> usize {
+    let of = |number: &u32| key(u64::from(*number));
+    match map.batch() {
+        1 => keys.iter().filter_map(|number| map.get(&of(number))).map(black_box).count(),
+        batch => {
+            let batches = keys.chunks(batch).map(|chunk| chunk.iter().map(of).collect::<Vec<_>>());
+            batches.map(|batch| map.get_many(&batch)).sum()
+        }
+    }
 }
 
 fn run(row: &str, slice: &Slice) -> Result<Figures> {
@@ -86,7 +110,7 @@ fn run(row: &str, slice: &Slice) -> Result<Figures> {
     let span = meter.stop();
     let wait_share = map.waited().saturating_sub(waited).as_secs_f64() / span.wall.as_secs_f64();
     let start = Instant::now();
-    let found = reads.iter().filter_map(|number| map.get(&key(u64::from(*number)))).map(black_box).count();
+    let found = count(&*map, &reads);
     let get_ns = nanos(start.elapsed()) / reads.len() as f64;
     if found != reads.len() {
         return Err(format!("{found} of {} keys were found", reads.len()).into());
